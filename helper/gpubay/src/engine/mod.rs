@@ -1,0 +1,1 @@
+//! The only room that knows bollard: connect, build, create, exec, archive, events.

@@ -1,0 +1,1 @@
+//! How GPUs get into a container: selection and injection.

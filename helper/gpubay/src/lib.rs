@@ -1,0 +1,20 @@
+//! The core of GPU Bay: an ML workspace becomes a GPU container, and the editor outside knows
+//! everything that is installed in it.
+//!
+//! `docs/architecture.md` has the map. In one line each:
+//! [`config`] reads what the user wants, [`engine`] talks to Docker, [`agent`] to our program inside
+//! a container, [`gpu`] decides how GPUs get in, [`venv`] and [`mirror`] bring the container's
+//! Python to the host, [`workspace`] holds the workflows over all of them, and [`cli`] prints.
+
+pub mod agent;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod gpu;
+pub mod mirror;
+pub mod progress;
+pub mod venv;
+pub mod workspace;
+
+pub use gpubay_protocol::paths::{ContainerPath, HostPath, Mapping, PathMap};

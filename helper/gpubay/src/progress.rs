@@ -1,0 +1,132 @@
+//! Long work tells how far it is and can be cancelled. The core only emits events; a front end
+//! turns them into bars, lines or notifications.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use tokio_util::sync::CancellationToken;
+
+/// Names one step within a [`Progress`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StepId(u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Bytes,
+    Files,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepEnd {
+    Done,
+    /// It had been done before (the engine's build cache, an existing mirror).
+    Cached,
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Started {
+        step: StepId,
+        title: String,
+    },
+    /// `total` is absent while nobody knows it.
+    Advanced {
+        step: StepId,
+        done: u64,
+        total: Option<u64>,
+        unit: Unit,
+    },
+    /// One line of an external program's output, without its newline, as it came (untrusted text).
+    Output {
+        step: StepId,
+        line: String,
+    },
+    Ended {
+        step: StepId,
+        end: StepEnd,
+    },
+    /// Something the user should know although the work goes on.
+    Warning(String),
+    /// Something worth a line that is no warning.
+    Note(String),
+}
+
+/// Where events go, and whether the work is still wanted. Cheap to clone.
+#[derive(Clone)]
+pub struct Progress {
+    sink: Arc<dyn Fn(Event) + Send + Sync>,
+    next: Arc<AtomicU64>,
+    pub cancel: CancellationToken,
+}
+
+impl Progress {
+    pub fn new(sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self { sink: Arc::new(sink), next: Arc::new(AtomicU64::new(0)), cancel: CancellationToken::new() }
+    }
+
+    /// Nobody listens.
+    pub fn silent() -> Self {
+        Self::new(|_| ())
+    }
+
+    pub fn emit(&self, event: Event) {
+        (self.sink)(event);
+    }
+
+    pub fn warn(&self, text: impl Into<String>) {
+        self.emit(Event::Warning(text.into()));
+    }
+
+    pub fn note(&self, text: impl Into<String>) {
+        self.emit(Event::Note(text.into()));
+    }
+
+    /// A step that ends as failed unless it is told otherwise before it is dropped.
+    pub fn step(&self, title: impl Into<String>) -> Step {
+        let id = StepId(self.next.fetch_add(1, Ordering::Relaxed));
+        self.emit(Event::Started { step: id, title: title.into() });
+        Step { id, progress: self.clone(), ended: false }
+    }
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Progress").finish_non_exhaustive()
+    }
+}
+
+/// A running step.
+#[derive(Debug)]
+pub struct Step {
+    id: StepId,
+    progress: Progress,
+    ended: bool,
+}
+
+impl Step {
+    pub fn advance(&self, done: u64, total: Option<u64>, unit: Unit) {
+        self.progress.emit(Event::Advanced { step: self.id, done, total, unit });
+    }
+
+    pub fn output(&self, line: impl Into<String>) {
+        self.progress.emit(Event::Output { step: self.id, line: line.into() });
+    }
+
+    pub fn end(mut self, end: StepEnd) {
+        self.ended = true;
+        self.progress.emit(Event::Ended { step: self.id, end });
+    }
+
+    pub fn done(self) {
+        self.end(StepEnd::Done);
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.progress.emit(Event::Ended { step: self.id, end: StepEnd::Failed });
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The workflows: up, down, run and their kin, over engine, gpu, venv and mirror.

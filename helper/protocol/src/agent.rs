@@ -1,0 +1,287 @@
+//! What the helper and the shim say to the agent inside a container, and what it answers.
+//!
+//! One connection is one conversation. The client opens it with [`ToAgent::Hello`], the agent
+//! answers [`FromAgent::Welcome`] (or [`FromAgent::Failed`] where the versions do not fit), then the
+//! client sends one request and reads until its last answer; after a [`ToAgent::Scan`] it may send
+//! one [`ToAgent::Fetch`] that refers to the entries of that scan. Closing the connection cancels.
+//!
+//! The conversation is the same over the agent's unix socket, which a local host reaches through a
+//! mounted folder, and over the standard input and output of `gpubay-agent stdio`, which any
+//! engine can start with an exec.
+
+use serde::{Deserialize, Serialize};
+
+use crate::paths::ContainerPath;
+
+/// Raised with every change that an older peer would misread.
+pub const PROTOCOL: u32 = 1;
+
+/// Where the agent's own folders are mounted; at the root, since images need not have any folder.
+pub const AGENT_DIR: &str = "/.gpubay";
+/// The agent's executable, in a folder mounted read-only.
+pub const AGENT_PATH: &str = "/.gpubay/bin/gpubay-agent";
+/// The folder that holds the agent's socket, mounted writable.
+pub const RUN_DIR: &str = "/.gpubay/run";
+/// The agent's socket inside the container; on the host it is `agent.sock` in the mounted folder.
+pub const SOCKET_PATH: &str = "/.gpubay/run/agent.sock";
+pub const SOCKET_NAME: &str = "agent.sock";
+
+/// From the helper or the shim to the agent.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToAgent {
+    Hello {
+        protocol: u32,
+    },
+    /// Answered by [`FromAgent::Status`].
+    Status(StatusRequest),
+    /// Answered by [`FromAgent::Started`] or [`FromAgent::Failed`]; then output until
+    /// [`FromAgent::Exit`]. The client may send `Stdin`, `StdinEof`, `Resize` and `Signal`.
+    Exec(ExecRequest),
+    Stdin(#[serde(with = "serde_bytes")] Vec<u8>),
+    StdinEof,
+    Resize(WindowSize),
+    /// A signal number of Linux, for the program's whole process group.
+    Signal(i32),
+    /// Answered by [`FromAgent::Pythons`]: the interpreters that the image has.
+    FindPython(FindPythonRequest),
+    /// Answered by [`FromAgent::Entries`] (any number), then [`FromAgent::Scanned`].
+    Scan(ScanRequest),
+    /// Only after a scan on the same connection: indices into its entries, ascending. Answered by
+    /// one [`FromAgent::File`] per index, each followed by its [`FromAgent::FileData`], then
+    /// [`FromAgent::Fetched`].
+    Fetch {
+        indices: Vec<u32>,
+    },
+    /// Answered by [`FromAgent::Gpus`].
+    Gpus,
+}
+
+/// From the agent to the helper or the shim.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromAgent {
+    Welcome {
+        protocol: u32,
+        version: String,
+    },
+    Status(Status),
+    Started {
+        pid: u32,
+    },
+    Stdout(#[serde(with = "serde_bytes")] Vec<u8>),
+    Stderr(#[serde(with = "serde_bytes")] Vec<u8>),
+    Exit(Exit),
+    Pythons(Vec<ContainerPath>),
+    Entries(Vec<Entry>),
+    Scanned(Scanned),
+    /// `size` is what was true when the file was opened; fewer bytes may follow, never more.
+    File {
+        index: u32,
+        size: u64,
+    },
+    FileData(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// The end of the current file. `Some` says why it could not be read to its end.
+    FileEnd {
+        error: Option<String>,
+    },
+    Fetched,
+    Gpus(GpuReport),
+    /// The request could not be carried out; nothing follows.
+    Failed(Failure),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusRequest {
+    /// Paths of which the caller wants to know whether they still are mount points of their own.
+    pub mounts: Vec<ContainerPath>,
+    /// Folders for [`Status::stamp`].
+    pub stamp: Vec<ContainerPath>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the agent: the version of its crate.
+    pub version: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    /// Answers [`StatusRequest::mounts`], in its order.
+    pub mounted: Vec<bool>,
+    /// Every process of the container but the agent itself and its own helpers.
+    pub processes: Vec<Process>,
+    pub entrypoint: Entrypoint,
+    /// A cheap fingerprint of [`StatusRequest::stamp`]: it changes when a package is added to or
+    /// removed from one of the folders (their own and their direct subfolders' modification times).
+    pub stamp: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// As seen inside the container.
+    pub pid: u32,
+    pub uid: u32,
+    /// Lossy UTF-8; empty for a kernel thread or a zombie.
+    pub argv: Vec<String>,
+    /// Seconds since the Unix epoch.
+    pub started: u64,
+}
+
+/// What became of running the image's ENTRYPOINT once for its environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entrypoint {
+    /// The image has none, or the configuration says not to run it.
+    NotRun,
+    Running,
+    /// It handed over to its arguments. `changed`: how many variables it set, changed or removed.
+    Learned {
+        changed: u32,
+    },
+    /// It did not hand over to its arguments in time (a server, say): ended, and its environment unknown.
+    TimedOut {
+        after_ms: u64,
+    },
+    Failed {
+        reason: String,
+    },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExecRequest {
+    /// The program is looked up in the `PATH` of the environment it will get.
+    pub argv: Vec<String>,
+    /// Set on top of the environment that the agent keeps (the container's own and what the
+    /// ENTRYPOINT left), in this order; `None` removes the variable.
+    pub env: Vec<(String, Option<String>)>,
+    /// `None`: the container's working directory.
+    pub cwd: Option<ContainerPath>,
+    /// `Some`: a pseudo-terminal of this size is stdin, stdout and stderr at once.
+    pub tty: Option<WindowSize>,
+    /// `false`: stdin is `/dev/null`.
+    pub stdin: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    pub rows: u16,
+    pub columns: u16,
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    Code(u8),
+    Signal(i32),
+}
+
+impl Exit {
+    /// As a shell reports it: 128 + the signal's number.
+    pub fn as_code(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128_u8.wrapping_add(signal as u8),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FindPythonRequest {
+    /// Folders to look into after `PATH`; the last-but-one component may be `*` (`/opt/conda/envs/*/bin`).
+    pub places: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScanRequest {
+    /// Folders, none of which lies in another.
+    pub roots: Vec<ContainerPath>,
+    /// Folders that are not entered even where they lie in a root (mounts of the host, other roots).
+    pub exclude: Vec<ContainerPath>,
+    /// Where the scan's digest equals this, the entries are not sent ([`Scanned::same`]).
+    pub known: Option<[u8; 32]>,
+    pub limits: ScanLimits,
+}
+
+/// Beyond these the scan stops with [`FailureKind::TooMuch`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ScanLimits {
+    /// Of wanted files.
+    pub entries: u32,
+    /// Of wanted files' contents in bytes.
+    pub bytes: u64,
+    /// Of folders below a root.
+    pub depth: u16,
+}
+
+impl Default for ScanLimits {
+    fn default() -> Self {
+        Self { entries: 1_000_000, bytes: 16 << 30, depth: 64 }
+    }
+}
+
+/// A file that a language tool needs. Folders are implied; symbolic links do not exist here: what a
+/// link leads to is an entry of its own where it lies within a root, and is left out elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Index into [`ScanRequest::roots`].
+    pub root: u16,
+    /// Below the root, `/` between components, as bytes: Linux promises no encoding.
+    #[serde(with = "serde_bytes")]
+    pub path: Vec<u8>,
+    /// In bytes; 0 for a placeholder.
+    pub size: u64,
+    /// Of the last modification, in nanoseconds since the Unix epoch.
+    pub mtime: i64,
+    pub form: crate::contents::Form,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Scanned {
+    /// Over all entries (root, path, size, mtime, form) in the scan's order, which is sorted.
+    pub digest: [u8; 32],
+    pub same: bool,
+    pub files: u32,
+    pub bytes: u64,
+    /// Links that lead out of every root, special files, unreadable folders: counted, not sent.
+    pub left_out: u32,
+    /// Roots that do not exist or cannot be read: indices.
+    pub missing: Vec<u16>,
+}
+
+/// What the container itself sees of its GPUs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuReport {
+    pub devices: Vec<GpuSeen>,
+    /// What was asked, in words: `nvidia-smi`, or the device nodes.
+    pub asked: String,
+    /// Why it found fewer than there might be (an external program's own words).
+    pub problem: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuSeen {
+    pub index: u32,
+    /// Unknown where only the device node was there to be asked.
+    pub uuid: Option<String>,
+    pub name: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// A lower-case fragment that names what it concerns: fits «failed to …: message».
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// The peers speak different versions of the protocol.
+    Protocol,
+    /// Exit code 127 by convention.
+    NotFound,
+    /// Exit code 126 by convention.
+    NotExecutable,
+    /// The working directory does not exist or may not be entered.
+    NoWorkingDirectory,
+    /// A limit of the request was reached.
+    TooMuch,
+    /// The operating system said no.
+    System,
+}
