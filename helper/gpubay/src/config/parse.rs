@@ -1,0 +1,220 @@
+//! From text to [`File`], with errors that say where.
+
+use std::fmt::Write as _;
+use std::io::Read;
+use std::ops::Range;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, Place};
+use super::file::File;
+use crate::HostPath;
+
+/// Configuration and variables are small; anything larger is the wrong file.
+const LIMIT: u64 = 1 << 20;
+
+/// One step on the way to a value: `container` `mounts` `2`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Key(String),
+    Index(usize),
+}
+
+impl From<&str> for Step {
+    fn from(key: &str) -> Self {
+        Self::Key(key.to_owned())
+    }
+}
+
+impl From<usize> for Step {
+    fn from(index: usize) -> Self {
+        Self::Index(index)
+    }
+}
+
+/// As a person writes it: `container.mounts[2]`.
+pub(super) fn dotted(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Key(key) => {
+                let plain =
+                    !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+                let dot = if text.is_empty() { "" } else { "." };
+                let _ = if plain { write!(text, "{dot}{key}") } else { write!(text, "{dot}{key:?}") };
+            }
+            Step::Index(index) => {
+                let _ = write!(text, "[{index}]");
+            }
+        }
+    }
+    text
+}
+
+/// What a terminal can show without being steered by it.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\t' => ' ',
+            c if c.is_control() || is_direction(c) => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// Characters that turn the reading direction and so can show another text than is meant.
+fn is_direction(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Reads a small text file; a FIFO or a device must not block, so nothing but an ordinary file is read.
+///
+/// `Ok(None)`: there is none.
+pub(super) fn read_text(path: &Path) -> Result<Option<String>, ConfigError> {
+    let file_name = || printable(&path.display().to_string());
+    let unreadable = |source| ConfigError::Unreadable { file: file_name(), source };
+    // O_NONBLOCK: opening a FIFO without a writer would wait for one.
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path);
+    let file = match file {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.symlink_metadata().is_err() => return Ok(None),
+        // A socket cannot be opened at all.
+        Err(e) if e.raw_os_error() == Some(libc::ENXIO) => {
+            return Err(ConfigError::NotAFile { file: file_name(), what: "a socket or a device" });
+        }
+        Err(e) => return Err(unreadable(e)),
+    };
+    let meta = file.metadata().map_err(unreadable)?;
+    let kind = meta.file_type();
+    if !kind.is_file() {
+        let what = match kind {
+            kind if kind.is_dir() => "a folder",
+            kind if kind.is_fifo() => "a named pipe",
+            _ => "a socket or a device",
+        };
+        return Err(ConfigError::NotAFile { file: file_name(), what });
+    }
+    let mut bytes = Vec::with_capacity(meta.len().min(LIMIT) as usize + 1);
+    file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(ConfigError::TooLarge { file: file_name(), limit: LIMIT });
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|e| ConfigError::NotUtf8 { file: file_name(), at: e.utf8_error().valid_up_to() })?;
+    Ok(Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)))
+}
+
+/// `file` is for the messages only.
+pub fn parse(text: &str, file: &HostPath) -> Result<File, ConfigError> {
+    toml::from_str(text).map_err(|e| explain(&e, text, file))
+}
+
+fn explain(error: &toml::de::Error, text: &str, file: &HostPath) -> ConfigError {
+    let span = error.span().unwrap_or(0..0);
+    let place = Place::new(file, text, &span);
+    let message = error.message();
+    // The text parses as TOML, so what failed is the meaning: say which key.
+    let Ok(tree) = DeTable::parse(text) else {
+        return ConfigError::Syntax { place, message: printable(message) };
+    };
+    let (path, found) = at_span(tree.get_ref(), &span);
+    if let Some((given, known)) = unknown(message, "unknown field ") {
+        let near = super::nearest(&given, known.iter().map(String::as_str));
+        return ConfigError::UnknownKey { place, key: printable(&given), near, known };
+    }
+    let key = printable(&dotted(&path));
+    if let Some((given, known)) = unknown(message, "unknown variant ") {
+        let near = super::nearest(&given, known.iter().map(String::as_str));
+        return ConfigError::UnknownChoice { place, key, given: printable(&given), near, known };
+    }
+    if let Some((got, expected)) = message.strip_prefix("invalid type: ").and_then(|m| m.rsplit_once(", expected ")) {
+        return ConfigError::WrongType { place, key, message: printable(&format!("expected {expected}, got {got}")) };
+    }
+    let message = if message.starts_with("missing field") || message.starts_with("invalid") {
+        printable(message)
+    } else {
+        // What an untagged type expects; serde does not say what it got.
+        let got = found.map_or("nothing", type_name);
+        format!("expected {message}, got {got}")
+    };
+    ConfigError::WrongType { place, key, message }
+}
+
+/// serde's «unknown field `x`, expected one of `a`, `b`».
+fn unknown(message: &str, prefix: &str) -> Option<(String, Vec<String>)> {
+    let rest = message.strip_prefix(prefix)?;
+    let (given, known) = rest.rsplit_once(", ").map_or((rest, ""), |_| match rest.find("`, expected ") {
+        Some(at) => rest.split_at(at + 1),
+        None => (rest.split("`, ").next().unwrap_or(rest), ""),
+    });
+    let known = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    Some((given.trim_matches('`').to_owned(), known))
+}
+
+fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a decimal number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The innermost key whose value covers `span`.
+fn at_span<'a, 'i>(table: &'a DeTable<'i>, span: &Range<usize>) -> (Vec<Step>, Option<&'a DeValue<'i>>) {
+    let mut path = Vec::new();
+    let mut found = None;
+    let mut here = table.iter().map(|(k, v)| (Step::Key(k.get_ref().to_string()), k.span(), v)).collect::<Vec<_>>();
+    while let Some((step, _, value)) = here.into_iter().find(|(_, key, value)| covers(key, value, span)) {
+        path.push(step);
+        found = Some(value.get_ref());
+        here = match value.get_ref() {
+            DeValue::Table(table) => {
+                table.iter().map(|(k, v)| (Step::Key(k.get_ref().to_string()), k.span(), v)).collect()
+            }
+            DeValue::Array(list) => list.iter().enumerate().map(|(i, v)| (Step::Index(i), v.span(), v)).collect(),
+            _ => break,
+        };
+    }
+    (path, found)
+}
+
+/// A table under a `[header]` spans its header only, so its values are asked as well.
+fn covers(key: &Range<usize>, value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
+    let holds = |outer: &Range<usize>| outer.start <= span.start && span.end <= outer.end && !outer.is_empty();
+    if holds(&value.span()) || holds(key) {
+        return true;
+    }
+    match value.get_ref() {
+        DeValue::Table(table) => table.iter().any(|(k, v)| covers(&k.span(), v, span)),
+        DeValue::Array(list) => list.iter().any(|v| covers(&v.span(), v, span)),
+        _ => false,
+    }
+}
+
+/// Where the value at `path` stands; for errors only, hence the second parse.
+pub(super) fn locate(text: &str, file: &HostPath, path: &[Step]) -> Place {
+    let mut span = 0..0;
+    if let Ok(tree) = DeTable::parse(text) {
+        let mut table = Some(tree.get_ref());
+        let mut list = None;
+        for step in path {
+            let next = match step {
+                Step::Key(key) => table.and_then(|t| t.iter().find(|(k, _)| k.get_ref() == key)).map(|(_, v)| v),
+                Step::Index(index) => list.and_then(|l: &toml::de::DeArray<'_>| l.get(*index)),
+            };
+            // A single text where a list may stand has no entries: the text itself is meant.
+            let Some(value) = next else { break };
+            span = value.span();
+            table = value.get_ref().as_table();
+            list = value.get_ref().as_array();
+        }
+    }
+    Place::new(file, text, &span)
+}
