@@ -130,7 +130,7 @@ pub enum EntrypointUse {
 pub struct Port {
     /// Address on the host; `127.0.0.1` unless written out.
     pub address: std::net::IpAddr,
-    /// On the host; the next free one is taken where it is in use, unless `exact`.
+    /// On the host; the next free one is taken where it is in use.
     pub host: u16,
     pub container: u16,
     pub protocol: Protocol,
@@ -217,6 +217,37 @@ pub struct EngineOptions {
     pub publish_all: bool,
     /// `3000/tcp`
     pub expose: Vec<String>,
+    /// Folders in memory with options of their own: path and `size=64m,mode=1777`.
+    pub tmpfs: BTreeMap<String, String>,
+    pub ip: Option<String>,
+    pub ip6: Option<String>,
+    pub link_local_ips: Vec<String>,
+    /// `container[:alias]`
+    pub links: Vec<String>,
+    pub health: Option<Health>,
+    /// Microseconds.
+    pub cpu_rt_period: Option<i64>,
+    /// Microseconds.
+    pub cpu_rt_runtime: Option<i64>,
+    /// Device and weight.
+    pub blkio_weight_devices: Vec<(String, u64)>,
+    /// Device and bytes per second, likewise below; `iops` are operations per second.
+    pub device_read_bps: Vec<(String, u64)>,
+    pub device_write_bps: Vec<(String, u64)>,
+    pub device_read_iops: Vec<(String, u64)>,
+    pub device_write_iops: Vec<(String, u64)>,
+}
+
+/// A health check in place of the image's. Times are in nanoseconds, as the engine takes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// As the engine takes it: `["CMD-SHELL", text]`, `["NONE"]`, or empty for the image's own.
+    pub test: Vec<String>,
+    pub interval: Option<i64>,
+    pub timeout: Option<i64>,
+    pub start_period: Option<i64>,
+    pub start_interval: Option<i64>,
+    pub retries: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
