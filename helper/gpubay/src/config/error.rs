@@ -84,7 +84,7 @@ pub enum ConfigError {
     WrongType { place: Place, key: String, message: String },
     #[error("{place}: {key}: {problem}\n{}", place.excerpt)]
     Value { place: Place, key: String, problem: BadValue },
-    /// A value that stands in no file: an option of the command line.
+    /// A value that stands in no one file: an option of the command line, or what two files give together.
     #[error("{option}: {problem}")]
     Option { option: String, problem: BadValue },
 

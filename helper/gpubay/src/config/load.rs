@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::discover::{Found, discover};
 use super::engine_host;
-use super::error::{ConfigError, Place, Problem};
+use super::error::{BadValue, ConfigError, Place, Problem};
 use super::identity::{Identity, machine_id};
 use super::layer::{self, Context, Layer};
 use super::model::{
     Build, Cache, Config, Container, Dockerfile, Engine, EngineOptions, EntrypointUse, GpuSelection, Gpus, Image,
-    Installer, Isolation, Mount, Paths, Restart, User, Venv,
+    Installer, Isolation, Paths, Restart, User, Venv,
 };
 use super::parse::{dotted, locate, parse, printable, read_text};
 use super::powers::{self, Power};
@@ -129,7 +129,8 @@ pub fn load(request: &LoadRequest<'_>) -> Result<Loaded, ConfigError> {
         config.gpus.select = values::gpus(text)
             .map_err(|problem| ConfigError::Option { option: "--gpus".to_owned(), problem })?;
     }
-    let warnings = finish(&mut config, &workspace, request);
+    reserved_places(&config)?;
+    let warnings = warnings(&config, &workspace, request);
     Ok(Loaded { config, workspace, identity, file, powers, state, warnings })
 }
 
@@ -327,16 +328,26 @@ fn engine_options(own: EngineOptions, user: EngineOptions) -> EngineOptions {
     }
 }
 
-/// What only the whole can tell.
-fn finish(config: &mut Config, workspace: &HostPath, request: &LoadRequest<'_>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let workdir = config.container.workdir.clone();
+/// A mount there would hide the workspace, or let the container write what the host runs.
+fn reserved_places(config: &Config) -> Result<(), ConfigError> {
+    let workdir = &config.container.workdir;
     let venv = workdir.join(&config.venv.name).ok();
-    let hides = |mount: &Mount| mount.target == workdir || Some(&mount.target) == venv.as_ref();
-    for mount in config.container.mounts.iter().filter(|mount| hides(mount)) {
-        warnings.push(format!("the mount on {} is left out: that place belongs to the workspace", mount.target));
+    let tmpfs = config.container.engine.tmpfs.keys().filter_map(|path| ContainerPath::new(path).ok());
+    for target in config.container.mounts.iter().map(|mount| mount.target.clone()).chain(tmpfs) {
+        let in_venv = venv.as_ref().is_some_and(|venv| target.below(venv).is_some());
+        if target == *workdir || in_venv {
+            let of = if in_venv { "the virtual environment" } else { "the workspace" };
+            let problem =
+                BadValue::Mount { given: target.to_string(), why: format!("that place in the container belongs to {of}") };
+            return Err(ConfigError::Option { option: "container.mounts".to_owned(), problem });
+        }
     }
-    config.container.mounts.retain(|mount| !hides(mount));
+    Ok(())
+}
+
+/// What only the whole can tell.
+fn warnings(config: &Config, workspace: &HostPath, request: &LoadRequest<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
     if let Some(host) = &config.engine.host {
         let tls = (request.env)("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty());
         if engine_host::is_open(host, tls) {
