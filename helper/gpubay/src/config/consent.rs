@@ -60,11 +60,11 @@ impl Explain for ConsentError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NeedsConsent { missing, .. } => {
-                Some(format!("If you trust it, add: {}", allow_arguments(missing)))
-            }
+            Self::NeedsConsent { missing, .. } => Some(format!("If you trust it, add: {}", allow_arguments(missing))),
             Self::Refused { .. } => Some("Remove them from gpubay.toml, or answer yes.".to_owned()),
-            Self::UnknownAllow { asked, .. } if asked.is_empty() => Some("It asks for nothing; leave --allow out.".into()),
+            Self::UnknownAllow { asked, .. } if asked.is_empty() => {
+                Some("It asks for nothing; leave --allow out.".into())
+            }
             Self::UnknownAllow { asked, .. } => Some(format!("It asks for: {}.", asked.join(", "))),
             Self::State(e) => e.hint(),
         }
@@ -132,7 +132,8 @@ pub fn check(
     for given in allow {
         if !powers.iter().any(|power| power.key == *given) {
             let asked: Vec<String> = powers.iter().map(|power| printable(&power.key)).collect();
-            let near = super::nearest(given, powers.iter().map(|power| power.key.as_str())).map(|near| printable(&near));
+            let near =
+                super::nearest(given, powers.iter().map(|power| power.key.as_str())).map(|near| printable(&near));
             return Err(ConsentError::UnknownAllow { given: given.clone(), near, asked });
         }
     }

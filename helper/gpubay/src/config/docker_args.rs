@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use super::error::BadValue;
 use super::layer::{self, Context, Layer, Passed};
 use super::model::{EntrypointUse, Health, Mount, MountSource};
-use super::values;
 use super::mounts;
+use super::values;
 use crate::ContainerPath;
 
 /// How an option is written.
@@ -131,7 +131,11 @@ const OPTIONS: &[(&str, Option<char>, Form)] = &[
     ("tmpfs", None, Value),
     ("tty", Some('t'), Refused(OUR_STREAMS)),
     ("ulimit", None, Value),
-    ("use-api-socket", None, Refused("it gives the engine and its credentials away; mount the socket if you mean that")),
+    (
+        "use-api-socket",
+        None,
+        Refused("it gives the engine and its credentials away; mount the socket if you mean that"),
+    ),
     ("user", Some('u'), Value),
     ("userns", None, Value),
     ("uts", None, Value),
@@ -174,7 +178,11 @@ fn read<'a>(arg: &str, following: impl Fn() -> Option<&'a str>) -> Result<(Setti
             (Flag, Some(value)) => match value {
                 "true" | "1" => Ok((vec![(name, "true".to_owned())], false)),
                 "false" | "0" => Ok((vec![(name, "false".to_owned())], false)),
-                _ => Err(BadValue::OptionValue { option: option(), given: value.into(), why: "it is true or false".into() }),
+                _ => Err(BadValue::OptionValue {
+                    option: option(),
+                    given: value.into(),
+                    why: "it is true or false".into(),
+                }),
             },
             (Value, Some(value)) => Ok((vec![(name, value.to_owned())], false)),
             (Value, None) => {
@@ -214,7 +222,8 @@ fn read<'a>(arg: &str, following: impl Fn() -> Option<&'a str>) -> Result<(Setti
 }
 
 fn set(name: &'static str, value: &str, context: Context<'_>, layer: &mut Layer) -> Result<(), BadValue> {
-    let bad = |why: &str| BadValue::OptionValue { option: format!("--{name}"), given: value.to_owned(), why: why.to_owned() };
+    let bad =
+        |why: &str| BadValue::OptionValue { option: format!("--{name}"), given: value.to_owned(), why: why.to_owned() };
     let word = || values::word(value, "a value for this option");
     let number = |low: i64, high: i64| match value.parse::<i64>() {
         Ok(n) if (low..=high).contains(&n) => Ok(n),
@@ -288,7 +297,9 @@ fn set(name: &'static str, value: &str, context: Context<'_>, layer: &mut Layer)
         "dns-search" => o.dns_search.push(word()?),
         "domainname" => o.domainname = Some(word()?),
         "entrypoint" if value.is_empty() => layer.entrypoint = Some(EntrypointUse::None),
-        "entrypoint" => return Err(bad("the agent is the first process; only an empty one, or `entrypoint = \"none\"`")),
+        "entrypoint" => {
+            return Err(bad("the agent is the first process; only an empty one, or `entrypoint = \"none\"`"));
+        }
         "env" => match value.split_once('=') {
             Some((name, value)) => layer::set_env(layer, name, value)?,
             None => {
@@ -438,7 +449,6 @@ fn duration(text: &str) -> Option<i64> {
     }
     (!text.is_empty()).then_some(total)
 }
-
 
 #[cfg(test)]
 #[path = "docker_args_tests.rs"]

@@ -5,7 +5,6 @@ use super::*;
 use crate::config::model::{Decimal, Device, GpuSelection, Port, Protocol, Restart, Ulimit, User};
 use crate::config::values::Places;
 
-
 fn environment(name: &str) -> Option<String> {
     (name == "TOKEN").then(|| "t0ken".to_owned())
 }
@@ -96,9 +95,7 @@ fn table() -> Vec<(&'static str, &'static str, Check)> {
         ("link-local-ip", "169.254.1.1", |l| l.engine_options.link_local_ips == ["169.254.1.1"]),
         ("log-driver", "none", |l| l.engine_options.log_driver.as_deref() == Some("none")),
         ("log-opt", "max-size=1m", |l| pair(&l.engine_options.log_opts, "max-size", "1m")),
-        ("mac-address", "92:d0:c6:0a:29:33", |l| {
-            l.engine_options.mac_address.as_deref() == Some("92:d0:c6:0a:29:33")
-        }),
+        ("mac-address", "92:d0:c6:0a:29:33", |l| l.engine_options.mac_address.as_deref() == Some("92:d0:c6:0a:29:33")),
         ("memory", "64g", |l| l.memory == Some(64 << 30)),
         ("memory-reservation", "1g", |l| l.engine_options.memory_reservation == Some(1 << 30)),
         ("memory-swap", "-1", |l| l.engine_options.memory_swap == Some(-1)),
@@ -136,9 +133,7 @@ fn table() -> Vec<(&'static str, &'static str, Check)> {
         ("stop-signal", "SIGINT", |l| l.engine_options.stop_signal.as_deref() == Some("SIGINT")),
         ("stop-timeout", "30", |l| l.engine_options.stop_timeout == Some(30)),
         ("storage-opt", "size=10G", |l| pair(&l.engine_options.storage_opts, "size", "10G")),
-        ("sysctl", "net.core.somaxconn=1024", |l| {
-            pair(&l.engine_options.sysctls, "net.core.somaxconn", "1024")
-        }),
+        ("sysctl", "net.core.somaxconn=1024", |l| pair(&l.engine_options.sysctls, "net.core.somaxconn", "1024")),
         ("tmpfs", "/run:size=64m,mode=1777", |l| pair(&l.engine_options.tmpfs, "/run", "size=64m,mode=1777")),
         ("ulimit", "nofile=1024:2048", |l| {
             l.engine_options.ulimits == [Ulimit { name: "nofile".into(), soft: 1024, hard: 2048 }]
@@ -147,9 +142,7 @@ fn table() -> Vec<(&'static str, &'static str, Check)> {
         ("userns", "host", |l| l.engine_options.userns.as_deref() == Some("host")),
         ("uts", "host", |l| l.engine_options.uts.as_deref() == Some("host")),
         ("volume", "scratch:/scratch:ro", |l| {
-            l.mounts.len() == 1
-                && l.mounts[0].source == MountSource::Volume("scratch".into())
-                && l.mounts[0].read_only
+            l.mounts.len() == 1 && l.mounts[0].source == MountSource::Volume("scratch".into()) && l.mounts[0].read_only
         }),
         ("volume-driver", "local", |l| l.engine_options.volume_driver.as_deref() == Some("local")),
         ("volumes-from", "other", |l| l.engine_options.volumes_from == ["other"]),

@@ -78,7 +78,13 @@ mod tests {
         ] {
             assert!(matches!(check(bad), Err(BadValue::EngineHost { .. })), "{bad:?} was taken");
         }
-        for good in ["ssh://gpu-server", "ssh://ada@gpu:22", "tcp://127.0.0.1:2376", "unix:///var/run/docker.sock", "tcp://[::1]:2376"] {
+        for good in [
+            "ssh://gpu-server",
+            "ssh://ada@gpu:22",
+            "tcp://127.0.0.1:2376",
+            "unix:///var/run/docker.sock",
+            "tcp://[::1]:2376",
+        ] {
             assert_eq!(check(good).as_deref(), Ok(good));
         }
     }

@@ -32,11 +32,8 @@ impl Place {
         let number = line.to_string();
         let gutter = " ".repeat(number.len());
         let shown = printable(text[line_start..line_end].trim_end_matches('\r'));
-        let excerpt = format!(
-            "{gutter} |\n{number} | {shown}\n{gutter} | {}{}",
-            " ".repeat(column - 1),
-            "^".repeat(width)
-        );
+        let excerpt =
+            format!("{gutter} |\n{number} | {shown}\n{gutter} | {}{}", " ".repeat(column - 1), "^".repeat(width));
         Self { file: file.clone(), line, column, excerpt }
     }
 }

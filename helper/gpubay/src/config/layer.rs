@@ -246,11 +246,17 @@ fn engine_options(c: &file::Container, options: &mut EngineOptions) -> Result<()
         label(name).at(at!["container", "labels", name.as_str()])?;
     }
     options.labels.clone_from(&c.labels);
-    options.cpu_shares = c
-        .cpu_shares
-        .map(|n| if (2..=262_144).contains(&n) { Ok(n) } else { Err(BadValue::Range { given: n, low: 2, high: 262_144 }) })
-        .transpose()
-        .at(key("cpu_shares"))?;
+    options.cpu_shares =
+        c.cpu_shares
+            .map(|n| {
+                if (2..=262_144).contains(&n) {
+                    Ok(n)
+                } else {
+                    Err(BadValue::Range { given: n, low: 2, high: 262_144 })
+                }
+            })
+            .transpose()
+            .at(key("cpu_shares"))?;
     options.init = c.init;
     Ok(())
 }
@@ -324,11 +330,7 @@ pub(super) fn read_env_file(path: &str, context: Context<'_>, layer: &mut Layer)
 }
 
 /// A file of lines, with the error in the words of the key that names it.
-pub(super) fn small_file(
-    what: &'static str,
-    path: &str,
-    context: Context<'_>,
-) -> Result<(HostPath, String), BadValue> {
+pub(super) fn small_file(what: &'static str, path: &str, context: Context<'_>) -> Result<(HostPath, String), BadValue> {
     let missing = |path: String| BadValue::MissingFile { what, path };
     let path = context.places.canonical(path)?.map_err(|path| missing(path.display().to_string()))?;
     let wrong = |why: String| BadValue::WrongFile { what, path: path.to_string(), why };
@@ -367,9 +369,10 @@ fn gpus(gpus: &file::Gpus, layer: &mut Layer) -> Result<(), Problem> {
 fn venv(venv: &file::Venv, context: Context<'_>, layer: &mut Layer) -> Result<(), Problem> {
     layer.venv = venv.path.as_deref().map(values::venv_name).transpose().at(at!["venv", "path"])?;
     if let Some(files) = &venv.requirements {
-        let files = files.iter().enumerate().map(|(i, path)| {
-            context.places.file("the requirements file", path).at(at!["venv", "requirements", i])
-        });
+        let files = files
+            .iter()
+            .enumerate()
+            .map(|(i, path)| context.places.file("the requirements file", path).at(at!["venv", "requirements", i]));
         layer.requirements = Some(files.collect::<Result<_, _>>()?);
     }
     layer.installer = venv.installer.map(|installer| match installer {

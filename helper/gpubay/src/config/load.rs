@@ -126,8 +126,8 @@ pub fn load(request: &LoadRequest<'_>) -> Result<Loaded, ConfigError> {
         config.venv.requirements.push(requirements);
     }
     if let Some(text) = &request.overrides.gpus {
-        config.gpus.select = values::gpus(text)
-            .map_err(|problem| ConfigError::Option { option: "--gpus".to_owned(), problem })?;
+        config.gpus.select =
+            values::gpus(text).map_err(|problem| ConfigError::Option { option: "--gpus".to_owned(), problem })?;
     }
     reserved_places(&config)?;
     let warnings = warnings(&config, &workspace, request);
@@ -139,7 +139,9 @@ fn workspace(path: &Path) -> Result<HostPath, ConfigError> {
     let real = match path.canonicalize() {
         Ok(real) => real,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(ConfigError::NoWorkspace(shown())),
-        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => return Err(ConfigError::WorkspaceNotAFolder(shown())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+            return Err(ConfigError::WorkspaceNotAFolder(shown()));
+        }
         Err(source) => return Err(ConfigError::WorkspaceUnreadable { path: shown(), source }),
     };
     if !real.is_dir() {
@@ -266,7 +268,9 @@ fn merge(own: Layer, user: Layer, image: Image, paths: Paths) -> Config {
             entrypoint: own.entrypoint.or(user.entrypoint).unwrap_or(EntrypointUse::Image),
             shm_size: own.shm_size.or(user.shm_size),
             env: both(user.env, own.env),
-            ports: keyed(&user.ports, &own.ports, |port| (port.container, port.protocol == super::model::Protocol::Udp)),
+            ports: keyed(&user.ports, &own.ports, |port| {
+                (port.container, port.protocol == super::model::Protocol::Udp)
+            }),
             cache: own.cache.or(user.cache).unwrap_or(Cache::User),
             persist: own.persist.or(user.persist).unwrap_or_else(|| PERSIST.map(str::to_owned).to_vec()),
             cpus: own.cpus.or(user.cpus),
@@ -337,8 +341,10 @@ fn reserved_places(config: &Config) -> Result<(), ConfigError> {
         let in_venv = venv.as_ref().is_some_and(|venv| target.below(venv).is_some());
         if target == *workdir || in_venv {
             let of = if in_venv { "the virtual environment" } else { "the workspace" };
-            let problem =
-                BadValue::Mount { given: target.to_string(), why: format!("that place in the container belongs to {of}") };
+            let problem = BadValue::Mount {
+                given: target.to_string(),
+                why: format!("that place in the container belongs to {of}"),
+            };
             return Err(ConfigError::Option { option: "container.mounts".to_owned(), problem });
         }
     }

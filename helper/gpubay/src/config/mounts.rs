@@ -25,7 +25,9 @@ pub(super) fn short(text: &str, places: &Places<'_>) -> Result<Mount, BadValue> 
             // These have no effect on Linux, and files written for a Mac carry them.
             "rw" | "cached" | "delegated" | "consistent" => {}
             "z" | "Z" => {
-                return Err(bad("relabelling host files for SELinux is not supported; use security_opt = [\"label=disable\"]"));
+                return Err(bad(
+                    "relabelling host files for SELinux is not supported; use security_opt = [\"label=disable\"]",
+                ));
             }
             _ => {
                 let near = super::nearest(option, ["ro", "rw"].into_iter());
@@ -52,10 +54,10 @@ fn target_of(text: &str, target: &str) -> Result<ContainerPath, BadValue> {
 }
 
 fn host(source: &str, target: &ContainerPath, places: &Places<'_>) -> Result<MountSource, BadValue> {
-    places.canonical(source)?.map(MountSource::Host).map_err(|path| BadValue::MissingMountSource {
-        path: path.display().to_string(),
-        target: target.to_string(),
-    })
+    places
+        .canonical(source)?
+        .map(MountSource::Host)
+        .map_err(|path| BadValue::MissingMountSource { path: path.display().to_string(), target: target.to_string() })
 }
 
 fn volume(text: &str, name: &str) -> Result<MountSource, BadValue> {
@@ -89,7 +91,8 @@ pub(super) fn long(text: &str, places: &Places<'_>) -> Result<Long, BadValue> {
                 Some("false" | "0") => read_only = false,
                 Some(_) => return Err(bad("readonly is true or false")),
             },
-            "consistency" | "volume-nocopy" if value.is_none_or(|v| v != "true" && v != "1" || name == "consistency") => {}
+            "consistency" | "volume-nocopy"
+                if value.is_none_or(|v| v != "true" && v != "1" || name == "consistency") => {}
             "tmpfs-size" => tmpfs.push(format!("size={}", values::size(needed()?)?)),
             "tmpfs-mode" => {
                 let mode = needed()?;

@@ -41,8 +41,7 @@ pub(super) fn dotted(path: &[Step]) -> String {
     for step in path {
         match step {
             Step::Key(key) => {
-                let plain =
-                    !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+                let plain = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
                 let dot = if text.is_empty() { "" } else { "." };
                 let _ = if plain { write!(text, "{dot}{key}") } else { write!(text, "{dot}{key:?}") };
             }

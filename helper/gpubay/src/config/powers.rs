@@ -248,8 +248,23 @@ impl List<'_> {
             return Some("which holds your whole home folder");
         }
         let secret = [
-            ".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".netrc", ".git-credentials", ".config", ".local",
-            ".cache", ".bashrc", ".profile", ".bash_profile", ".zshrc", ".pypirc", ".npmrc",
+            ".ssh",
+            ".gnupg",
+            ".aws",
+            ".azure",
+            ".kube",
+            ".docker",
+            ".netrc",
+            ".git-credentials",
+            ".config",
+            ".local",
+            ".cache",
+            ".bashrc",
+            ".profile",
+            ".bash_profile",
+            ".zshrc",
+            ".pypirc",
+            ".npmrc",
         ];
         let below = |base: &Path| path.starts_with(base) || base.starts_with(path);
         if secret.iter().any(|name| path.starts_with(home.join(name))) {
@@ -258,7 +273,8 @@ impl List<'_> {
         if path.extension().is_some_and(|end| end == "sock") || is_socket(path) {
             return Some("a socket: whoever reaches an engine's is root on this machine");
         }
-        let system = ["/etc", "/proc", "/sys", "/dev", "/boot", "/root", "/run", "/usr", "/bin", "/lib", "/sbin", "/var"];
+        let system =
+            ["/etc", "/proc", "/sys", "/dev", "/boot", "/root", "/run", "/usr", "/bin", "/lib", "/sbin", "/var"];
         if home.starts_with("/root") && path.starts_with("/root") {
             return None;
         }

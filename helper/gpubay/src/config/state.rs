@@ -41,10 +41,9 @@ pub(super) fn machine_id(data: &HostPath) -> Result<String, ConfigError> {
 
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ConfigError> {
     let Some(text) = read_text(path)? else { return Ok(None) };
-    serde_json::from_str(&text).map(Some).map_err(|e| ConfigError::StateDamaged {
-        path: path.display().to_string(),
-        message: e.to_string(),
-    })
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|e| ConfigError::StateDamaged { path: path.display().to_string(), message: e.to_string() })
 }
 
 /// Whole or not at all, and for the user alone.

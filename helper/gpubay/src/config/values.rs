@@ -141,8 +141,22 @@ pub(super) fn restart(text: &str) -> Result<Restart, BadValue> {
 
 pub(super) fn ulimit(text: &str) -> Result<Ulimit, BadValue> {
     const NAMES: [&str; 16] = [
-        "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
-        "rtprio", "rttime", "sigpending", "stack",
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     let bad = || BadValue::Ulimit(text.to_owned());
     let (name, limits) = text.split_once('=').ok_or_else(bad)?;
