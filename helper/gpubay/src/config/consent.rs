@@ -1,6 +1,7 @@
 //! Approvals of [`Power`]s: given once, kept outside of the workspace, asked again for what is new.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -39,13 +40,12 @@ pub enum ConsentError {
 }
 
 fn listed(powers: &[Power]) -> String {
-    powers
-        .iter()
-        .map(|power| {
-            let grave = if power.grave { " (grave)" } else { "" };
-            format!("\n  {}{grave}: it {}", printable(&power.key), printable(&power.sentence))
-        })
-        .collect()
+    let mut text = String::new();
+    for power in powers {
+        let grave = if power.grave { " (grave)" } else { "" };
+        let _ = write!(text, "\n  {}{grave}: it {}", printable(&power.key), printable(&power.sentence));
+    }
+    text
 }
 
 impl Explain for ConsentError {
@@ -84,18 +84,19 @@ fn quoted(text: &str) -> String {
     }
     if text.chars().any(char::is_control) {
         // Only this quoting shows a newline without being one.
-        let escaped: String = text
-            .chars()
-            .map(|c| match c {
-                '\'' => "\\'".to_owned(),
-                '\\' => "\\\\".to_owned(),
+        let mut escaped = String::new();
+        for c in text.chars() {
+            match c {
+                '\'' => escaped.push_str("\\'"),
+                '\\' => escaped.push_str("\\\\"),
                 c if c.is_control() => {
-                    let mut bytes = [0; 4];
-                    c.encode_utf8(&mut bytes).bytes().map(|b| format!("\\x{b:02x}")).collect()
+                    for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                        let _ = write!(escaped, "\\x{byte:02x}");
+                    }
                 }
-                c => c.to_string(),
-            })
-            .collect();
+                c => escaped.push(c),
+            }
+        }
         return format!("$'{escaped}'");
     }
     format!("'{}'", text.replace('\'', "'\\''"))

@@ -300,13 +300,14 @@ fn set(name: &'static str, value: &str, context: Context<'_>, layer: &mut Layer)
         "entrypoint" => {
             return Err(bad("the agent is the first process; only an empty one, or `entrypoint = \"none\"`"));
         }
-        "env" => match value.split_once('=') {
-            Some((name, value)) => layer::set_env(layer, name, value)?,
-            None => {
+        "env" => {
+            if let Some((name, value)) = value.split_once('=') {
+                layer::set_env(layer, name, value)?;
+            } else {
                 values::env_name(value)?;
                 layer::pass_env(layer, value, Passed::Option, context);
             }
-        },
+        }
         "env-file" => layer::read_env_file(value, context, layer)?,
         "expose" => {
             let (port, protocol) = value.split_once('/').unwrap_or((value, "tcp"));

@@ -162,18 +162,15 @@ fn every_option_sets_what_it_says_in_every_spelling() {
         let (_, letter, form) = OPTIONS.iter().find(|(known, ..)| *known == name).expect("known");
         let mut spellings = vec![vec![format!("--{name}={value}")]];
         let short = letter.map(|letter| format!("-{letter}"));
-        match form {
-            Flag => {
-                spellings.push(vec![format!("--{name}")]);
-                spellings.extend(short.map(|short| vec![short]));
-            }
-            _ => {
-                spellings.push(vec![format!("--{name}"), value.to_owned()]);
-                if let Some(short) = short {
-                    spellings.push(vec![short.clone(), value.to_owned()]);
-                    spellings.push(vec![format!("{short}{value}")]);
-                    spellings.push(vec![format!("{short}={value}")]);
-                }
+        if *form == Flag {
+            spellings.push(vec![format!("--{name}")]);
+            spellings.extend(short.map(|short| vec![short]));
+        } else {
+            spellings.push(vec![format!("--{name}"), value.to_owned()]);
+            if let Some(short) = short {
+                spellings.push(vec![short.clone(), value.to_owned()]);
+                spellings.push(vec![format!("{short}{value}")]);
+                spellings.push(vec![format!("{short}={value}")]);
             }
         }
         for spelling in spellings {

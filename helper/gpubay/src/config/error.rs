@@ -72,15 +72,15 @@ pub enum ConfigError {
     NotUtf8 { file: String, at: usize },
 
     #[error("{place}: {message}\n{}", place.excerpt)]
-    Syntax { place: Place, message: String },
+    Syntax { place: Box<Place>, message: String },
     #[error("{place}: unknown key `{key}`{}\n{}", suggestion(near.as_deref()), place.excerpt)]
-    UnknownKey { place: Place, key: String, near: Option<String>, known: Vec<String> },
+    UnknownKey { place: Box<Place>, key: String, near: Option<String>, known: Vec<String> },
     #[error("{place}: {key} cannot be `{given}`{}\n{}", suggestion(near.as_deref()), place.excerpt)]
-    UnknownChoice { place: Place, key: String, given: String, near: Option<String>, known: Vec<String> },
+    UnknownChoice { place: Box<Place>, key: String, given: String, near: Option<String>, known: Vec<String> },
     #[error("{place}: {key}: {message}\n{}", place.excerpt)]
-    WrongType { place: Place, key: String, message: String },
+    WrongType { place: Box<Place>, key: String, message: String },
     #[error("{place}: {key}: {problem}\n{}", place.excerpt)]
-    Value { place: Place, key: String, problem: BadValue },
+    Value { place: Box<Place>, key: String, problem: BadValue },
     /// A value that stands in no one file: an option of the command line, or what two files give together.
     #[error("{option}: {problem}")]
     Option { option: String, problem: BadValue },
@@ -209,7 +209,7 @@ impl Explain for ConfigError {
             Self::UnknownKey { known, .. } => format!("Known here: {}.", known.join(", ")),
             Self::UnknownChoice { known, .. } => format!("Possible are: {}.", known.join(", ")),
             Self::WrongType { .. } => "Change the value to the type that is expected.".into(),
-            Self::Value { problem, .. } | Self::Option { problem, .. } => return problem.hint(),
+            Self::Value { problem, .. } | Self::Option { problem, .. } => problem.hint(),
             Self::AmbiguousDockerfile { candidates } => format!(
                 "Name one in gpubay.toml: [image] dockerfile = {:?}.",
                 candidates.first().map_or("", String::as_str)
@@ -261,49 +261,47 @@ impl BadValue {
         }
     }
 
-    fn hint(&self) -> Option<String> {
-        Some(
-            match self {
-                Self::Size(_) => "Write a number and b, k, m, g or t, such as \"512m\" or \"16g\".",
-                Self::Cpus(_) => "Write a number above 0, such as 8 or 1.5.",
-                Self::Port { .. } => {
-                    "Write \"6006\", \"8080:80\" or \"127.0.0.1:8080:80\"; \"0.0.0.0:6006\" opens it to the network."
-                }
-                Self::Mount { .. } => "Write \"~/data:/data\", \"~/data:/data:ro\" or \"volume:/scratch\".",
-                Self::MissingMountSource { .. } => "Make the folder first, or correct the path.",
-                Self::MissingFile { .. } | Self::WrongFile { .. } => {
-                    "Paths are relative to the workspace; correct it or make the file."
-                }
-                Self::Path { .. } => "Write it absolute, relative to the workspace, or from ~/.",
-                Self::Ulimit(_) => "Write name=soft or name=soft:hard, such as \"memlock=-1\"; -1 is no limit.",
-                Self::Device(_) => {
-                    "Write /dev/name, /dev/name:/dev/other or /dev/name:/dev/other:rwm. GPUs belong into [gpus]."
-                }
-                Self::User(_) => "Write \"host\", \"image\", \"root\" or numbers such as \"1000:1000\".",
-                Self::Restart(_) => "Write \"no\", \"always\", \"unless-stopped\", \"on-failure\" or \"on-failure:3\".",
-                Self::Workdir { .. } => "Write an absolute path such as \"/workspace\", or \"host\".",
-                Self::VenvPath { .. } => "It is one name directly under the workdir, such as \".venv\".",
-                Self::Secret(_) => "Write \"id=env:VARIABLE\" or \"id=file:path\".",
-                Self::EnvName { .. } | Self::EnvValue { .. } => "Correct the variable.",
-                Self::EnvFile { .. } => "Each line is KEY=value, KEY alone, or a comment after #.",
-                Self::Gpus { .. } => {
-                    "Write \"auto\", \"all\", \"none\", a number, or a list of indices and UUIDs: [\"0\", \"GPU-…\"]."
-                }
-                Self::EngineHost { .. } => "Write unix:///path, ssh://user@host or tcp://host:2376.",
-                Self::ReservedLabel(_) => "Choose another name for it.",
-                Self::Name { .. } => "Use letters, digits, `_`, `.` and `-`, with a letter or digit first.",
-                Self::Persist(_) => "Write ~/name or an absolute path inside the container.",
-                Self::ImageConflict(_) => "Keep `from` for a finished image, or the others to build one.",
-                Self::EmptyCommand(_) => "Write the program and its arguments: [\"python\", \"train.py\"].",
-                Self::Range { .. } => "Choose a value in that range.",
-                Self::UnknownOption { .. } => "`docker run --help` lists the options.",
-                Self::RefusedOption { .. } => "Leave it out.",
-                Self::OptionWithoutValue(_) => "Write it as \"--option=value\" or as two entries of the list.",
-                Self::NotAnOption { .. } => "docker_args holds options only; image and command have keys of their own.",
-                Self::OptionValue { .. } => "Correct the value.",
+    fn hint(&self) -> String {
+        match self {
+            Self::Size(_) => "Write a number and b, k, m, g or t, such as \"512m\" or \"16g\".",
+            Self::Cpus(_) => "Write a number above 0, such as 8 or 1.5.",
+            Self::Port { .. } => {
+                "Write \"6006\", \"8080:80\" or \"127.0.0.1:8080:80\"; \"0.0.0.0:6006\" opens it to the network."
             }
-            .to_owned(),
-        )
+            Self::Mount { .. } => "Write \"~/data:/data\", \"~/data:/data:ro\" or \"volume:/scratch\".",
+            Self::MissingMountSource { .. } => "Make the folder first, or correct the path.",
+            Self::MissingFile { .. } | Self::WrongFile { .. } => {
+                "Paths are relative to the workspace; correct it or make the file."
+            }
+            Self::Path { .. } => "Write it absolute, relative to the workspace, or from ~/.",
+            Self::Ulimit(_) => "Write name=soft or name=soft:hard, such as \"memlock=-1\"; -1 is no limit.",
+            Self::Device(_) => {
+                "Write /dev/name, /dev/name:/dev/other or /dev/name:/dev/other:rwm. GPUs belong into [gpus]."
+            }
+            Self::User(_) => "Write \"host\", \"image\", \"root\" or numbers such as \"1000:1000\".",
+            Self::Restart(_) => "Write \"no\", \"always\", \"unless-stopped\", \"on-failure\" or \"on-failure:3\".",
+            Self::Workdir { .. } => "Write an absolute path such as \"/workspace\", or \"host\".",
+            Self::VenvPath { .. } => "It is one name directly under the workdir, such as \".venv\".",
+            Self::Secret(_) => "Write \"id=env:VARIABLE\" or \"id=file:path\".",
+            Self::EnvName { .. } | Self::EnvValue { .. } => "Correct the variable.",
+            Self::EnvFile { .. } => "Each line is KEY=value, KEY alone, or a comment after #.",
+            Self::Gpus { .. } => {
+                "Write \"auto\", \"all\", \"none\", a number, or a list of indices and UUIDs: [\"0\", \"GPU-…\"]."
+            }
+            Self::EngineHost { .. } => "Write unix:///path, ssh://user@host or tcp://host:2376.",
+            Self::ReservedLabel(_) => "Choose another name for it.",
+            Self::Name { .. } => "Use letters, digits, `_`, `.` and `-`, with a letter or digit first.",
+            Self::Persist(_) => "Write ~/name or an absolute path inside the container.",
+            Self::ImageConflict(_) => "Keep `from` for a finished image, or the others to build one.",
+            Self::EmptyCommand(_) => "Write the program and its arguments: [\"python\", \"train.py\"].",
+            Self::Range { .. } => "Choose a value in that range.",
+            Self::UnknownOption { .. } => "`docker run --help` lists the options.",
+            Self::RefusedOption { .. } => "Leave it out.",
+            Self::OptionWithoutValue(_) => "Write it as \"--option=value\" or as two entries of the list.",
+            Self::NotAnOption { .. } => "docker_args holds options only; image and command have keys of their own.",
+            Self::OptionValue { .. } => "Correct the value.",
+        }
+        .to_owned()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which workspace this is: the same folder of the same user on the same machine, wherever the
 //! engine runs.
 
+use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -32,7 +33,7 @@ impl Identity {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        let id = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = hex(&hash.finalize());
         Self { id, slug: slug(path) }
     }
 
@@ -45,6 +46,13 @@ impl Identity {
     pub fn container_name(&self) -> String {
         format!("gpubay-{}-{}", self.slug, self.id8())
     }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn slug(path: &Path) -> String {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::discover::{Found, discover};
 use super::engine_host;
-use super::error::{BadValue, ConfigError, Place, Problem};
+use super::error::{BadValue, ConfigError, Problem};
 use super::identity::{Identity, machine_id};
 use super::layer::{self, Context, Layer};
 use super::model::{
@@ -184,7 +184,7 @@ fn read_layer(path: &HostPath, context: Context<'_>) -> Result<Option<Layer>, Co
 }
 
 fn placed(problem: Problem, text: &str, path: &HostPath) -> ConfigError {
-    let place: Place = locate(text, path, &problem.key);
+    let place = Box::new(locate(text, path, &problem.key));
     ConfigError::Value { place, key: printable(&dotted(&problem.key)), problem: problem.bad }
 }
 

@@ -113,7 +113,7 @@ pub fn parse(text: &str, file: &HostPath) -> Result<File, ConfigError> {
 
 fn explain(error: &toml::de::Error, text: &str, file: &HostPath) -> ConfigError {
     let span = error.span().unwrap_or(0..0);
-    let place = Place::new(file, text, &span);
+    let place = Box::new(Place::new(file, text, &span));
     let message = error.message();
     // The text parses as TOML, so what failed is the meaning: say which key.
     let Ok(tree) = DeTable::parse(text) else {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::ConfigError;
+use super::identity::hex;
 use super::parse::read_text;
 use crate::HostPath;
 
@@ -26,7 +27,7 @@ pub(super) fn machine_id(data: &HostPath) -> Result<String, ConfigError> {
     std::fs::File::open("/dev/urandom")
         .and_then(|mut f| std::io::Read::read_exact(&mut f, &mut random))
         .map_err(failed)?;
-    let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = hex(&random);
     let file = staged(path.as_path(), id.as_bytes()).map_err(failed)?;
     // Two first runs at once must agree: the one that comes second takes what the first wrote.
     match file.persist_noclobber(path.as_path()) {

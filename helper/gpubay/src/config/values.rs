@@ -30,8 +30,8 @@ pub(super) fn size(text: &str) -> Result<u64, BadValue> {
     let bytes = if let Ok(whole) = digits.parse::<u64>() {
         whole.checked_mul(1 << shift).ok_or_else(bad)?
     } else {
-        let bytes = digits.parse::<f64>().map_err(|_| bad())? * (1u64 << shift) as f64;
-        if bytes >= i64::MAX as f64 {
+        let bytes = digits.parse::<f64>().map_err(|_| bad())? * 2f64.powi(shift);
+        if bytes >= 9.2e18 {
             return Err(bad());
         }
         bytes as u64
@@ -70,9 +70,8 @@ pub(super) fn ports(text: &str) -> Result<Vec<Port>, BadValue> {
         (Some(address), rest)
     } else {
         match *rest.split(':').collect::<Vec<_>>() {
-            [_] => (None, rest),
             [first, last] if first.parse::<Ipv4Addr>().is_ok() => (Some(first), last),
-            [_, _] => (None, rest),
+            [_] | [_, _] => (None, rest),
             [address, _, _] => (Some(address), &rest[address.len() + 1..]),
             _ => return Err(bad("an IPv6 address stands in brackets")),
         }

@@ -14,8 +14,8 @@ use crate::{ContainerPath, HostPath};
 
 /// A home with a workspace in it.
 struct Lab {
-    /// Removed with the lab.
-    _folder: tempfile::TempDir,
+    /// Holds everything, and is removed with the lab.
+    folder: tempfile::TempDir,
     home: PathBuf,
     ws: PathBuf,
     env: BTreeMap<String, String>,
@@ -36,7 +36,7 @@ impl Lab {
         let ws = home.join("ws");
         std::fs::create_dir_all(&ws).expect("made");
         std::fs::write(folder.path().join("machine-id"), "0123456789abcdef0123456789abcdef\n").expect("written");
-        Self { _folder: folder, home, ws, env: BTreeMap::new() }
+        Self { folder, home, ws, env: BTreeMap::new() }
     }
 
     /// A workspace whose gpubay.toml is `text`.
@@ -54,7 +54,7 @@ impl Lab {
         put(&self.home.join(".config/gpubay/config.toml"), text);
     }
 
-    fn folder(&self, path: &str) -> PathBuf {
+    fn make(&self, path: &str) -> PathBuf {
         let path = self.home.join(path);
         std::fs::create_dir_all(&path).expect("made");
         path
@@ -67,7 +67,7 @@ impl Lab {
             uid: 1000,
             gid: 1000,
             env: &|name| self.env.get(name).cloned(),
-            machine_id: self._folder.path().join("machine-id"),
+            machine_id: self.folder.path().join("machine-id"),
             overrides,
         })
     }
@@ -210,8 +210,8 @@ data = "~/bay"
 "#,
     );
     lab.env.insert("HF_TOKEN".into(), "s3cret".into());
-    lab.folder("dataset");
-    lab.folder("data");
+    lab.make("dataset");
+    lab.make("data");
     lab.write("docker/nvc/Dockerfile", "FROM scratch\n");
     lab.write("docker/nvc/requirements.txt", "numpy\n");
     lab.write(".env", "A=b=c\nWANDB_MODE=online\n");
@@ -257,9 +257,9 @@ fn the_users_file_gives_defaults() {
     let lab = Lab::with(
         "[container]\nmounts = [\"~/other:/dataset\"]\nenv = { A = \"ws\" }\nprivileged = false\nports = [\"9006:6006\"]\n",
     );
-    lab.folder("dataset");
-    lab.folder("other");
-    lab.folder("data");
+    lab.make("dataset");
+    lab.make("other");
+    lab.make("data");
     lab.user(
         "[container]\nmounts = [\"~/dataset:/dataset:ro\", \"~/data:/data\"]\nenv = { A = \"user\", B = \"user\" }\n\
          privileged = true\nshm_size = \"1g\"\nports = [6006]\n[gpus]\nuse = \"none\"\n[image]\nfrom = \"python:3\"\n",
@@ -280,7 +280,7 @@ fn the_users_file_gives_defaults() {
 #[test]
 fn xdg_folders_are_honoured_and_overridden() {
     let mut lab = Lab::new();
-    let config_home = lab.folder("xdg-config");
+    let config_home = lab.make("xdg-config");
     put(&config_home.join("gpubay/config.toml"), "[container]\nhostname = \"xdg\"\n");
     for (name, folder) in
         [("XDG_CONFIG_HOME", "xdg-config"), ("XDG_DATA_HOME", "xdg-data"), ("XDG_CACHE_HOME", "xdg-cache")]
@@ -367,7 +367,7 @@ fn values_pass_through_to_the_letter() {
 fn any_folder_name_is_a_workspace() {
     let lab = Lab::bare();
     for name in ["with space", "q'u\"o", "$(touch canary)", "`id`;x", "模型é", "-rf", "a\nb", "..x"] {
-        let ws = lab.folder(name);
+        let ws = lab.make(name);
         put(&ws.join("Dockerfile"), "FROM scratch\n");
         put(&ws.join("gpubay.toml"), "[container]\nworkdir = \"host\"\n");
         let loaded = lab.load_with(&ws, Overrides::default()).unwrap_or_else(|e| panic!("{name:?}: {e}"));

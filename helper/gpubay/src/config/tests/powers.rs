@@ -96,7 +96,7 @@ requirements = ["requirements.txt"]
 #[test]
 fn the_users_own_file_asks_nothing() {
     let lab = Lab::new();
-    lab.folder("data");
+    lab.make("data");
     lab.user(
         "[container]\nprivileged = true\nmounts = [\"~/data:/data\", \"/etc:/e\"]\nnetwork = \"host\"\nports = [\"0.0.0.0:1\"]\n\
          docker_args = [\"-eTOKEN\"]\n[engine]\nhost = \"ssh://gpu\"\n[paths]\ndata = \"~/bay\"\n",
@@ -110,7 +110,7 @@ fn the_users_own_file_asks_nothing() {
 #[test]
 fn a_link_that_leads_outside_is_outside_and_its_target_is_the_key() {
     let lab = Lab::with("[container]\nmounts = [\"./data:/data\"]\n");
-    let (one, two) = (lab.folder("one"), lab.folder("two"));
+    let (one, two) = (lab.make("one"), lab.make("two"));
     let link = lab.ws.join("data");
     symlink(&one, &link).expect("linked");
     assert_eq!(keys(&lab), [format!("mount:{}:/data", one.display())]);
@@ -162,9 +162,9 @@ fn a_line_without_a_value_does_not_take_a_variable_unasked() {
 #[test]
 fn dangerous_sources_are_grave() {
     let lab = Lab::new();
-    lab.folder(".ssh");
-    lab.folder(".config/gpubay");
-    lab.folder("data");
+    lab.make(".ssh");
+    lab.make(".config/gpubay");
+    lab.make("data");
     let _socket = std::os::unix::net::UnixListener::bind(lab.home.join("docker.s")).expect("bound");
     for (source, grave) in [
         ("~/data", false),
