@@ -134,21 +134,28 @@ impl Folder {
         }
         let inner = Self(rustix::fs::openat(&self.0, name, FOLDER, Mode::empty())?);
         rustix::fs::fchmod(&inner.0, FOLDER_OPEN)?;
+        // RACE: a thread or process that still marks this mirror as synced may add that file meanwhile.
+        for _ in 0..8 {
+            inner.clear()?;
+            match rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Err(Errno::NOTEMPTY.into())
+    }
+
+    fn clear(&self) -> io::Result<()> {
         let mut names = Vec::new();
-        for item in Dir::read_from(&inner.0)? {
+        for item in Dir::read_from(&self.0)? {
             let item = item?;
             let name = item.file_name().to_bytes();
             if name != b"." && name != b".." {
                 names.push(name.to_owned());
             }
         }
-        for name in names {
-            inner.remove_raw(&name)?;
-        }
-        match rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(e) => Err(e.into()),
-        }
+        names.iter().try_for_each(|name| self.remove_raw(name))
     }
 
     /// A lock file, created where it is missing. The lock ends with the descriptor, and so with the process.

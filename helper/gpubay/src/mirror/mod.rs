@@ -16,6 +16,9 @@ mod stage;
 mod store;
 mod sync;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::MirrorError;
 pub use plan::Deletions;
 pub use pth::rewrite_pth;
