@@ -97,7 +97,7 @@ pub(super) fn check(entries: &[Entry], roots: &[ContainerPath], limits: &ScanLim
         if entry.form == Form::Placeholder && entry.size != 0 {
             return refuse(entry, "is a placeholder with contents");
         }
-        if entry.path.iter().filter(|&&b| b == b'/').count() > usize::from(limits.depth) {
+        if entry.path.split(|&b| b == b'/').skip(1).count() > usize::from(limits.depth) {
             return Err(MirrorError::TooMuch(format!("folders deeper than {}", limits.depth)));
         }
         bytes = bytes.saturating_add(entry.size);

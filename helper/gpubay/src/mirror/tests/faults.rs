@@ -136,7 +136,8 @@ async fn sudden_deletions_halt() {
 /// R11: what a user or a crash does to a mirror in place.
 #[tokio::test]
 async fn a_damaged_mirror_is_made_again() {
-    let damages: [(&str, fn(&Path)); 6] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 6] = [
         ("an empty header", |base| rewrite(&base.join("header.json"), b"")),
         ("a header cut short", |base| {
             let text = std::fs::read(base.join("header.json")).expect("there");
@@ -149,7 +150,7 @@ async fn a_damaged_mirror_is_made_again() {
         ("no header", |base| std::fs::remove_file(base.join("header.json")).expect("removed")),
         ("no tree", |base| remove(base, "tree")),
         ("nothing at all", |base| {
-            remove(base.parent().expect("a parent"), base.file_name().and_then(|n| n.to_str()).expect("a name"))
+            remove(base.parent().expect("a parent"), base.file_name().and_then(|n| n.to_str()).expect("a name"));
         }),
     ];
     for (what, damage) in damages {
