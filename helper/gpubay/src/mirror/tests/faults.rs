@@ -85,6 +85,53 @@ async fn cancelling_leaves_nothing() {
     assert_eq!(before.await.expect_err("cancelled").code(), "cancelled");
 }
 
+/// R13: a container that is paused or hangs holds nobody.
+#[tokio::test]
+async fn cancelling_does_not_wait_for_the_container() {
+    struct Hangs(Fake, usize, crate::progress::CancellationToken);
+    #[async_trait]
+    impl Source for Hangs {
+        async fn scan(&mut self, request: ScanRequest) -> Result<(Vec<Entry>, Scanned), SourceError> {
+            if self.1 == 0 {
+                self.2.cancel();
+                std::future::pending::<()>().await;
+            }
+            self.0.scan(request).await
+        }
+        async fn fetch(&mut self, _: &[u32], sink: &mut dyn FileSink) -> Result<(), SourceError> {
+            sink.file(0, 17).await?;
+            self.2.cancel();
+            std::future::pending().await
+        }
+    }
+    for stage in [0, 1] {
+        let lab = Lab::new();
+        let progress = Progress::silent();
+        let mut source = Hangs(Fake::new(some()), stage, progress.cancel.clone());
+        let work = ensure_base(&lab.store, &lab.key, &lab.request, &mut source, &progress);
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), work).await.expect("it ends");
+        assert_eq!(ended.expect_err("cancelled").code(), "cancelled");
+        lab.assert_tidy();
+    }
+}
+
+#[tokio::test]
+async fn every_changed_byte_of_a_manifest_is_noticed() {
+    let lab = Lab::new();
+    lab.base(&mut Fake::new(some())).await.expect("made");
+    let path = lab.mirror().join("base").join(lab.key.as_str());
+    let folder = disk::Folder::open(&path).expect("open");
+    let header = manifest::header(&folder).expect("whole");
+    let good = std::fs::read(path.join("manifest")).expect("there");
+    assert_eq!(manifest::load(&folder, &header).map(|list| list.len()), Some(5));
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        rewrite(&path.join("manifest"), &bad);
+        assert!(manifest::load(&folder, &header).is_none(), "byte {at}");
+    }
+}
+
 /// R10: the container changes between scan and fetch.
 #[tokio::test]
 async fn files_that_change_meanwhile_are_left_out_until_the_next_sync() {

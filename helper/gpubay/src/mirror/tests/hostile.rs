@@ -143,7 +143,7 @@ async fn answers_out_of_turn_are_refused() {
         &[File(7, 1)],
         &[Data(b"x")],
         &[End],
-        &[File(0, 1), Data(b"xy"), End],
+        &[File(0, 1), Data(b"xy"), End, File(1, 1), Data(b"y"), End],
         &[File(0, 1), File(1, 1)],
         &[File(0, 1), Data(b"x"), End, File(0, 1), Data(b"x"), End],
         &[File(0, 1), Data(b"x"), End, File(1, 1), Data(b"y")],
