@@ -131,14 +131,19 @@ pub async fn sync_workspace(
         plan::believe(&plan, deletions)?;
         make.build(entries, plan, source).await?.0
     };
+    let alike = |there: &Generation| {
+        let header = &there.header;
+        (header.digest, &header.scope, &header.base) == (scanned.digest, &scope, &base.0)
+    };
     let made = loop {
+        // Another process may have been faster: were ours put on top of an equal one, a third would
+        // free the one that the first is about to use.
+        if let Some(theirs) = store.newest(workspace)?.filter(alike) {
+            break theirs;
+        }
         let number = store.numbers(workspace)?.last().map_or(1, |last| last + 1);
-        match publish(store, &stage, &Store::number_name(workspace, number))? {
-            Published::Ours(made) => break made,
-            Published::Theirs(Some(made)) if made.header.digest == scanned.digest && made.header.scope == scope => {
-                break made;
-            }
-            Published::Theirs(_) => {}
+        if let Published::Ours(made) = publish(store, &stage, &Store::number_name(workspace, number))? {
+            break made;
         }
     };
     // The one before stays: an editor may be reading it.
