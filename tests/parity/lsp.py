@@ -70,11 +70,17 @@ def server_command(name: str, folder: pathlib.Path | str) -> list[str]:
     return command
 
 
-def clean_environment(home: pathlib.Path | str, **more: str) -> dict[str, str]:
-    """An environment in which no Python of this machine can be found."""
-    nothing = pathlib.Path(home) / "empty-path"
-    nothing.mkdir(parents=True, exist_ok=True)
-    return {"HOME": str(home), "PATH": str(nothing), "LANG": "C.UTF-8", "TMPDIR": tempfile.gettempdir(), **more}
+def clean_environment(server: str, home: pathlib.Path | str, workspace: pathlib.Path | str) -> dict[str, str]:
+    """An environment in which no Python of this machine can be found.
+
+    Pyright alone gets the workspace's `.venv/bin` on its PATH, as after `activate`: it never looks for a `.venv` but
+    runs the `python3` that it is told of or finds. All others have to find the `.venv` by themselves.
+    """
+    path = pathlib.Path(home) / "empty-path"
+    path.mkdir(parents=True, exist_ok=True)
+    if server == "pyright":
+        path = pathlib.Path(workspace) / ".venv/bin"
+    return {"HOME": str(home), "PATH": str(path), "LANG": "C.UTF-8", "TMPDIR": tempfile.gettempdir()}
 
 
 def path_to_uri(path: str) -> str:
@@ -414,7 +420,7 @@ def ask(given) -> list[tuple[str, str, list]]:
     answers = []
     with tempfile.TemporaryDirectory() as home:
         command = server_command(given.server, pathlib.Path(given.servers).resolve())
-        env = clean_environment(home)
+        env = clean_environment(given.server, home, workspace)
         with Client(command, workspace, env=env, cwd=workspace, deadline=given.deadline) as client:
             client.open(str(path), text)
             diagnostics = client.diagnose(str(path))
