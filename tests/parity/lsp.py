@@ -146,8 +146,13 @@ class Client:
         self._published: dict[str, tuple[int | None, list]] = {}
         self._progress: set = set()
         self.log: collections.deque[str] = collections.deque(maxlen=200)
-        threading.Thread(target=self._read, daemon=True).start()
-        self.capabilities = self._initialize()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        try:
+            self.capabilities = self._initialize()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self):
         return self
@@ -249,6 +254,8 @@ class Client:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, 9)
             self._process.wait()
+        self._reader.join(timeout=5)
+        self._process.stdout.close()
         self._stderr.close()
 
     def _initialize(self) -> dict:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Parity: does a language server outside say what the same server says inside the container?
 
-    parity.py --gpubay target/release/gpubay --engine unix:///run/docker.sock --base gpubay-base --servers DIR
+    eval "$(tests/lab/lab env)"
+    tests/parity/parity.py --gpubay target/release/gpubay --base gpubay-lab/python
 
 Makes a copy of `workspace/`, runs `gpubay up` on it, and asks every probe twice: of a server on the host, with
 no setting and no Python on its PATH, and of the same build of it in a second container with the dev container's
@@ -37,6 +38,8 @@ import probes
 HERE = pathlib.Path(__file__).resolve().parent
 GOALS = {"pyright": 97.0, "basedpyright": 97.0, "ty": 95.0, "pyrefly": 95.0, "zuban": 95.0}
 LEAST_PROBES = 200
+# More silence than this inside means that the measure is broken, not that both sides agree.
+MOST_VOID = 12
 INSIDE_HOME = "/tmp/parity-home"
 # Pyrefly shows no type errors without a configuration file unless told to; it changes what is shown, not what is found.
 SETTINGS = {"pyrefly": {"python": {"pyrefly": {"displayTypeErrors": "force-on"}}}}
@@ -90,9 +93,8 @@ def make_workspace(folder: pathlib.Path, base: str) -> pathlib.Path:
 
 def bring_up(gpubay: str, engine: str, workspace: pathlib.Path) -> dict:
     """`gpubay up`, its report."""
-    command = [gpubay, "up", "--json", "-C", str(workspace)]
-    text = run(command, env={**os.environ, "DOCKER_HOST": engine})
-    report = json.loads(text)
+    command = [os.path.abspath(gpubay), "up", "--json", "-C", str(workspace)]
+    report = json.loads(run(command, env={**os.environ, "DOCKER_HOST": engine}))
     if report.get("outcome") != "success":
         raise ParityError(f"up: {report.get('error')}")
     return report
@@ -245,13 +247,14 @@ def summary(name: str, verdicts: list[Verdict], seconds: float) -> dict:
     counted = [v for v in verdicts if v.outcome != "void"]
     equal = [v for v in counted if v.outcome == "equal"]
     percent = 100.0 * len(equal) / len(counted) if counted else 0.0
+    silent = [v.probe.name for v in verdicts if v.outcome == "void" and not v.probe.compiled]
     return {
         "server": name,
         "equal": len(equal),
         "total": len(counted),
         "percent": round(percent, 2),
         "goal": GOALS[name],
-        "met": percent >= GOALS[name] and len(counted) >= LEAST_PROBES,
+        "met": percent >= GOALS[name] and len(counted) >= LEAST_PROBES and len(silent) <= MOST_VOID,
         "seconds": round(seconds, 1),
         "kinds": {
             kind: [sum(v.probe.kind == kind for v in equal), sum(v.probe.kind == kind for v in counted)]
@@ -263,7 +266,7 @@ def summary(name: str, verdicts: list[Verdict], seconds: float) -> dict:
         },
         "misses": [{"probe": v.probe.name, "reason": v.reason} for v in counted if v.outcome == "differs"],
         "compiled": [v.probe.name for v in verdicts if v.outcome == "void" and v.probe.compiled],
-        "void": [v.probe.name for v in verdicts if v.outcome == "void" and not v.probe.compiled],
+        "void": silent,
     }
 
 
@@ -292,13 +295,20 @@ def main() -> int:
     parser.add_argument("--gpubay", help="the program under test")
     parser.add_argument("--report", help="what `gpubay up --json` said of --workspace, instead of running it")
     parser.add_argument("--workspace", type=pathlib.Path, help="with --report: the workspace that is up")
-    parser.add_argument("--engine", default=os.environ.get("DOCKER_HOST"), required="DOCKER_HOST" not in os.environ)
-    parser.add_argument("--docker", default="docker", help="the engine's own command, for the second container")
-    parser.add_argument("--base", default="gpubay-base", help="image that the workspace is built from")
-    parser.add_argument("--servers", type=pathlib.Path, required=True, help="the folder that `lab servers` made")
+    parser.add_argument("--engine", default=first_engine(), help="as unix:///…; else DOCKER_HOST or the lab's first engine")
+    parser.add_argument("--docker", default=os.environ.get("GPUBAY_TEST_DOCKER", "docker"), help="the engine's own command")
+    parser.add_argument("--base", help="image that the workspace is built from: Debian's or Docker's Python")
+    parser.add_argument("--servers", type=pathlib.Path, default=os.environ.get("GPUBAY_TEST_SERVERS"), help="`lab servers`")
     parser.add_argument("--only", default=",".join(GOALS), help="servers, with commas between")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    if not given.engine or not given.servers:
+        parser.error("--engine and --servers, or the variables that `lab env` prints, are needed")
+    if not (given.report and given.workspace) and not (given.gpubay and given.base):
+        parser.error("either --gpubay with --base, or --report with --workspace")
+    unknown = set(given.only.split(",")) - set(GOALS)
+    if unknown:
+        parser.error(f"no goal is known for {', '.join(sorted(unknown))}; known are {', '.join(GOALS)}")
     try:
         results = compare(given)
     except (ParityError, lsp.LspError, OSError, json.JSONDecodeError) as error:
@@ -310,6 +320,12 @@ def main() -> int:
     else:
         show(results)
     return 0 if all(one["met"] for one in results) else 1
+
+
+def first_engine() -> str | None:
+    """The lab lists its engines as `name=unix:///…,name=unix:///…`."""
+    listed = os.environ.get("GPUBAY_TEST_ENGINES", "").split(",")[0]
+    return os.environ.get("DOCKER_HOST") or listed.partition("=")[2] or None
 
 
 def compare(given) -> list[dict]:
@@ -329,7 +345,7 @@ def compare(given) -> list[dict]:
                 ]
         finally:
             if not given.report:
-                run([given.gpubay, "down", "-C", str(workspace)], env={**os.environ, "DOCKER_HOST": given.engine})
+                run([os.path.abspath(given.gpubay), "down", "-C", str(workspace)], env={**os.environ, "DOCKER_HOST": given.engine})
 
 
 if __name__ == "__main__":
