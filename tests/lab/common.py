@@ -24,6 +24,13 @@ CACHE = Path(os.environ.get("GPUBAY_LAB") or "/var/cache/gpubay-lab").absolute()
 _suffix = "" if "GPUBAY_LAB" not in os.environ else "-" + hashlib.sha256(bytes(CACHE)).hexdigest()[:6]
 RUNTIME = Path(f"/run/gpubay-lab{_suffix}")
 
+
+
+def writable() -> Path:
+    """Where new parts go: an ordinary user, who can only read root's cache, has one of their own besides."""
+    return CACHE if os.geteuid() == 0 or os.access(CACHE, os.W_OK) else Path.home() / ".cache/gpubay-lab"
+
+
 USER = "gpubay-test"
 # A supplementary group of that user: what `root:gpubay-research 0750` is readable to.
 GROUP = "gpubay-research"
@@ -50,8 +57,8 @@ def run(*argv: str | Path, **options) -> subprocess.CompletedProcess[str]:
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
     """One process at a time; the kernel frees the lock when its holder is killed."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / f".{name}.lock", "w") as file:
+    writable().mkdir(parents=True, exist_ok=True)
+    with open(writable() / f".{name}.lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -79,21 +86,22 @@ def part(name: str, recipe: str, make: Callable[[Path], None]) -> Path:
     `make` fills a temporary folder that is renamed into place when it is whole, so that a killed run
     leaves nothing half-made and the next one begins this part anew.
     """
-    folder = CACHE / name
-    mark = folder / ".recipe"
-
-    def is_made() -> bool:
+    def is_made(folder: Path) -> bool:
+        mark = folder / ".recipe"
         return mark.is_file() and mark.read_text() == recipe
 
-    if is_made():
-        return folder
+    cache = writable()
+    folder = cache / name
+    for place in (CACHE / name, folder):
+        if is_made(place):
+            return place
     with locked(name):
-        if is_made():
+        if is_made(folder):
             return folder
         begun = time.monotonic()
-        for leftover in CACHE.glob(f".new-{name}-*"):
+        for leftover in cache.glob(f".new-{name}-*"):
             shutil.rmtree(leftover)
-        new = Path(tempfile.mkdtemp(prefix=f".new-{name}-", dir=CACHE))
+        new = Path(tempfile.mkdtemp(prefix=f".new-{name}-", dir=cache))
         new.chmod(0o755)
         say(f"making {name}")
         try:
@@ -107,7 +115,7 @@ def part(name: str, recipe: str, make: Callable[[Path], None]) -> Path:
             # which at worst costs making it again.
             folder.rename(new.with_name(new.name + "-old"))
         new.rename(folder)
-        for leftover in CACHE.glob(f".new-{name}-*"):
+        for leftover in cache.glob(f".new-{name}-*"):
             shutil.rmtree(leftover)
         say(f"made {name} in {time.monotonic() - begun:.1f} s")
     return folder

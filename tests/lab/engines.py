@@ -251,7 +251,10 @@ def daemon_config(engine: Engine) -> dict:
 
 
 def start(engine: Engine) -> None:
-    """Start it unless it answers. What the engine keeps (images, volumes) outlives a stop."""
+    """Start it unless it answers. What the engine keeps (images, volumes) outlives a stop.
+
+    It is for root, for the ordinary user of the tests and for who called us through sudo.
+    """
     if engine.answers():
         return
     with locked(f"engine-{engine.name}"):
@@ -278,6 +281,8 @@ def start(engine: Engine) -> None:
             end_processes(engine)
             last = "".join(engine.log.read_text(errors="replace").splitlines(keepends=True)[-20:])
             raise LabError(f"{engine.name} does not answer on {engine.host}; the end of {engine.log}:\n{last}")
+        if "SUDO_UID" in os.environ:
+            os.chown(engine.socket, int(os.environ["SUDO_UID"]), -1)
         say(f"started {engine.name} in {time.monotonic() - begun:.1f} s")
 
 
@@ -285,16 +290,15 @@ def proxies() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")}
 
 
-def give_images(engine: Engine) -> None:
-    """Load the base images unless the engine has them."""
-    if not images.absent(engine):
+def give_images(engine: Engine, names: list[str] | None = None) -> None:
+    """Load the base images that the engine lacks, by default all."""
+    names = names or list(images.recipes())
+    if not images.absent(engine, names):
         return
-    images.archive(lambda: engine)
-    with locked(f"engine-{engine.name}"):
-        if images.absent(engine):
-            begun = time.monotonic()
-            images.load(engine)
-            say(f"loaded the base images into {engine.name} in {time.monotonic() - begun:.1f} s")
+    with locked(f"images-of-{engine.name}"):
+        begun = time.monotonic()
+        images.give(engine, names)
+        say(f"loaded base images into {engine.name} in {time.monotonic() - begun:.1f} s")
 
 
 def end_processes(engine: Engine) -> None:

@@ -1,27 +1,33 @@
-"""The base images of the tests: made once, kept as one archive, loaded into each engine."""
+"""The base images of the tests: made once, kept as archives, loaded into each engine, where they have the same ids."""
 
 from __future__ import annotations
 
-import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import debian
-from common import CACHE, HERE, LabError, fingerprint, part, run
+from common import HERE, LabError, fingerprint, part, run
 
-NAMES = ["python", "busybox", "bare", "nopip", "conda", "venv", "uid1000"]
+VARIANTS = ["busybox", "bare", "nopip", "conda", "venv", "uid1000"]
+"""Built on `gpubay-lab/python`, a stage each of images/Dockerfile."""
 INCLUDE = "ca-certificates,python3,python3-pip,python3-venv"
 # Nothing that a program reads: it makes every import, load and mirror slower.
 DROP = ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/cache/apt", "var/lib/apt/lists", "var/log"]
+SETTINGS = ['CMD ["bash"]', "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
 LABEL = "gpubay-lab.recipe"
 
+PYTHON_RECIPE = fingerprint(INCLUDE, repr(DROP), repr(SETTINGS))
 
-def recipe() -> str:
-    return fingerprint(HERE / "images", INCLUDE, repr(DROP), repr(NAMES))
+
+def recipes() -> dict[str, str]:
+    """By image, what it is made of: its label tells whether an engine has the present one."""
+    variants = fingerprint(HERE / "images", PYTHON_RECIPE, repr(VARIANTS))
+    return {"gpubay-lab/python:latest": PYTHON_RECIPE} | {f"gpubay-lab/{name}:latest": variants for name in VARIANTS}
 
 
 def rootfs() -> Path:
-    """Debian bookworm with Python, as `rootfs.tar`: no image registry is needed."""
+    """A folder with `rootfs.tar`: Debian bookworm with Python. No image registry is needed."""
 
     def make(folder: Path) -> None:
         root = folder / "root"
@@ -37,34 +43,55 @@ def rootfs() -> Path:
     return part("rootfs", fingerprint(INCLUDE, repr(DROP)), make)
 
 
-def archive(engine) -> Path:
-    """All images in one `docker save` archive; `engine` is called for a running engine when they must be built."""
+def python_archive(engine: Callable) -> Path:
+    """`gpubay-lab/python` as a `docker save` archive; `engine` gives a running engine where it must be made."""
+
+    def make(folder: Path) -> None:
+        tar = rootfs() / "rootfs.tar"
+        running = engine()
+        changes = [word for setting in [f"LABEL {LABEL}={PYTHON_RECIPE}", *SETTINGS] for word in ("--change", setting)]
+        run(*running.cli("import"), *changes, tar, "gpubay-lab/python")
+        run(*running.cli("save"), "-o", folder / "image.tar", "gpubay-lab/python")
+
+    return part("python", PYTHON_RECIPE, make) / "image.tar"
+
+
+def variants_archive(engine: Callable) -> Path:
+    """All variants, likewise."""
+    wanted = recipes()
 
     def make(folder: Path) -> None:
         running = engine()
+        give(running, ["gpubay-lab/python:latest"])
         context = folder / "context"
         shutil.copytree(HERE / "images", context)
         shutil.copyfile(debian.busybox() / "bin/busybox", context / "busybox")
         (context / "busybox").chmod(0o755)
-        with open(rootfs() / "rootfs.tar", "rb") as tar:
-            changes = [f"LABEL {LABEL}={recipe()}", "CMD [\"bash\"]", "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
-            run(*running.cli("import"), *(word for change in changes for word in ("--change", change)), "-", "gpubay-lab/python", stdin=tar)
-        for name in NAMES[1:]:
-            run(*running.cli("build"), "--network", "none", "--target", name, "--label", f"{LABEL}={recipe()}", "-t", f"gpubay-lab/{name}", context)
+        names = [f"gpubay-lab/{name}" for name in VARIANTS]
+        for target, name in zip(VARIANTS, names, strict=True):
+            label = f"{LABEL}={wanted[name + ':latest']}"
+            run(*running.cli("build"), "--network", "none", "--target", target, "--label", label, "-t", name, context)
         shutil.rmtree(context)
-        run(*running.cli("save"), "-o", folder / "images.tar", *(f"gpubay-lab/{name}" for name in NAMES))
+        run(*running.cli("save"), "-o", folder / "images.tar", *names)
 
-    return part("images", recipe(), make)
-
-
-def absent(engine) -> bool:
-    """Whether one of the images is missing in the engine, or is of an older recipe."""
-    query = json.dumps({"label": [f"{LABEL}={recipe()}"]})
-    tags = {tag for image in engine.get("/images/json", filters=query) for tag in image["RepoTags"] or []}
-    return not {f"gpubay-lab/{name}:latest" for name in NAMES} <= tags
+    return part("images", wanted["gpubay-lab/busybox:latest"], make) / "images.tar"
 
 
-def load(engine) -> None:
-    run(*engine.cli("load"), "-i", CACHE / "images" / "images.tar")
-    if absent(engine):
-        raise LabError(f"{engine.name} has loaded {CACHE}/images/images.tar and still lacks one of {', '.join(NAMES)}")
+def absent(engine, names: list[str]) -> list[str]:
+    """Those of the images that the engine lacks or has of an older recipe."""
+    wanted = recipes()
+    has = {tag: (image["Labels"] or {}).get(LABEL) for image in engine.get("/images/json") for tag in image["RepoTags"] or []}
+    return [name for name in names if has.get(name) != wanted[name]]
+
+
+def give(engine, names: list[str]) -> None:
+    """Load what the engine lacks of the images, making it first where need be."""
+    missing = absent(engine, names)
+    if not missing:
+        return
+    if "gpubay-lab/python:latest" in missing:
+        run(*engine.cli("load"), "-i", python_archive(lambda: engine))
+    if absent(engine, names):
+        run(*engine.cli("load"), "-i", variants_archive(lambda: engine))
+    if left := absent(engine, names):
+        raise LabError(f"{engine.name} still lacks {', '.join(left)} after loading")

