@@ -51,7 +51,7 @@ def python_archive(engine: Callable) -> Path:
         running = engine()
         changes = [word for setting in [f"LABEL {LABEL}={PYTHON_RECIPE}", *SETTINGS] for word in ("--change", setting)]
         run(*running.cli("import"), *changes, tar, "gpubay-lab/python")
-        run(*running.cli("save"), "-o", folder / "image.tar", "gpubay-lab/python")
+        save(running, folder / "image.tar", ["gpubay-lab/python"])
 
     return part("python", PYTHON_RECIPE, make) / "image.tar"
 
@@ -72,9 +72,14 @@ def variants_archive(engine: Callable) -> Path:
             label = f"{LABEL}={wanted[name + ':latest']}"
             run(*running.cli("build"), "--network", "none", "--target", target, "--label", label, "-t", name, context)
         shutil.rmtree(context)
-        run(*running.cli("save"), "-o", folder / "images.tar", *names)
+        save(running, folder / "images.tar", names)
 
     return part("images", wanted["gpubay-lab/busybox:latest"], make) / "images.tar"
+
+
+def save(engine, file: Path, names: list[str]) -> None:
+    run(*engine.cli("save"), "-o", file, *names)
+    file.chmod(0o644)
 
 
 def absent(engine, names: list[str]) -> list[str]:
