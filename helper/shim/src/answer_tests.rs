@@ -27,7 +27,10 @@ fn what_tools_ask_is_answered_in_host_terms() {
         ),
         // no newline at the end; a document over several lines
         ("[\"/app/x.py\"]", "[\"/home/ada/ws/x.py\"]"),
-        ("{\n  \"a\": [\n    \"/app\",\n    \"/opt/eggs/x.egg\"\n  ]\n}\n", "{\n  \"a\": [\n    \"/home/ada/ws\"\n  ]\n}\n"),
+        (
+            "{\n  \"a\": [\n    \"/app\",\n    \"/opt/eggs/x.egg\"\n  ]\n}\n",
+            "{\n  \"a\": [\n    \"/home/ada/ws\"\n  ]\n}\n",
+        ),
         // an unmapped root as a value keeps its type and exists nowhere
         (
             "{\"stdlib\":\"/usr/local/lib/python3.9\",\"n\":1.50,\"n2\":1e400}\n",

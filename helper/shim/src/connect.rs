@@ -2,8 +2,8 @@
 //! socket's name may be anything.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 

@@ -85,7 +85,7 @@ fn run() -> Result<u8, String> {
         tty: terminal.filter(|_| !plan.interrogates),
         stdin: true,
     };
-    let output = if plan.interrogates { Output::Filtered(Filter::new(&place)) } else { Output::AsItIs };
+    let output = if plan.interrogates { Output::Filtered(Box::new(Filter::new(&place))) } else { Output::AsItIs };
     match session::run(connection, &request, output).map_err(|e| format!("the run in {} broke: {e}", env.container))? {
         Ended::Exit { exit, record } => {
             if let Some(record) = record
@@ -138,7 +138,7 @@ fn through_helper(place: &place::Place, plan: &Plan) -> Result<u8, String> {
     }
     let mut child = command.stdin(Stdio::inherit()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let mut filter = Filter::new(place);
-    let mut bytes = [0; 16 << 10];
+    let mut bytes = [0; 8 << 10];
     let mut from = child.stdout.take().ok_or("no pipe")?;
     loop {
         let n = std::io::Read::read(&mut from, &mut bytes).map_err(failed)?;

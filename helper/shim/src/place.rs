@@ -36,7 +36,10 @@ pub(crate) fn find() -> Result<Place, String> {
         }
     }
     Err(problem.unwrap_or_else(|| {
-        format!("this program works only in the bin folder of an environment made by gpubay (with {})", hostenv::FILE_NAME)
+        format!(
+            "this program works only in the bin folder of an environment made by gpubay (with {})",
+            hostenv::FILE_NAME
+        )
     }))
 }
 

@@ -18,8 +18,19 @@ const LOADER: &str = include_str!("loader.py");
 
 /// All of the host's environment that goes inside. None of it is a path or a secret.
 const PASSED_ENV: &[&str] = &[
-    "TERM", "COLORTERM", "NO_COLOR", "COLUMNS", "LINES", "LANG", "PYTHONUNBUFFERED", "PYTHONIOENCODING",
-    "PYTHONUTF8", "PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "PYTHONFAULTHANDLER",
+    "TERM",
+    "COLORTERM",
+    "NO_COLOR",
+    "COLUMNS",
+    "LINES",
+    "LANG",
+    "PYTHONUNBUFFERED",
+    "PYTHONIOENCODING",
+    "PYTHONUTF8",
+    "PYTHONWARNINGS",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONHASHSEED",
+    "PYTHONFAULTHANDLER",
     "CUDA_VISIBLE_DEVICES",
 ];
 
@@ -128,10 +139,9 @@ fn program(arguments: &[String]) -> Program {
                     match letter {
                         'c' if last && n + 1 == arguments.len() => return Program::Other,
                         'c' => return Program::Code(if last { n + 1 } else { n }),
-                        'm' | 'h' | '?' => return Program::Other,
-                        // `-VV` asks for more than we know.
                         'V' if short.matches('V').count() == 1 => return Program::Version,
-                        'V' => return Program::Other,
+                        // `-VV` asks for more than we know.
+                        'm' | 'h' | '?' | 'V' => return Program::Other,
                         'W' | 'X' => {
                             n += usize::from(last);
                             break;
@@ -214,7 +224,7 @@ fn load(paths: &Paths<'_>, script: &Path, arguments: &[String]) -> Result<Vec<St
     let mut left = MOST_TEXT;
     let mut files = vec![(arguments[0].clone(), read(script, &mut left)?)];
     for argument in &arguments[1..] {
-        let is_script = argument.ends_with(".py") && Path::new(argument).is_absolute();
+        let is_script = Path::new(argument).extension() == Some(OsStr::new("py")) && Path::new(argument).is_absolute();
         if is_script && let Ok(Some(path)) = paths.of_host_only(argument) {
             files.push((argument.clone(), read(&path, &mut left)?));
         }
@@ -246,7 +256,9 @@ fn read(path: &Path, left: &mut u64) -> Result<String, String> {
 fn pieces(mut text: &str) -> Vec<String> {
     let mut pieces = Vec::new();
     while !text.is_empty() {
-        let (piece, rest) = text.split_at(text.floor_char_boundary(PIECE.min(text.len())));
+        let most = PIECE.min(text.len());
+        let end = (0..=most).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(most);
+        let (piece, rest) = text.split_at(end);
         pieces.push(piece.to_owned());
         text = rest;
     }

@@ -69,13 +69,34 @@ fn paths_are_translated_whole_or_after_the_equals_sign() {
     let plan = planned(
         &place,
         "/home/ada/ws/sub",
-        &["train.py", "--data=/home/ada/ws/d", "/home/ada/ws/x/", "/cache/m/usr/lib/python3.11/os.py", "x/home/ada/ws",
-          "--a=b=/home/ada/ws", "/home/ada/wsx", "-", "", "/home/ada/ws/../secret"],
+        &[
+            "train.py",
+            "--data=/home/ada/ws/d",
+            "/home/ada/ws/x/",
+            "/cache/m/usr/lib/python3.11/os.py",
+            "x/home/ada/ws",
+            "--a=b=/home/ada/ws",
+            "/home/ada/wsx",
+            "-",
+            "",
+            "/home/ada/ws/../secret",
+        ],
     );
     assert_eq!(
         plan.argv,
-        ["/app/.venv/bin/python", "train.py", "--data=/app/d", "/app/x/", "/usr/lib/python3.11/os.py", "x/home/ada/ws",
-         "--a=b=/home/ada/ws", "/home/ada/wsx", "-", "", "/home/ada/ws/../secret"]
+        [
+            "/app/.venv/bin/python",
+            "train.py",
+            "--data=/app/d",
+            "/app/x/",
+            "/usr/lib/python3.11/os.py",
+            "x/home/ada/ws",
+            "--a=b=/home/ada/ws",
+            "/home/ada/wsx",
+            "-",
+            "",
+            "/home/ada/ws/../secret"
+        ]
     );
     assert_eq!(plan.cwd.expect("inside").as_str(), "/app/sub");
     assert!(!plan.interrogates);
@@ -100,8 +121,19 @@ fn a_console_script_runs_from_the_venv() {
 
 #[test]
 fn nothing_of_the_hosts_environment_is_passed_unasked() {
-    let given = [("HF_TOKEN", "s"), ("SSH_AUTH_SOCK", "/x"), ("PATH", "/x"), ("PYTHONPATH", "/x"), ("PYTHONHOME", "/x"),
-                 ("PYTHONBREAKPOINT", "x.y"), ("LD_PRELOAD", "/x"), ("HOME", "/x"), ("TERM", "xterm"), ("LC_ALL", "C"), ("LANG", "")];
+    let given = [
+        ("HF_TOKEN", "s"),
+        ("SSH_AUTH_SOCK", "/x"),
+        ("PATH", "/x"),
+        ("PYTHONPATH", "/x"),
+        ("PYTHONHOME", "/x"),
+        ("PYTHONBREAKPOINT", "x.y"),
+        ("LD_PRELOAD", "/x"),
+        ("HOME", "/x"),
+        ("TERM", "xterm"),
+        ("LC_ALL", "C"),
+        ("LANG", ""),
+    ];
     let env = passed_env(given.iter().map(|(n, v)| (OsString::from(n), OsString::from(v))));
     let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["LC_ALL", "TERM"]);

@@ -18,11 +18,14 @@ use crate::terminal::{self, Raw, Signals};
 pub(crate) enum Output {
     AsItIs,
     /// Paths in JSON become host paths, until this turns out to be a dialog.
-    Filtered(Filter),
+    Filtered(Box<Filter>),
 }
 
 pub(crate) enum Ended {
-    Exit { exit: Exit, record: Option<Record> },
+    Exit {
+        exit: Exit,
+        record: Option<Record>,
+    },
     Failed(Failure),
     /// The connection broke.
     Lost,
@@ -83,7 +86,10 @@ impl Session {
     fn turn_until_end(&mut self, signals: &Signals) -> io::Result<Ended> {
         let stdin_is_terminal = rustix::termios::isatty(rustix::stdio::stdin());
         loop {
-            if self.out.is_empty() && self.err.is_empty() && let Some(ended) = self.ended.take() {
+            if self.out.is_empty()
+                && self.err.is_empty()
+                && let Some(ended) = self.ended.take()
+            {
                 return Ok(ended);
             }
             let listens = self.ended.is_none();
@@ -146,7 +152,9 @@ impl Session {
     fn signal(&mut self, signal: i32) -> io::Result<()> {
         match signal {
             libc::SIGWINCH => {
-                if self.raw.is_some() && let Some(size) = terminal::size() {
+                if self.raw.is_some()
+                    && let Some(size) = terminal::size()
+                {
                     self.say(&ToAgent::Resize(size))?;
                 }
             }
@@ -218,7 +226,7 @@ impl Session {
         if !ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
             return Ok(());
         }
-        let mut bytes = [0; 64 << 10];
+        let mut bytes = [0; 16 << 10];
         match self.stream.read(&mut bytes) {
             Ok(0) => self.end(Ended::Lost),
             Ok(n) => {

@@ -9,8 +9,15 @@ use rustix::termios::{OptionalActions, Termios};
 
 /// Signals that are told to the program inside.
 const FORWARDED: &[i32] = &[
-    libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTSTP,
-    libc::SIGCONT, libc::SIGWINCH,
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGTSTP,
+    libc::SIGCONT,
+    libc::SIGWINCH,
 ];
 
 /// The terminal's size, where stdin, stdout and stderr all are this process's own terminal. With one
@@ -98,7 +105,7 @@ impl Signals {
     }
 
     pub(crate) fn next(&self) -> Option<i32> {
-        let mut info = [0_u8; std::mem::size_of::<libc::signalfd_siginfo>()];
+        let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
         let n = rustix::io::read(&self.0, &mut info).ok()?;
         // The signal's number is the first field.
         (n == info.len()).then(|| i32::from_ne_bytes([info[0], info[1], info[2], info[3]]))
