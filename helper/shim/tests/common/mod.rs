@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use gpubay_protocol::agent::{ExecRequest, Exit, Failure, FailureKind, FromAgent, PROTOCOL, ToAgent};
+use gpubay_protocol::agent::{ExecRequest, Exit, Failure, FailureKind, FromAgent, PROTOCOL, ToAgent, WindowSize};
 use gpubay_protocol::frame;
 use gpubay_protocol::hostenv::{self, HostEnv};
 use gpubay_protocol::paths::{ContainerPath, HostPath, PathMap};
@@ -16,6 +16,7 @@ pub(crate) struct World {
     pub(crate) temp: tempfile::TempDir,
     /// What the shim asked for, in order.
     pub(crate) asked: Arc<Mutex<Vec<ExecRequest>>>,
+    resized: Arc<Mutex<Vec<WindowSize>>>,
 }
 
 impl World {
@@ -28,7 +29,7 @@ impl World {
         std::fs::create_dir_all(root.join("run")).expect("makes");
         std::os::unix::fs::symlink("/usr/bin/python3", root.join("inside/.venv/bin/python")).expect("links");
         std::fs::copy(env!("CARGO_BIN_EXE_gpubay-shim"), root.join("ws/.venv/bin/python")).expect("copies");
-        let world = Self { temp, asked: Arc::default() };
+        let world = Self { temp, asked: Arc::default(), resized: Arc::default() };
         world.write_env(&world.env());
         world
     }
@@ -68,12 +69,19 @@ impl World {
     pub(crate) fn serve(&self) {
         let listener = UnixListener::bind(self.root().join("run/agent.sock")).expect("binds");
         let asked = Arc::clone(&self.asked);
+        let resized = Arc::clone(&self.resized);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let asked = Arc::clone(&asked);
-                std::thread::spawn(move || converse(stream, &asked));
+                let resized = Arc::clone(&resized);
+                std::thread::spawn(move || converse(stream, &asked, &resized));
             }
         });
+    }
+
+    /// The sizes that a terminal was given.
+    pub(crate) fn resized(&self) -> Vec<WindowSize> {
+        self.resized.lock().expect("lock").clone()
     }
 
     pub(crate) fn stop(&self) {
@@ -87,7 +95,7 @@ impl World {
     }
 }
 
-fn converse(mut stream: UnixStream, asked: &Mutex<Vec<ExecRequest>>) {
+fn converse(mut stream: UnixStream, asked: &Mutex<Vec<ExecRequest>>, resized: &Arc<Mutex<Vec<WindowSize>>>) {
     let Ok(Some(ToAgent::Hello { .. })) = frame::read(&mut stream) else { return };
     let welcome = FromAgent::Welcome { protocol: PROTOCOL, version: "test".into() };
     frame::write(&mut stream, &welcome).expect("writes");
@@ -117,6 +125,7 @@ fn converse(mut stream: UnixStream, asked: &Mutex<Vec<ExecRequest>>) {
     let out = pump(child.stdout.take().expect("piped"), &to, FromAgent::Stdout);
     let err = pump(child.stderr.take().expect("piped"), &to, FromAgent::Stderr);
     let mut stdin = child.stdin.take();
+    let resized = Arc::clone(resized);
     std::thread::spawn(move || {
         loop {
             match frame::read::<ToAgent>(&mut stream) {
@@ -127,6 +136,7 @@ fn converse(mut stream: UnixStream, asked: &Mutex<Vec<ExecRequest>>) {
                 }
                 Ok(Some(ToAgent::StdinEof)) => stdin = None,
                 Ok(Some(ToAgent::Signal(signal))) => kill(pid, signal),
+                Ok(Some(ToAgent::Resize(size))) => resized.lock().expect("lock").push(size),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => return kill(pid, 9),
             }
