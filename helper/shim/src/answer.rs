@@ -3,6 +3,8 @@
 //! Only JSON is touched: in a line, or an output, that is one JSON value, strings that are container
 //! paths become host paths. Everything else passes byte for byte, and so does the JSON around them.
 
+use std::fmt::Write;
+
 use gpubay_protocol::paths::ContainerPath;
 
 use crate::place::Place;
@@ -237,6 +239,14 @@ enum Translated {
 
 fn translate(place: &Place, text: &str) -> Translated {
     let env = &place.env;
+    // Pyrefly asks for `direct_url.json`, where editable installs have their folder as a URL.
+    if let Some(path) = text.strip_prefix("file://") {
+        let found = decoded(path).map(|path| translate(place, &path));
+        return match found {
+            Some(Translated::Host(host)) => Translated::Host(format!("file://{}", encoded(&host))),
+            _ => Translated::Same,
+        };
+    }
     if !text.starts_with('/') || text.contains('\n') {
         return Translated::Same;
     }
@@ -254,6 +264,35 @@ fn translate(place: &Place, text: &str) -> Translated {
         return Translated::Unmapped(format!("{}/not-mirrored{path}", env.path));
     }
     Translated::Same
+}
+
+/// A URL's path as a path; `None` where it is none (another host, no UTF-8).
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first == b'%' {
+            let (digits, after) = rest.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = after;
+        } else {
+            bytes.push(*first);
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|path| path.starts_with('/'))
+}
+
+fn encoded(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
 }
 
 /// Where Python keeps what it imports, on any distribution: a host may have a folder of the same name.

@@ -42,6 +42,11 @@ fn what_tools_ask_is_answered_in_host_terms() {
         ),
         ("[\"/opt/eggs\", \"/opt/eggs/y\"]\n", "[]\n"),
         ("[\"/opt/eggs\", 1, \"/opt/eggs/y\", 2]\n", "[ 1, 2]\n"),
+        // Pyrefly: editable installs as URLs
+        (
+            "[{\"url\": \"file:///app/a%20b\", \"dir_info\": {\"editable\": true}}, {\"url\": \"file:///x\"}, {\"url\": \"file://%ff%\"}]\n",
+            "[{\"url\": \"file:///home/ada/ws/a%20b\", \"dir_info\": {\"editable\": true}}, {\"url\": \"file:///x\"}, {\"url\": \"file://%ff%\"}]\n",
+        ),
         // no JSON, or no paths
         ("/app/x.py\n", "/app/x.py\n"),
         ("['/app/x.py']\n", "['/app/x.py']\n"),

@@ -1,12 +1,10 @@
 //! The shim on a pseudo-terminal: raw mode while the program runs, restored however it ends.
 
-mod common;
-
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use common::World;
+use crate::common::World;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 

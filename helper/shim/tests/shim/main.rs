@@ -1,6 +1,7 @@
 //! The shim's executable against an agent that really runs processes.
 
 mod common;
+mod terminal;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
