@@ -24,6 +24,9 @@ struct Engine {
     endpoint: Endpoint,
 }
 
+/// Several tests at once would import the base at once.
+static IMPORT: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 fn engines() -> Vec<Engine> {
     let list = std::env::var("GPUBAY_TEST_ENGINES")
         .expect("GPUBAY_TEST_ENGINES must name the engines to test: name=unix:///path[,name=unix:///path]");
@@ -46,6 +49,7 @@ async fn for_each_engine<F: AsyncFn(&Engine)>(test: F) {
 }
 
 async fn import_base(engine: &Engine) {
+    let _one = IMPORT.lock().await;
     if engine.docker.inspect_image(BASE).await.is_ok() {
         return;
     }
@@ -122,7 +126,10 @@ impl Events {
     }
 
     fn lines(&self) -> Vec<String> {
-        self.all().into_iter().filter_map(|e| if let Event::Output { line, .. } = e { Some(line) } else { None }).collect()
+        self.all()
+            .into_iter()
+            .filter_map(|e| if let Event::Output { line, .. } = e { Some(line) } else { None })
+            .collect()
     }
 }
 
@@ -148,7 +155,7 @@ async fn the_context_arrives_as_dockerignore_selects_it() {
         );
         for file in [
             "data/1", "data/keep/a", "data/keeper", "a.pyc", "src/b.pyc", "src/keep.pyc", "node_modules/x/y",
-            "app.log", "important-1.log", ".git/HEAD", ".venv/bin/python", "src/ü ber", "run.sh",
+            "app.log", "important-1.log", ".git/HEAD", ".venv/bin/python", "src/ü", "run.sh",
         ] {
             workspace.write(file, file);
         }
@@ -166,12 +173,9 @@ async fn the_context_arrives_as_dockerignore_selects_it() {
             [
                 ".", "./.dockerignore", "./Dockerfile", "./app.log", "./big", "./data", "./data/keep",
                 "./data/keep/a", "./link", "./node_modules", "./run.sh", "./run2.sh", "./src",
-                "./src/keep.pyc", "./src/ü", "ber",
+                "./src/keep.pyc", "./src/ü",
             ]
-            .map(|name| name.to_owned())
-            .into_iter()
-            .filter(|name| name != "ber")
-            .collect::<Vec<_>>()
+            .map(str::to_owned)
         );
         assert!(events.all().iter().any(|e| matches!(e, Event::Advanced { unit: Unit::Bytes, done, .. } if *done > 1_000_000)));
     })
@@ -181,7 +185,8 @@ async fn the_context_arrives_as_dockerignore_selects_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_build_is_cached() {
     for_each_engine(async |engine| {
-        let workspace = Workspace::new("FROM BASE\nCOPY a /a\nRUN --mount=type=cache,target=/c echo made > /c/x && cat /a");
+        let workspace =
+            Workspace::new("FROM BASE\nCOPY a /a\nRUN --mount=type=cache,target=/c echo made > /c/x && cat /a");
         workspace.write("a", "text");
         let (first, _) = built(engine, workspace.request()).await;
         let (second, events) = built(engine, workspace.request()).await;
@@ -194,7 +199,9 @@ async fn a_second_build_is_cached() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_step_is_told_with_file_line_and_output() {
     for_each_engine(async |engine| {
-        let workspace = Workspace::new("FROM BASE AS one\nRUN true\nFROM one\n\n# here\nRUN echo first && \\\n  echo the reason && exit 7\n");
+        let workspace = Workspace::new(
+            "FROM BASE AS one\nRUN true\nFROM one\n\n# here\nRUN echo first && \\\n  echo the reason && exit 7\n",
+        );
         let (result, _) = built(engine, workspace.request()).await;
         match result.unwrap_err() {
             BuildError::Step { dockerfile, line, exit_code, output, .. } => {
@@ -215,7 +222,8 @@ async fn bad_dockerfiles_have_their_own_errors() {
         assert!(matches!(syntax, Err(BuildError::Syntax { line: Some(3), .. })), "{syntax:?}");
         let request = BuildRequest { target: Some("nope".to_owned()), ..Workspace::new("FROM BASE").request() };
         let keep = Workspace::new("FROM BASE AS real");
-        let request = BuildRequest { context: keep.request().context, dockerfile: keep.request().dockerfile, ..request };
+        let request =
+            BuildRequest { context: keep.request().context, dockerfile: keep.request().dockerfile, ..request };
         let (target, _) = built(engine, request).await;
         assert!(matches!(target, Err(BuildError::UnknownTarget { .. })), "{target:?}");
         let keep = Workspace::new("FROM localhost:1/no/such:image");

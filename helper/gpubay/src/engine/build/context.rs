@@ -226,7 +226,9 @@ impl Walk<'_> {
         }
         if wanted {
             if name.to_str().is_err() {
-                return Err(ContextError::Name(PathBuf::from(&path).with_file_name(OsStr::from_bytes(name.to_bytes()))));
+                return Err(ContextError::Name(
+                    PathBuf::from(&path).with_file_name(OsStr::from_bytes(name.to_bytes())),
+                ));
             }
             if !self.visit_above(above)? || !self.visit_one(dir, name, &path)? {
                 return Ok(());

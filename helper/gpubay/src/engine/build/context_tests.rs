@@ -53,8 +53,7 @@ fn an_exception_brings_its_folders_along() {
 #[test]
 fn what_is_never_wanted_is_left_out_even_when_excepted() {
     let dir = tree(&[".venv/bin/python", "a"]);
-    let selection =
-        Selection { excludes: strings(&["!.venv"]), never: strings(&[".venv"]), ..Selection::default() };
+    let selection = Selection { excludes: strings(&["!.venv"]), never: strings(&[".venv"]), ..Selection::default() };
     assert_eq!(selected(dir.path(), &selection), ["a"]);
 }
 
@@ -113,14 +112,8 @@ fn links_are_followed_only_within_the_context() {
 #[test]
 fn a_fifo_blocks_nobody() {
     let dir = tree(&[]);
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        dir.path().join("fifo"),
-        FileType::Fifo,
-        Mode::from_raw_mode(0o600),
-        0,
-    )
-    .expect("a fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+        .expect("a fifo");
     let root = open_root(dir.path()).expect("a root");
     assert_eq!(open_file(root.as_fd(), "fifo").unwrap_err(), Errno::INVAL);
 }

@@ -88,7 +88,9 @@ fn steps_are_found_by_their_names() {
 #[test]
 fn stages_have_names_and_numbers() {
     let parsed = parse("FROM a AS One\nFROM b\nFROM c AS three");
-    for (target, want) in [(None, Some(2)), (Some("ONE"), Some(0)), (Some("1"), Some(1)), (Some("x"), None), (Some("3"), None)] {
+    for (target, want) in
+        [(None, Some(2)), (Some("ONE"), Some(0)), (Some("1"), Some(1)), (Some("x"), None), (Some("3"), None)]
+    {
         assert_eq!(parsed.stage(target), want, "{target:?}");
     }
     assert_eq!(parse("").stage(None), None);

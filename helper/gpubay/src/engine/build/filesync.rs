@@ -58,10 +58,7 @@ impl FileSync for Files {
     type DiffCopyStream = ReceiverStream<Result<Packet, Status>>;
     type TarStreamStream = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
 
-    async fn diff_copy(
-        &self,
-        request: Request<Streaming<Packet>>,
-    ) -> Result<Response<Self::DiffCopyStream>, Status> {
+    async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Self::DiffCopyStream>, Status> {
         let values = |key: &str| metadata_values(request.metadata(), key);
         let name = values("dir-name").into_iter().next().unwrap_or_default();
         let source =
@@ -93,7 +90,8 @@ impl FileSync for Files {
 
 /// All values of a key, unescaped where the engine says that it escaped them.
 pub(super) fn metadata_values(metadata: &MetadataMap, key: &str) -> Vec<String> {
-    let escaped = metadata.get(format!("{key}-encoded")).is_some_and(|value| matches!(value.as_bytes(), b"1" | b"true"));
+    let escaped =
+        metadata.get(format!("{key}-encoded")).is_some_and(|value| matches!(value.as_bytes(), b"1" | b"true"));
     metadata
         .get_all(key)
         .iter()

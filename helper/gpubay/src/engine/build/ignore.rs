@@ -206,7 +206,9 @@ fn compile(pattern: &str) -> Option<Kind> {
                 // A letter after the backslash would mean something else to the engine's tool.
                 tokens.push(match chars.next()? {
                     'd' => Token::Class { negated: false, ranges: vec![('0', '9')] },
-                    'w' => Token::Class { negated: false, ranges: vec![('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')] },
+                    'w' => {
+                        Token::Class { negated: false, ranges: vec![('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')] }
+                    }
                     c if c.is_ascii_alphanumeric() => return None,
                     c => Token::One(c),
                 });
@@ -450,7 +452,11 @@ mod tests {
             ("**/.foo", "bar.foo", false),
             ("a(b)c/def", "a(b)c/def", true),
             ("a.|)$(}+{bc", "a.|)$(}+{bc", true),
-            ("dist/proxy.py-2.4.0rc3.dev36+g08acad9-py3-none-any.whl", "dist/proxy.py-2.4.0rc3.dev36+g08acad9-py3-none-any.whl", true),
+            (
+                "dist/proxy.py-2.4.0rc3.dev36+g08acad9-py3-none-any.whl",
+                "dist/proxy.py-2.4.0rc3.dev36+g08acad9-py3-none-any.whl",
+                true,
+            ),
             ("dist/*.whl", "dist/proxy.py-2.4.0rc3.dev36+g08acad9-py3-none-any.whl", true),
             ("a\\]b", "a]b", true),
             ("über/?", "über/ß", true),

@@ -113,9 +113,7 @@ async fn run(
     let query = query(request, &filename, &session, build_id);
     let mut answer = http::send(endpoint, &format!("/build{query}")).await.map_err(|error| match error {
         // What is wrong may be told before the answer begins, too.
-        BuildError::Engine(message) => {
-            explain(values.redactor().apply(&message), None, Vec::new(), request, text)
-        }
+        BuildError::Engine(message) => explain(values.redactor().apply(&message), None, Vec::new(), request, text),
         other => other,
     })?;
     let mut build = status::Build::new(progress, values.redactor());
@@ -296,7 +294,8 @@ fn explain(
             return BuildError::Step { dockerfile, line, instruction, exit_code, output };
         }
     }
-    let named = failed.and_then(|failed| failed.name.split_once("load metadata for ")).map(|(_, image)| image.to_owned());
+    let named =
+        failed.and_then(|failed| failed.name.split_once("load metadata for ")).map(|(_, image)| image.to_owned());
     let syntax = failed.and_then(|failed| failed.name.split_once("docker-image://")).map(|(_, image)| image.to_owned());
     if let Some(image) = named.or(syntax).or_else(|| word_behind(&message, "failed to resolve source metadata for ")) {
         return BuildError::Base { image, message };

@@ -99,7 +99,9 @@ impl<'a> Build<'a> {
     /// Reads one message; what is none of ours or malformed is left alone.
     pub(super) fn message(&mut self, line: &[u8]) {
         let Ok(message) = serde_json::from_slice::<Message>(line) else { return };
-        if let Some(error) = message.detail.map(|detail| detail.message).filter(|text| !text.is_empty()).or(message.error) {
+        if let Some(error) =
+            message.detail.map(|detail| detail.message).filter(|text| !text.is_empty()).or(message.error)
+        {
             self.error = Some(self.redactor.apply(&error));
         }
         match (message.id.as_str(), message.aux) {
