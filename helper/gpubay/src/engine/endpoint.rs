@@ -1,8 +1,11 @@
 //! Where the engine is: `[engine] host`, `DOCKER_HOST`, the current docker context, the local socket.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::EngineError;
 
@@ -15,6 +18,22 @@ pub enum Endpoint {
         address: String,
         tls: Option<PathBuf>,
     },
+}
+
+/// A byte stream to an engine, for what bollard does not carry.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+impl Endpoint {
+    pub(crate) async fn dial(&self) -> io::Result<Box<dyn Wire>> {
+        Ok(match self {
+            Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Self::Tcp { address, tls: None } => Box::new(TcpStream::connect(address).await?),
+            Self::Tcp { tls: Some(_), .. } => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "building over TLS is not supported yet"));
+            }
+        })
+    }
 }
 
 /// Who said so, for messages.

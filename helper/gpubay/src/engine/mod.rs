@@ -4,6 +4,7 @@
 //! name in no other room. `tests/house.rs` checks the second half.
 
 mod archive;
+pub mod build;
 mod containers;
 mod create;
 pub mod endpoint;
@@ -16,6 +17,8 @@ mod volumes;
 use std::time::Duration;
 
 use bollard::{ClientVersion, Docker};
+
+use crate::progress::Progress;
 
 pub use archive::{Archive, Owner};
 pub use containers::{Attached, Container, ContainerState, Listed, LogChunk, LogOptions};
@@ -89,6 +92,18 @@ impl Engine {
             });
         }
         Ok(Self { docker, located })
+    }
+
+    /// Builds an image with the engine's BuildKit.
+    ///
+    /// # Errors
+    /// [`build::BuildError`], with the failed step's line and output where a step failed.
+    pub async fn build(
+        &self,
+        request: build::BuildRequest,
+        progress: &Progress,
+    ) -> Result<build::Built, build::BuildError> {
+        build::build(&self.docker, &self.located.endpoint, request, progress).await
     }
 
     pub fn located(&self) -> &Located {
