@@ -181,3 +181,26 @@ fn a_copied_workspace_does_not_run_the_other_ones_code() {
     let out = Command::new(&link).args(["-c", "print(1)"]).stdin(Stdio::null()).output().expect("runs");
     assert_eq!(text(&out.stdout), "1\n", "{}", text(&out.stderr));
 }
+
+/// jedi and debugpy talk with a script of theirs: an answer that is held back until the end never ends.
+#[test]
+fn a_dialog_is_not_held_back() {
+    let world = World::new();
+    world.serve();
+    let code = "import sys\nfor line in sys.stdin:\n    sys.stdout.write('[\"' + line.strip()); sys.stdout.flush()\n";
+    let mut child =
+        world.python().args(["-c", code]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    let mut stdout = child.stdout.take().expect("piped");
+    for _ in 0..3 {
+        stdin.write_all(b"ping\n").expect("writes");
+        let mut answer = [0; 6];
+        let mut fds = [rustix::event::PollFd::new(&stdout, rustix::event::PollFlags::IN)];
+        let patience = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut fds, Some(&patience)), Ok(1), "the answer is held back");
+        stdout.read_exact(&mut answer).expect("reads");
+        assert_eq!(&answer, b"[\"ping");
+    }
+    drop(stdin);
+    assert!(child.wait().expect("waits").success());
+}
