@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod failpoint;
 pub mod gpu;
 pub mod mirror;
 pub mod progress;

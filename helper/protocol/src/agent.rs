@@ -54,6 +54,9 @@ pub enum ToAgent {
     },
     /// Answered by [`FromAgent::Gpus`].
     Gpus,
+    /// Answered by [`FromAgent::Environment`] as soon as the ENTRYPOINT's fate is known: how an agent
+    /// that an engine's exec started learns what PID 1 knows.
+    Environment,
 }
 
 /// From the agent to the helper or the shim.
@@ -87,7 +90,21 @@ pub enum FromAgent {
     Gpus(GpuReport),
     /// The request could not be carried out; nothing follows.
     Failed(Failure),
+    /// So many bytes of `Stdin` have reached the program. A client that never has more than
+    /// [`STDIN_WINDOW`] bytes on the way can always get a signal through; others may ignore this.
+    StdinTaken {
+        bytes: u32,
+    },
+    /// `NAME=value`, each ended by a NUL byte.
+    Environment {
+        #[serde(with = "serde_bytes")]
+        variables: Vec<u8>,
+        entrypoint: Entrypoint,
+    },
 }
+
+/// How many bytes of a program's input the agent keeps; it reads no further message beyond that.
+pub const STDIN_WINDOW: usize = 1 << 20;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatusRequest {

@@ -26,6 +26,30 @@ pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Appends the frame of a message whose only field is `data`, without a copy of it in between.
+///
+/// # Errors
+/// As [`encode`].
+pub fn append_data<T: Serialize>(to: &mut Vec<u8>, message: fn(Vec<u8>) -> T, data: &[u8]) -> io::Result<()> {
+    // The frame of the empty message ends with its data's length, a varint of one byte: 0.
+    let mut head = encode(&message(Vec::new()))?;
+    head.pop();
+    let mut rest = data.len();
+    while rest >= 0x80 {
+        head.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    head.push(rest as u8);
+    let body = head.len() - 4 + data.len();
+    if body > MAX_FRAME {
+        return Err(invalid(format!("a frame of {body} bytes is over the limit of {MAX_FRAME}")));
+    }
+    head[..4].copy_from_slice(&(body as u32).to_le_bytes());
+    to.extend_from_slice(&head);
+    to.extend_from_slice(data);
+    Ok(())
+}
+
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] when the body is not one whole message.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> io::Result<T> {
@@ -106,6 +130,13 @@ mod tests {
             let _ = decode::<ToAgent>(&bytes);
             let _ = decode::<FromAgent>(&bytes);
             let _ = read::<FromAgent>(&mut bytes.as_slice());
+        }
+
+        #[test]
+        fn appended_data_is_the_same_frame(bytes in proptest::collection::vec(any::<u8>(), 0..20000)) {
+            let mut frame = Vec::new();
+            append_data(&mut frame, FromAgent::Stdout, &bytes).expect("encodes");
+            prop_assert_eq!(frame, encode(&FromAgent::Stdout(bytes)).expect("encodes"));
         }
 
         #[test]

@@ -1,1 +1,128 @@
 //! The only room that knows bollard: connect, build, create, exec, archive, events.
+//!
+//! **Architecture Invariant:** no type of bollard appears in a public signature of this room, and its
+//! name in no other room. `tests/house.rs` checks the second half.
+
+mod archive;
+pub mod build;
+mod containers;
+mod create;
+pub mod endpoint;
+mod error;
+mod exec;
+mod images;
+mod info;
+mod volumes;
+
+use std::time::Duration;
+
+use bollard::{ClientVersion, Docker};
+
+use crate::progress::Progress;
+
+pub use archive::{Archive, Owner};
+pub use containers::{Attached, Container, ContainerState, Listed, LogChunk, LogOptions};
+pub use create::{CreateSpec, GpuRequest, Stdio};
+pub use endpoint::{Endpoint, Located, Surroundings};
+pub use error::EngineError;
+pub use exec::ExecStream;
+pub use images::Image;
+pub use info::EngineInfo;
+
+/// The API of Docker 20.10, the oldest engine that is tested.
+const LEAST_API: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
+/// The newest API whose answers bollard's types know.
+const NEWEST_API: ClientVersion = ClientVersion { major_version: 1, minor_version: 51 };
+
+/// A connection to one engine. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    docker: Docker,
+    located: Located,
+}
+
+impl Engine {
+    /// Connects, and agrees on a version of the API.
+    ///
+    /// # Errors
+    /// [`EngineError::NotThere`], [`EngineError::Permission`], [`EngineError::TooOld`].
+    pub async fn connect(located: Located) -> Result<Self, EngineError> {
+        // Long calls (a wait, a build's quiet minutes) are bounded by cancellation, not by this.
+        const TIMEOUT: u64 = 24 * 3600;
+        let not_there = |why: String| EngineError::NotThere {
+            endpoint: located.endpoint.to_string(),
+            because: located.because.clone(),
+            why,
+        };
+        let docker = match &located.endpoint {
+            Endpoint::Unix(path) => {
+                if let Err(error) = reachable(path).await {
+                    if error.kind() == std::io::ErrorKind::PermissionDenied {
+                        return Err(EngineError::Permission { socket: path.clone() });
+                    }
+                    return Err(not_there(error.to_string()));
+                }
+                Docker::connect_with_unix(&format!("unix://{}", path.display()), TIMEOUT, &NEWEST_API)
+            }
+            Endpoint::Tcp { address, tls: None } => {
+                Docker::connect_with_http(&format!("tcp://{address}"), TIMEOUT, &NEWEST_API)
+            }
+            Endpoint::Tcp { address, tls: Some(certificates) } => Docker::connect_with_ssl(
+                &format!("tcp://{address}"),
+                &certificates.join("key.pem"),
+                &certificates.join("cert.pem"),
+                &certificates.join("ca.pem"),
+                TIMEOUT,
+                &NEWEST_API,
+            ),
+        }
+        .map_err(|error| not_there(error.to_string()))?;
+        let negotiated = tokio::time::timeout(Duration::from_secs(20), docker.negotiate_version()).await;
+        let docker = match negotiated {
+            Ok(Ok(docker)) => docker,
+            Ok(Err(error)) => return Err(not_there(sort_text(error))),
+            Err(_) => return Err(not_there("no answer within 20 s".to_owned())),
+        };
+        let api = docker.client_version();
+        if (api.major_version, api.minor_version) < (LEAST_API.major_version, LEAST_API.minor_version) {
+            return Err(EngineError::TooOld {
+                endpoint: located.endpoint.to_string(),
+                api: format!("{}.{}", api.major_version, api.minor_version),
+                needed: "1.41 (Docker 20.10)",
+            });
+        }
+        Ok(Self { docker, located })
+    }
+
+    /// Builds an image with the engine's BuildKit.
+    ///
+    /// # Errors
+    /// [`build::BuildError`], with the failed step's line and output where a step failed.
+    pub async fn build(
+        &self,
+        request: build::BuildRequest,
+        progress: &Progress,
+    ) -> Result<build::Built, build::BuildError> {
+        build::build(&self.docker, &self.located.endpoint, request, progress).await
+    }
+
+    pub fn located(&self) -> &Located {
+        &self.located
+    }
+
+    /// Whether the engine shares this machine's file system, as far as its address tells.
+    pub fn is_local(&self) -> bool {
+        matches!(self.located.endpoint, Endpoint::Unix(_))
+    }
+}
+
+/// bollard hides why a connection failed, so the first one is ours.
+async fn reachable(path: &std::path::Path) -> std::io::Result<()> {
+    tokio::net::UnixStream::connect(path).await.map(drop)
+}
+
+fn sort_text(error: bollard::errors::Error) -> String {
+    sort("agree on an API version", error).to_string()
+}
+
+use error::sort;

@@ -1,1 +1,80 @@
 //! The venv inside the container and the host env that makes it look normal on the host.
+//!
+//! - [`inside`]: how this room runs programs in the container; the agent's client implements it.
+//! - [`probe`]: which interpreter the image has, and what it says of itself.
+//! - [`create`]: the venv at the mounted folder, made from any image's Python.
+//! - [`install`]: requirements, once, without replacing what the image brought.
+//! - [`roots`]: from `sys.path` to the folders that the venv, the workspace, a mount or the mirror
+//!   serves (pure).
+//! - [`hostenv`]: the `.venv` that host tools see, written so that nothing planted there is followed.
+
+mod activate;
+pub mod create;
+pub mod hostenv;
+pub mod inside;
+pub mod install;
+pub mod probe;
+pub mod roots;
+mod within;
+
+use crate::error::{Error, Explain};
+
+/// What can go wrong between finding a Python and having a venv with its requirements.
+#[derive(Debug, thiserror::Error)]
+pub enum VenvError {
+    #[error("{python} could not be asked about itself: {reason}")]
+    Probe { python: String, reason: String },
+    #[error("no venv could be made at {venv} with {python}: {reason}")]
+    Create { venv: String, python: String, reason: String },
+    #[error("{what} could not be moved aside: {source}")]
+    Aside { what: String, source: std::io::Error },
+    #[error("the requirements file {path} cannot be read: {source}")]
+    Requirements { path: String, source: std::io::Error },
+    #[error("the requirements file {path} lies in no folder that the container sees")]
+    RequirementsOutside { path: String },
+    #[error("the Python of the image has no pip, and no ensurepip to make one from")]
+    NoPip,
+    #[error("the image has no uv")]
+    NoUv,
+    #[error("{installer} could not install {what}: {reason}")]
+    Install { installer: &'static str, what: String, reason: String },
+    #[error("{0}")]
+    Inside(Error),
+}
+
+impl Explain for VenvError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Probe { .. } => "python_broken",
+            Self::Create { .. } => "venv_failed",
+            Self::Aside { .. } => "venv_not_moved",
+            Self::Requirements { .. } => "requirements_unreadable",
+            Self::RequirementsOutside { .. } => "requirements_outside",
+            Self::NoPip => "no_pip",
+            Self::NoUv => "no_uv",
+            Self::Install { .. } => "install_failed",
+            Self::Inside(error) => error.code,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Probe { .. } => {
+                "Name another interpreter of the image with `python` under [venv] in gpubay.toml.".to_owned()
+            }
+            Self::Create { .. } | Self::Aside { .. } => {
+                "Look at the venv's folder under the data folder; it can be removed, and the next `gpubay up` makes it \
+                 anew."
+                    .to_owned()
+            }
+            Self::Requirements { .. } => "Correct `requirements` under [venv] in gpubay.toml.".to_owned(),
+            Self::RequirementsOutside { .. } => "Move the file into the workspace, or mount its folder.".to_owned(),
+            Self::NoPip => "Install pip in the image (Debian: python3-pip), or set `installer = \"uv\"`.".to_owned(),
+            Self::NoUv => "Install uv in the image, or set `installer = \"pip\"` under [venv].".to_owned(),
+            Self::Install { .. } => {
+                "Correct the requirements and run `gpubay up` again; what was installed stays.".to_owned()
+            }
+            Self::Inside(error) => return error.hint.clone(),
+        })
+    }
+}

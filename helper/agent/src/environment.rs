@@ -1,0 +1,176 @@
+//! The environment that programs get: the container's own, and on top what the ENTRYPOINT left.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+
+use gpubay_protocol::agent::Entrypoint;
+
+pub(crate) type Variables = BTreeMap<OsString, OsString>;
+
+/// What a shell sets for itself on the way, which is no message to anybody.
+const SHELLS_OWN: &[&str] = &["_", "OLDPWD", "PWD", "SHLVL"];
+
+/// Where `PATH` is not set, as execvp has it.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Shared by all conversations; waits for the ENTRYPOINT where it must be known.
+#[derive(Clone)]
+pub(crate) struct Environment(Arc<(Mutex<State>, Condvar)>);
+
+struct State {
+    variables: Arc<Variables>,
+    entrypoint: Entrypoint,
+}
+
+impl Environment {
+    pub(crate) fn new(variables: Variables, entrypoint: Entrypoint) -> Self {
+        Self(Arc::new((Mutex::new(State { variables: Arc::new(variables), entrypoint }), Condvar::new())))
+    }
+
+    pub(crate) fn own() -> Variables {
+        std::env::vars_os().collect()
+    }
+
+    pub(crate) fn entrypoint(&self) -> Entrypoint {
+        self.0.0.lock().expect("no holder panics").entrypoint.clone()
+    }
+
+    /// Waits while the ENTRYPOINT runs.
+    pub(crate) fn known(&self) -> (Arc<Variables>, Entrypoint) {
+        let mut state = self.0.0.lock().expect("no holder panics");
+        while state.entrypoint == Entrypoint::Running {
+            state = self.0.1.wait(state).expect("no holder panics");
+        }
+        (Arc::clone(&state.variables), state.entrypoint.clone())
+    }
+
+    /// The ENTRYPOINT's end. `left`: its environment, where it told it.
+    pub(crate) fn settle(&self, left: Option<Variables>, fate: impl FnOnce(u32) -> Entrypoint) {
+        let mut state = self.0.0.lock().expect("no holder panics");
+        let mut changed = 0;
+        if let Some(mut left) = left {
+            for name in SHELLS_OWN {
+                left.remove(OsStr::new(name));
+                if let Some(value) = state.variables.get(OsStr::new(name)) {
+                    left.insert(name.into(), value.clone());
+                }
+            }
+            let before = &state.variables;
+            let set = left.iter().filter(|(name, value)| before.get(*name) != Some(value)).count();
+            let removed = before.keys().filter(|name| !left.contains_key(*name)).count();
+            changed = (set + removed) as u32;
+            state.variables = Arc::new(left);
+        }
+        state.entrypoint = fate(changed);
+        self.0.1.notify_all();
+    }
+}
+
+/// `NAME=value`, each ended by a NUL byte.
+pub(crate) fn to_bytes(variables: &Variables) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in variables {
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(b'=');
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}
+
+pub(crate) fn from_bytes(bytes: &[u8]) -> Variables {
+    bytes
+        .split(|&b| b == 0)
+        .filter_map(|line| {
+            // A name may begin with `=` (as on other systems), never be empty.
+            let cut = 1 + line.get(1..)?.iter().position(|&b| b == b'=')?;
+            Some((OsString::from_vec(line[..cut].to_vec()), OsString::from_vec(line[cut + 1..].to_vec())))
+        })
+        .collect()
+}
+
+pub(crate) fn search_path(variables: &Variables) -> impl Iterator<Item = PathBuf> {
+    let path = variables.get(OsStr::new("PATH")).filter(|p| !p.is_empty()).cloned();
+    let path = path.unwrap_or_else(|| DEFAULT_PATH.into());
+    std::env::split_paths(&path).collect::<Vec<_>>().into_iter()
+}
+
+/// Why a program cannot be run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    NotFound,
+    NotExecutable,
+}
+
+/// What execvp would run, from `cwd`.
+pub(crate) fn find_program(name: &OsStr, variables: &Variables, cwd: &Path) -> Result<PathBuf, Unfit> {
+    let check = |path: &Path| match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() => Ok(()),
+        Ok(_) => Err(Unfit::NotExecutable),
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Err(Unfit::NotExecutable),
+        Err(_) => Err(Unfit::NotFound),
+    };
+    if name.as_bytes().contains(&b'/') {
+        let path = cwd.join(name);
+        return check(&path).map(|()| path);
+    }
+    let mut worst = Unfit::NotFound;
+    if name.is_empty() {
+        return Err(worst);
+    }
+    for folder in search_path(variables) {
+        let path = cwd.join(folder).join(name);
+        match check(&path) {
+            Ok(()) => return Ok(path),
+            Err(Unfit::NotExecutable) => worst = Unfit::NotExecutable,
+            Err(Unfit::NotFound) => {}
+        }
+    }
+    Err(worst)
+}
+
+/// Whether this is a regular file with an executable bit that counts for us.
+pub(crate) fn is_program(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_variables_survive() {
+        let bytes = b"A=b=c\0EMPTY=\0LINES=x\ny\0RAW=\xff\0";
+        let variables = from_bytes(bytes);
+        assert_eq!(variables.len(), 4);
+        assert_eq!(variables[OsStr::new("A")], "b=c");
+        assert_eq!(variables[OsStr::new("EMPTY")], "");
+        assert_eq!(variables[OsStr::new("LINES")], "x\ny");
+        assert_eq!(from_bytes(&to_bytes(&variables)), variables);
+        assert!(from_bytes(b"\0=\0x\0").is_empty());
+    }
+
+    #[test]
+    fn a_shells_own_variables_are_no_change() {
+        let env = Environment::new(from_bytes(b"A=1\0B=2\0PWD=/app\0"), Entrypoint::Running);
+        env.settle(Some(from_bytes(b"A=1\0C=3\0PWD=/\0SHLVL=1\0_=x\0")), |changed| Entrypoint::Learned { changed });
+        let (variables, fate) = env.known();
+        assert_eq!(fate, Entrypoint::Learned { changed: 2 });
+        assert_eq!(*variables, from_bytes(b"A=1\0C=3\0PWD=/app\0"));
+    }
+
+    #[test]
+    fn programs_are_found_as_execvp_does() {
+        let path = from_bytes(b"PATH=/nonexistent:/bin\0");
+        let cwd = Path::new("/");
+        assert_eq!(find_program("sh".as_ref(), &path, cwd), Ok("/bin/sh".into()));
+        assert_eq!(find_program("bin/sh".as_ref(), &path, cwd), Ok("/bin/sh".into()));
+        assert_eq!(find_program("sh-not".as_ref(), &path, cwd), Err(Unfit::NotFound));
+        assert_eq!(find_program("/etc/passwd".as_ref(), &path, cwd), Err(Unfit::NotExecutable));
+        assert_eq!(find_program("/etc".as_ref(), &path, cwd), Err(Unfit::NotExecutable));
+    }
+}

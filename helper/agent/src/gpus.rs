@@ -1,0 +1,97 @@
+//! Which GPUs answer inside the container.
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use gpubay_protocol::agent::{Exit, GpuReport, GpuSeen};
+
+use crate::children;
+use crate::environment::{Variables, find_program};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(crate) fn report(variables: &Variables) -> GpuReport {
+    let cwd = Path::new("/");
+    let program = find_program("nvidia-smi".as_ref(), variables, cwd)
+        .or_else(|_| find_program("/usr/bin/nvidia-smi".as_ref(), variables, cwd));
+    let problem = match program.map(|program| ask(&program, variables)) {
+        Ok(Ok(devices)) => return GpuReport { devices, asked: "nvidia-smi".into(), problem: None },
+        Ok(Err(problem)) => Some(problem),
+        Err(_) => None,
+    };
+    let (devices, refused) = nodes();
+    GpuReport { devices, asked: "the device nodes".into(), problem: problem.or(refused) }
+}
+
+fn ask(program: &Path, variables: &Variables) -> Result<Vec<GpuSeen>, String> {
+    let mut command = Command::new(program);
+    command.args(["--query-gpu=index,uuid,name", "--format=csv,noheader"]);
+    command.env_clear().envs(variables).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0);
+    let failed = |e: std::io::Error| format!("nvidia-smi: {e}");
+    let (running, mut child) = children::spawn(&mut command).map_err(failed)?;
+    let words = |from: Option<Box<dyn Read + Send>>| {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            if let Some(from) = from {
+                let _ = from.take(1 << 20).read_to_end(&mut text);
+            }
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    };
+    let out = words(child.stdout.take().map(|out| Box::new(out) as _));
+    let err = words(child.stderr.take().map(|err| Box::new(err) as _));
+    let Some(exit) = running.wait(TIMEOUT) else {
+        running.signal(libc::SIGKILL);
+        return Err(format!("nvidia-smi did not answer within {} s", TIMEOUT.as_secs()));
+    };
+    let out = out.join().unwrap_or_default();
+    let err = err.join().unwrap_or_default();
+    if exit == Exit::Code(0) {
+        return Ok(out.lines().filter_map(line).collect());
+    }
+    // It says its errors on stdout.
+    Err(format!("nvidia-smi: {}", [out.trim(), err.trim()].join(" ").trim()))
+}
+
+fn line(line: &str) -> Option<GpuSeen> {
+    let mut fields = line.splitn(3, ',').map(str::trim);
+    let index = fields.next()?.parse().ok()?;
+    let known = |field: &str| (!field.is_empty() && !field.starts_with('[')).then(|| field.to_owned());
+    Some(GpuSeen { index, uuid: fields.next().and_then(known), name: fields.next().and_then(known) })
+}
+
+/// The device nodes that can be opened, and why another could not.
+fn nodes() -> (Vec<GpuSeen>, Option<String>) {
+    let mut devices = Vec::new();
+    let mut refused = None;
+    for entry in std::fs::read_dir("/dev").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(index) = name.to_str().and_then(|name| name.strip_prefix("nvidia")?.parse().ok()) else { continue };
+        match std::fs::OpenOptions::new().read(true).write(true).open(entry.path()) {
+            Ok(_) => devices.push(GpuSeen { index, uuid: None, name: None }),
+            Err(e) => refused = Some(format!("{}: {e}", entry.path().display())),
+        }
+    }
+    devices.sort_unstable_by_key(|device: &GpuSeen| device.index);
+    (devices, refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_nvidia_smi() {
+        let seen = line("1, GPU-abc, NVIDIA H100, 80GB").expect("a device");
+        assert_eq!(
+            (seen.index, seen.uuid.as_deref(), seen.name.as_deref()),
+            (1, Some("GPU-abc"), Some("NVIDIA H100, 80GB"))
+        );
+        assert_eq!(line("0, [N/A], x").expect("a device").uuid, None);
+        assert_eq!(line("No devices were found"), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! The three ways in which the agent runs.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use gpubay_protocol::agent::{Entrypoint, Exit};
+
+use crate::children::{self, Left, Signals};
+use crate::environment::{self, Environment};
+use crate::options::Options;
+use crate::{complain, entrypoint, server};
+
+/// How long programs have between SIGTERM and SIGKILL when the container stops.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// Signals that a job's command gets as if it were PID 1 itself.
+const FORWARDED: &[i32] = &[
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGWINCH,
+    libc::SIGCONT,
+    libc::SIGTSTP,
+    libc::SIGTERM,
+    libc::SIGINT,
+];
+
+/// PID 1 of a dev container: serves until it is told to end.
+pub(crate) fn init(options: Options) -> i32 {
+    let signals = Signals::block(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT]);
+    let environment = environment_of(&options);
+    if let Err(why) = server::listen(&options.socket, environment.clone()) {
+        complain(&why);
+        return 1;
+    }
+    std::thread::spawn(move || {
+        if !options.entrypoint.is_empty() {
+            entrypoint::learn(&environment, &options.entrypoint, options.entrypoint_timeout);
+        }
+    });
+    loop {
+        match signals.next(Duration::from_hours(1)) {
+            Some(libc::SIGTERM | libc::SIGINT) => {
+                end_all(&signals);
+                return 0;
+            }
+            // Whatever woke us: a coalesced SIGCHLD stands for any number of ends.
+            _ => drop(children::reap()),
+        }
+    }
+}
+
+/// SIGTERM to all, and SIGKILL to what is left. Idle, that is at once.
+fn end_all(signals: &Signals) {
+    if children::reap() == Left::None {
+        return;
+    }
+    let deadline = Instant::now() + GRACE;
+    children::signal_all(libc::SIGTERM);
+    // A stopped program could not act on it.
+    children::signal_all(libc::SIGCONT);
+    while children::reap() == Left::Some {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            children::signal_all(libc::SIGKILL);
+            return;
+        }
+        signals.next(left);
+    }
+}
+
+/// PID 1 of a job: one command to its end, and its exit code.
+pub(crate) fn job(options: Options, argv: Vec<OsString>) -> i32 {
+    let mut taken = FORWARDED.to_vec();
+    taken.push(libc::SIGCHLD);
+    let signals = Signals::block(&taken);
+    let environment = environment_of(&options);
+    // A job is worth running where nobody can watch it (a lost run folder, say).
+    if let Err(why) = server::listen(&options.socket, environment.clone()) {
+        complain(&why);
+    }
+    std::thread::spawn(move || {
+        if !options.entrypoint.is_empty() {
+            entrypoint::learn(&environment, &options.entrypoint, options.entrypoint_timeout);
+        }
+        std::process::exit(run_job(&environment, &argv));
+    });
+    loop {
+        match signals.next(Duration::from_hours(1)) {
+            Some(libc::SIGCHLD) | None => drop(children::reap()),
+            Some(signal) => match JOB.load(Ordering::SeqCst) {
+                0 if matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT) => {
+                    children::signal_all(libc::SIGKILL);
+                    return 128 + signal;
+                }
+                0 => {}
+                // SAFETY: no memory is involved; the job's end ends us, so its group is still its own.
+                job => drop(unsafe { libc::kill(-job, signal) }),
+            },
+        }
+    }
+}
+
+/// The job's process group, once it runs.
+static JOB: AtomicI32 = AtomicI32::new(0);
+
+fn run_job(environment: &Environment, argv: &[OsString]) -> i32 {
+    let (variables, _) = environment.known();
+    let shown = argv[0].display();
+    let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let program = match environment::find_program(&argv[0], &variables, &cwd) {
+        Ok(program) => program,
+        Err(environment::Unfit::NotFound) => {
+            complain(&format!("{shown}: not found"));
+            return 127;
+        }
+        Err(environment::Unfit::NotExecutable) => {
+            complain(&format!("{shown}: not executable"));
+            return 126;
+        }
+    };
+    let mut command = Command::new(program);
+    command.arg0(&argv[0]).args(&argv[1..]).env_clear().envs(variables.iter());
+    command.stdin(Stdio::inherit());
+    // SAFETY: only async-signal-safe calls between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::setpgid(0, 0);
+            if libc::isatty(0) == 1 {
+                // Taking the terminal from the background would stop us.
+                libc::signal(libc::SIGTTOU, libc::SIG_IGN);
+                libc::tcsetpgrp(0, libc::getpid());
+                libc::signal(libc::SIGTTOU, libc::SIG_DFL);
+            }
+            Ok(())
+        });
+    }
+    let running = match children::spawn(&mut command) {
+        Ok((running, _)) => running,
+        Err(e) => {
+            complain(&format!("{shown}: {e}"));
+            return 126;
+        }
+    };
+    JOB.store(running.pid, Ordering::SeqCst);
+    loop {
+        if let Some(exit) = running.wait(Duration::from_hours(1)) {
+            return exit.as_code().into();
+        }
+    }
+}
+
+/// One conversation over stdin and stdout.
+pub(crate) fn stdio(options: Options) -> i32 {
+    let signals = Signals::block(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP]);
+    let streams = std::io::stdin().as_fd().try_clone_to_owned().and_then(|from| {
+        let to: OwnedFd = std::io::stdout().as_fd().try_clone_to_owned()?;
+        Ok((from, to))
+    });
+    let (from, to) = match streams {
+        Ok(streams) => streams,
+        Err(e) => {
+            complain(&format!("no stdin and stdout to talk over: {e}"));
+            return 1;
+        }
+    };
+    std::thread::spawn(move || {
+        let environment = server::environment_of_init(&options.socket)
+            .unwrap_or_else(|| Environment::new(Environment::own(), Entrypoint::NotRun));
+        server::converse(from, to, &environment);
+        std::process::exit(0);
+    });
+    loop {
+        match signals.next(Duration::from_hours(1)) {
+            Some(signal @ (libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) => {
+                end_all(&signals);
+                return Exit::Signal(signal).as_code().into();
+            }
+            _ => drop(children::reap()),
+        }
+    }
+}
+
+fn environment_of(options: &Options) -> Environment {
+    let entrypoint = if options.entrypoint.is_empty() { Entrypoint::NotRun } else { Entrypoint::Running };
+    Environment::new(Environment::own(), entrypoint)
+}

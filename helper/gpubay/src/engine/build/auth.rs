@@ -1,0 +1,169 @@
+//! Registry credentials for the engine, from the user's own Docker configuration.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bollard_buildkit_proto::moby::filesync::v1::auth_server::Auth;
+use bollard_buildkit_proto::moby::filesync::v1::{
+    CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
+    GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
+};
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
+use tonic::{Request, Response, Status};
+
+/// How long a credential helper may take: it may ask the user.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
+const HUB: &str = "registry-1.docker.io";
+const HUB_KEY: &str = "https://index.docker.io/v1/";
+
+/// Answers with what a user has logged in to.
+#[derive(Clone, Debug)]
+pub(super) struct Credentials {
+    config: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Config {
+    auths: HashMap<String, Entry>,
+    creds_store: String,
+    cred_helpers: HashMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Entry {
+    auth: String,
+    username: String,
+    password: String,
+    identitytoken: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Helped {
+    username: String,
+    secret: String,
+}
+
+impl Credentials {
+    pub(super) fn of_user() -> Self {
+        let folder = std::env::var_os("DOCKER_CONFIG")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker")));
+        Self { config: folder.map(|folder| folder.join("config.json")) }
+    }
+
+    /// Empty where the user has none: the engine then asks anonymously.
+    async fn find(&self, host: &str) -> CredentialsResponse {
+        let key = if host == HUB { HUB_KEY } else { host };
+        let config = self.config.as_ref().and_then(|path| std::fs::read(path).ok());
+        let config: Config = config.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let helper = config.cred_helpers.get(key).unwrap_or(&config.creds_store);
+        if !helper.is_empty()
+            && let Some(found) = ask_helper(helper, key).await
+        {
+            return found;
+        }
+        let bare = |name: &str| {
+            let name = name.trim_start_matches("https://").trim_start_matches("http://");
+            name.split('/').next().unwrap_or("").to_owned()
+        };
+        let entry = config.auths.get(key).or_else(|| {
+            config.auths.iter().find(|(name, _)| host != HUB && bare(name) == bare(key)).map(|(_, entry)| entry)
+        });
+        entry.map(Entry::answer).unwrap_or_default()
+    }
+}
+
+impl Entry {
+    fn answer(&self) -> CredentialsResponse {
+        if !self.identitytoken.is_empty() {
+            return CredentialsResponse { username: String::new(), secret: self.identitytoken.clone() };
+        }
+        let decoded = STANDARD.decode(&self.auth).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let (username, secret) = match decoded.as_deref().and_then(|text| text.split_once(':')) {
+            Some((user, password)) => (user.to_owned(), password.trim_end_matches('\0').to_owned()),
+            None => (self.username.clone(), self.password.clone()),
+        };
+        CredentialsResponse { username, secret }
+    }
+}
+
+async fn ask_helper(helper: &str, key: &str) -> Option<CredentialsResponse> {
+    // The name becomes part of a program's name, never a path.
+    if !helper.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
+        return None;
+    }
+    let run = async {
+        let mut child = tokio::process::Command::new(format!("docker-credential-{helper}"))
+            .arg("get")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .ok()?;
+        child.stdin.take()?.write_all(key.as_bytes()).await.ok()?;
+        let output = child.wait_with_output().await.ok()?;
+        if !output.status.success() {
+            return None;
+        }
+        let helped: Helped = serde_json::from_slice(&output.stdout).ok()?;
+        let username = if helped.username == "<token>" { String::new() } else { helped.username };
+        Some(CredentialsResponse { username, secret: helped.secret })
+    };
+    tokio::time::timeout(HELPER_TIMEOUT, run).await.ok().flatten()
+}
+
+#[tonic::async_trait]
+impl Auth for Credentials {
+    async fn credentials(&self, request: Request<CredentialsRequest>) -> Result<Response<CredentialsResponse>, Status> {
+        Ok(Response::new(self.find(&request.get_ref().host).await))
+    }
+    // Without these the engine fetches tokens itself, with the credentials above.
+    async fn fetch_token(&self, _: Request<FetchTokenRequest>) -> Result<Response<FetchTokenResponse>, Status> {
+        Err(Status::unimplemented("the engine fetches its tokens"))
+    }
+    async fn get_token_authority(
+        &self,
+        _: Request<GetTokenAuthorityRequest>,
+    ) -> Result<Response<GetTokenAuthorityResponse>, Status> {
+        Err(Status::unimplemented("the engine fetches its tokens"))
+    }
+    async fn verify_token_authority(
+        &self,
+        _: Request<VerifyTokenAuthorityRequest>,
+    ) -> Result<Response<VerifyTokenAuthorityResponse>, Status> {
+        Err(Status::unimplemented("the engine fetches its tokens"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn credentials_come_from_the_users_configuration() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("config.json");
+        let text = format!(
+            r#"{{"auths":{{"{HUB_KEY}":{{"auth":"{}"}},"https://ghcr.io/v1":{{"identitytoken":"tok"}},"nvcr.io":{{"auth":"broken"}}}},
+                "credHelpers":{{"evil":"../../bin/x"}}}}"#,
+            STANDARD.encode("ada:pa:ss")
+        );
+        std::fs::write(&path, text).expect("a file");
+        let credentials = Credentials { config: Some(path) };
+        for (host, user, secret) in
+            [(HUB, "ada", "pa:ss"), ("ghcr.io", "", "tok"), ("nvcr.io", "", ""), ("other", "", ""), ("evil", "", "")]
+        {
+            let found = credentials.find(host).await;
+            assert_eq!((found.username.as_str(), found.secret.as_str()), (user, secret), "{host}");
+        }
+    }
+}

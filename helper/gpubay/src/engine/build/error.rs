@@ -1,0 +1,97 @@
+//! Why a build failed.
+
+use thiserror::Error;
+
+use super::context::ContextError;
+use crate::HostPath;
+use crate::error::Explain;
+
+/// Why an image could not be built.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// A step of the Dockerfile failed. `line` counts from 1; `output` holds the step's last lines.
+    #[error("{}: `{instruction}` failed{}{}", place(dockerfile, *line), exit(*exit_code), tail(output))]
+    Step { dockerfile: String, line: Option<usize>, instruction: String, exit_code: Option<i64>, output: Vec<String> },
+    /// The Dockerfile cannot be read as one.
+    #[error("{}: {message}", place(dockerfile, *line))]
+    Syntax { dockerfile: String, line: Option<usize>, message: String },
+    #[error("{dockerfile} has no stage {target:?}")]
+    UnknownTarget { dockerfile: String, target: String },
+    #[error("the image {image} is not on the engine and could not be pulled: {message}")]
+    Base { image: String, message: String },
+    #[error("the build secret {id:?} has no value: {why}")]
+    Secret { id: String, why: String },
+    #[error("the build context {0} is no readable folder")]
+    ContextMissing(HostPath),
+    #[error("cannot read the Dockerfile {path}")]
+    Dockerfile { path: HostPath, source: std::io::Error },
+    #[error("the build context could not be sent")]
+    Context(#[from] ContextError),
+    #[error("the disk of the engine is full: {0}")]
+    DiskFull(String),
+    #[error("the engine builds without BuildKit")]
+    NoBuildKit,
+    #[error("cannot reach the engine: {0}")]
+    Unreachable(String),
+    /// The connection or the answer ended before the build did.
+    #[error("the engine went away during the build: {0}")]
+    Lost(String),
+    #[error("the build was cancelled")]
+    Cancelled,
+    /// Anything else, in the engine's own words.
+    #[error("the engine could not build the image: {0}")]
+    Engine(String),
+}
+
+fn place(dockerfile: &str, line: Option<usize>) -> String {
+    line.map_or_else(|| dockerfile.to_owned(), |line| format!("{dockerfile}:{line}"))
+}
+
+fn exit(code: Option<i64>) -> String {
+    code.map_or_else(String::new, |code| format!(" with exit code {code}"))
+}
+
+fn tail(output: &[String]) -> String {
+    output.iter().map(|line| format!("\n    {line}")).collect()
+}
+
+impl Explain for BuildError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Step { .. } => "build_step_failed",
+            Self::Syntax { .. } => "dockerfile_syntax",
+            Self::UnknownTarget { .. } => "unknown_target",
+            Self::Base { .. } => "base_image",
+            Self::Secret { .. } => "build_secret",
+            Self::ContextMissing(_) => "no_context",
+            Self::Dockerfile { .. } => "no_dockerfile",
+            Self::Context(_) => "build_context",
+            Self::DiskFull(_) => "disk_full",
+            Self::NoBuildKit => "no_buildkit",
+            Self::Unreachable(_) => "no_engine",
+            Self::Lost(_) => "engine_lost",
+            Self::Cancelled => "cancelled",
+            Self::Engine(_) => "build_failed",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Step { .. } => "Correct that instruction or what it needs, and run the command again.".to_owned(),
+            Self::Base { image, .. } => format!(
+                "Check the name {image:?}, log in to its registry with `docker login`, or load the image by other means where the registry cannot be reached."
+            ),
+            Self::UnknownTarget { .. } => "Name a stage of the Dockerfile in `[image] target`.".to_owned(),
+            Self::Secret { .. } => "Set the variable or write the file that `[image] secrets` names.".to_owned(),
+            Self::ContextMissing(_) => "Name an existing folder in `[image] context`.".to_owned(),
+            Self::Context(ContextError::Name(_) | ContextError::Read { .. }) => {
+                "Make the file readable, or leave it out of the context with a line in .dockerignore.".to_owned()
+            }
+            Self::Context(ContextError::Pattern(_)) => "Correct the line in .dockerignore.".to_owned(),
+            Self::DiskFull(_) => "Free space, for example with `docker builder prune`.".to_owned(),
+            Self::NoBuildKit => "Use Docker 20.10 or newer.".to_owned(),
+            Self::Unreachable(_) | Self::Lost(_) => "Check that the engine runs, and run the command again.".to_owned(),
+            _ => return None,
+        })
+    }
+}

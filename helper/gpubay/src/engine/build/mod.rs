@@ -1,0 +1,318 @@
+//! Builds images with the engine's BuildKit.
+//!
+//! Two connections: one on which the engine calls us (`session`) for the files of the context, for
+//! secrets and for credentials, and one with the build request, whose answer tells the progress.
+//! The context is never packed: the engine asks for the files that it has not seen.
+//!
+//! - `ignore`, `context`: which files count, and in which order;
+//! - `filesync`, `secrets`, `auth`: what the engine may call;
+//! - `status`: the engine's answer, read into steps;
+//! - `dockerfile`: our own reading of the Dockerfile, for lines and for fingerprints.
+
+mod auth;
+pub mod context;
+pub mod dockerfile;
+pub mod error;
+mod filesync;
+mod http;
+pub mod ignore;
+mod secrets;
+mod session;
+mod status;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bollard::Docker;
+use http_body_util::BodyExt;
+use sha2::{Digest, Sha256};
+
+pub use self::error::BuildError;
+use self::filesync::{Files, Source};
+use self::secrets::Values;
+use self::session::Session;
+use crate::HostPath;
+use crate::config::model::{Dockerfile, Secret};
+use crate::engine::endpoint::Endpoint;
+use crate::progress::Progress;
+
+/// What to build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildRequest {
+    pub context: HostPath,
+    /// It may lie outside the context.
+    pub dockerfile: Dockerfile,
+    pub args: BTreeMap<String, String>,
+    pub target: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    /// Names for the image.
+    pub tags: Vec<String>,
+    pub secrets: Vec<Secret>,
+    /// Paths relative to the context that are never sent, whatever `.dockerignore` says: our own.
+    pub always_exclude: Vec<String>,
+    pub no_cache: bool,
+}
+
+/// A finished image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// `sha256:…`
+    pub image_id: String,
+}
+
+/// Builds an image.
+///
+/// Cancelling `progress` stops the engine's work, too.
+///
+/// # Errors
+/// [`BuildError`], with the failed step's line and output where a step failed.
+pub(crate) async fn build(
+    docker: &Docker,
+    endpoint: &Endpoint,
+    request: BuildRequest,
+    progress: &Progress,
+) -> Result<Built, BuildError> {
+    let text = dockerfile_text(&request.dockerfile)?;
+    warn_of_strangers(&text, &request.args, progress);
+    let values = Values::read(&request.secrets)?;
+    let build_id = random_id();
+    let work = run(endpoint, &request, &text, &values, &build_id, progress);
+    tokio::select! {
+        biased;
+        () = progress.cancel.cancelled() => {
+            cancel(endpoint, &build_id).await;
+            Err(BuildError::Cancelled)
+        }
+        result = work => {
+            let built = result?;
+            // The answer may name the image by its configuration or its manifest; ask for the one
+            // that the engine itself goes by.
+            let name = request.tags.first().unwrap_or(&built.image_id);
+            match docker.inspect_image(name).await {
+                Ok(image) => Ok(Built { image_id: image.id.unwrap_or(built.image_id) }),
+                Err(error) => Err(BuildError::Lost(error.to_string())),
+            }
+        }
+    }
+}
+
+async fn run(
+    endpoint: &Endpoint,
+    request: &BuildRequest,
+    text: &str,
+    values: &Values,
+    build_id: &str,
+    progress: &Progress,
+) -> Result<Built, BuildError> {
+    let failure = Arc::new(Mutex::new(None));
+    let (sources, filename) = sources(request, text)?;
+    let files = Files { sources: Arc::new(sources), failure: Arc::clone(&failure) };
+    let key = hex(&Sha256::digest(request.context.to_string().as_bytes()));
+    let session = session::open(endpoint, random_id(), "gpubay", &key, files, values.clone()).await?;
+    let query = query(request, &filename, &session, build_id);
+    let mut answer = http::send(endpoint, &format!("/build{query}")).await.map_err(|error| match error {
+        // What is wrong may be told before the answer begins, too.
+        BuildError::Engine(message) => explain(values.redactor().apply(&message), None, Vec::new(), request, text),
+        other => other,
+    })?;
+    let mut build = status::Build::new(progress, values.redactor());
+    let mut lines = status::Lines::default();
+    let mut cut = None;
+    while let Some(frame) = answer.response.body_mut().frame().await {
+        match frame {
+            Ok(frame) => {
+                let Ok(data) = frame.into_data() else { continue };
+                for line in lines.feed(&data).map_err(BuildError::Lost)? {
+                    build.message(&line);
+                }
+            }
+            Err(error) => {
+                cut = Some(http::lost(&error));
+                break;
+            }
+        }
+    }
+    build.message(&lines.rest());
+    drop(session);
+    if let Some(message) = build.error.take() {
+        if let Some(error) = failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(error.into());
+        }
+        let tail = build.tail();
+        return Err(explain(message, build.failed.as_ref(), tail, request, text));
+    }
+    if let Some(cut) = cut {
+        return Err(cut);
+    }
+    match build.image_id {
+        Some(image_id) => Ok(Built { image_id }),
+        None => Err(BuildError::Lost("its answer ended before the image was named".to_owned())),
+    }
+}
+
+/// The folders that the engine may read, and the Dockerfile's name in its own.
+fn sources(request: &BuildRequest, text: &str) -> Result<(HashMap<String, Source>, String), BuildError> {
+    let root = context::open_root(request.context.as_path())
+        .map_err(|_| BuildError::ContextMissing(request.context.clone()))?;
+    let never = request.always_exclude.iter().map(|path| ignore::clean(path)).collect();
+    let (dockerfile, filename) = match &request.dockerfile {
+        Dockerfile::File(path) => {
+            let name = path.as_path().file_name().and_then(|name| name.to_str());
+            let (Some(folder), Some(name)) = (path.as_path().parent(), name) else {
+                return Err(no_dockerfile(path, std::io::ErrorKind::InvalidFilename.into()));
+            };
+            let root = context::open_root(folder)
+                .map_err(|error| no_dockerfile(path, std::io::Error::other(error.to_string())))?;
+            (Source::Folder { root: Arc::new(root), never: Vec::new() }, name.to_owned())
+        }
+        Dockerfile::Generated { .. } => {
+            let name = "Dockerfile".to_owned();
+            (Source::Text { name: name.clone(), text: text.to_owned() }, name)
+        }
+    };
+    let context = Source::Folder { root: Arc::new(root), never };
+    Ok((HashMap::from([("context".to_owned(), context), ("dockerfile".to_owned(), dockerfile)]), filename))
+}
+
+fn no_dockerfile(path: &HostPath, source: std::io::Error) -> BuildError {
+    BuildError::Dockerfile { path: path.clone(), source }
+}
+
+fn dockerfile_text(dockerfile: &Dockerfile) -> Result<String, BuildError> {
+    match dockerfile {
+        Dockerfile::Generated { text, .. } => Ok(text.clone()),
+        Dockerfile::File(path) => std::fs::read(path)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .map_err(|source| no_dockerfile(path, source)),
+    }
+}
+
+fn query(request: &BuildRequest, filename: &str, session: &Session, build_id: &str) -> String {
+    let mut query = String::new();
+    let json = |map: &BTreeMap<String, String>| serde_json::to_string(map).unwrap_or_default();
+    for (key, value) in [
+        ("version", "2"),
+        ("remote", "client-session"),
+        ("session", &session.id),
+        ("buildid", build_id),
+        ("dockerfile", filename),
+        ("buildargs", &json(&request.args)),
+        ("labels", &json(&request.labels)),
+        ("rm", "1"),
+    ] {
+        http::pair(&mut query, key, value);
+    }
+    for tag in &request.tags {
+        http::pair(&mut query, "t", tag);
+    }
+    if let Some(target) = &request.target {
+        http::pair(&mut query, "target", target);
+    }
+    if request.no_cache {
+        http::pair(&mut query, "nocache", "1");
+    }
+    query
+}
+
+/// Tells the engine to stop; when it cannot be told, the closed connection tells it.
+async fn cancel(endpoint: &Endpoint, build_id: &str) {
+    let mut query = String::new();
+    http::pair(&mut query, "id", build_id);
+    let path = format!("/build/cancel{query}");
+    let told = http::send(endpoint, &path);
+    if !matches!(tokio::time::timeout(std::time::Duration::from_secs(5), told).await, Ok(Ok(_))) {
+        tracing::debug!("the engine could not be told to stop the build");
+    }
+}
+
+/// Warns of a `# syntax=` that makes the engine run a stranger's image to read the Dockerfile.
+fn warn_of_strangers(text: &str, args: &BTreeMap<String, String>, progress: &Progress) {
+    let syntax = args.get("BUILDKIT_SYNTAX").cloned().or_else(|| dockerfile::parse(text).syntax);
+    let Some(syntax) = syntax else { return };
+    let own = ["docker/dockerfile", "docker.io/docker/dockerfile"]
+        .iter()
+        .any(|own| syntax.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '@'])));
+    if !own {
+        progress.warn(format!("the Dockerfile is read by the image {syntax:?}, which its `# syntax=` line names"));
+    }
+}
+
+fn random_id() -> String {
+    let mut bytes = [0; 16];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    debug_assert_eq!(filled, Ok(bytes.len()));
+    hex(&bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Finds out from the engine's words what went wrong.
+fn explain(
+    message: String,
+    failed: Option<&status::Failed>,
+    output: Vec<String>,
+    request: &BuildRequest,
+    text: &str,
+) -> BuildError {
+    let dockerfile = match &request.dockerfile {
+        Dockerfile::File(path) => path.to_string(),
+        Dockerfile::Generated { because, .. } => because.clone(),
+    };
+    let has = |needle: &str| message.contains(needle);
+    let parsed = dockerfile::parse(text);
+    if has("no space left on device") || has("disk quota exceeded") {
+        return BuildError::DiskFull(message);
+    }
+    if let Some(at) = message.find("dockerfile parse error") {
+        let message = &message[at..];
+        let line = number_behind(message, "line ");
+        let message = message.split_once(": ").map_or(message, |(_, rest)| rest).to_owned();
+        return BuildError::Syntax { dockerfile, line: line.map(|line| line as usize), message };
+    }
+    if let Some(target) = &request.target
+        && has("target stage")
+        && has("could not be found")
+    {
+        return BuildError::UnknownTarget { dockerfile, target: target.clone() };
+    }
+    if let Some(failed) = failed {
+        let command = ["did not complete successfully", "executor failed running", "failed to solve: exit code"]
+            .iter()
+            .any(|words| failed.error.contains(words));
+        let found = dockerfile::locate(&parsed, &failed.name, request.target.as_deref());
+        if command || found.is_some() {
+            let instruction = failed.name.split_once("] ").map_or(failed.name.as_str(), |(_, text)| text).to_owned();
+            let line = found.map(|one| one.line);
+            let exit_code = number_behind(&failed.error, "exit code: ");
+            let output = if output.is_empty() { vec![failed.error.clone()] } else { output };
+            return BuildError::Step { dockerfile, line, instruction, exit_code, output };
+        }
+    }
+    let named =
+        failed.and_then(|failed| failed.name.split_once("load metadata for ")).map(|(_, image)| image.to_owned());
+    let syntax = failed.and_then(|failed| failed.name.split_once("docker-image://")).map(|(_, image)| image.to_owned());
+    if let Some(image) = named.or(syntax).or_else(|| word_behind(&message, "failed to resolve source metadata for ")) {
+        return BuildError::Base { image, message };
+    }
+    BuildError::Engine(message)
+}
+
+fn number_behind(text: &str, words: &str) -> Option<i64> {
+    let (_, rest) = text.split_once(words)?;
+    rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())].parse().ok()
+}
+
+fn word_behind(text: &str, words: &str) -> Option<String> {
+    let (_, rest) = text.split_once(words)?;
+    Some(rest.split([' ', '\n']).next()?.trim_end_matches(':').to_owned())
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,293 @@
+//! Containers: make, start, look, list, stop, remove; their logs and their end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+
+use bollard::container::LogOutput;
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, KillContainerOptionsBuilder,
+    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder,
+    StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio::io::AsyncWrite;
+
+use super::{CreateSpec, Engine, EngineError, error::sort};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContainerState {
+    Created,
+    Running,
+    Paused,
+    Restarting,
+    /// With its exit code, and whether the kernel killed it for its memory.
+    Exited {
+        code: i64,
+        out_of_memory: bool,
+    },
+    /// Being removed, or beyond repair.
+    Dead,
+}
+
+/// What the engine says of one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    pub id: String,
+    pub name: String,
+    /// The image's id, `sha256:…`.
+    pub image: String,
+    pub labels: BTreeMap<String, String>,
+    pub state: ContainerState,
+    /// `uid:gid` as it was created.
+    pub user: String,
+    /// RFC 3339, or empty.
+    pub started_at: String,
+    /// `NAME=value`
+    pub env: Vec<String>,
+    /// Host ports by container port: `6006/tcp` -> `127.0.0.1:6007`.
+    pub ports: BTreeMap<String, Vec<String>>,
+}
+
+impl Container {
+    pub fn label(&self, name: &str) -> &str {
+        self.labels.get(name).map_or("", String::as_str)
+    }
+}
+
+/// One line of a list of containers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub id: String,
+    pub name: String,
+    pub image: String,
+    pub labels: BTreeMap<String, String>,
+    /// `running`, `exited`, …
+    pub state: String,
+    /// In the engine's words: `Up 3 minutes`.
+    pub status: String,
+    /// Seconds since the Unix epoch.
+    pub created: i64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct LogOptions {
+    pub follow: bool,
+    /// The last lines only.
+    pub tail: Option<u32>,
+    pub timestamps: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogChunk {
+    Stdout(Bytes),
+    Stderr(Bytes),
+}
+
+/// The standard streams of a container.
+pub struct Attached {
+    pub output: Pin<Box<dyn Stream<Item = Result<LogChunk, EngineError>> + Send>>,
+    pub input: Pin<Box<dyn AsyncWrite + Send>>,
+}
+
+impl std::fmt::Debug for Attached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attached").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// `None` when there is no container of that name or id.
+    pub async fn container(&self, name: &str) -> Result<Option<Container>, EngineError> {
+        let doing = format!("inspect container {name}");
+        let found = match self.docker.inspect_container(name, None).await.map_err(|error| sort(&doing, error)) {
+            Ok(found) => found,
+            Err(EngineError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let config = found.config.unwrap_or_default();
+        let state = found.state.unwrap_or_default();
+        let ports = found.network_settings.and_then(|network| network.ports).unwrap_or_default();
+        Ok(Some(Container {
+            id: found.id.unwrap_or_default(),
+            name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+            image: found.image.unwrap_or_default(),
+            labels: config.labels.unwrap_or_default().into_iter().collect(),
+            started_at: state.started_at.clone().unwrap_or_default(),
+            state: state_of(&state),
+            user: config.user.unwrap_or_default(),
+            env: config.env.unwrap_or_default(),
+            ports: ports
+                .into_iter()
+                .map(|(port, bindings)| {
+                    let address = |binding: bollard::models::PortBinding| {
+                        format!("{}:{}", binding.host_ip.unwrap_or_default(), binding.host_port.unwrap_or_default())
+                    };
+                    (port, bindings.unwrap_or_default().into_iter().map(address).collect())
+                })
+                .collect(),
+        }))
+    }
+
+    /// Makes a container and returns its id.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`] when the name is taken: the engine's uniqueness of names is the
+    /// lock between processes.
+    pub async fn create(&self, spec: &CreateSpec) -> Result<String, EngineError> {
+        let mut options = CreateContainerOptionsBuilder::default().name(&spec.name);
+        if let Some(platform) = &spec.options.platform {
+            options = options.platform(platform);
+        }
+        let doing = format!("create container {}", spec.name);
+        let made = self
+            .docker
+            .create_container(Some(options.build()), spec.body())
+            .await
+            .map_err(|error| sort(&doing, error))?;
+        Ok(made.id)
+    }
+
+    /// Starting one that runs is no error.
+    pub async fn start(&self, name: &str) -> Result<(), EngineError> {
+        let doing = format!("start container {name}");
+        self.docker.start_container(name, None).await.map_err(|error| sort(&doing, error))
+    }
+
+    /// Ends it with its stop signal, and after `grace` seconds for good. Stopping one that does not
+    /// run is no error.
+    pub async fn stop(&self, name: &str, grace: i32) -> Result<(), EngineError> {
+        let options = StopContainerOptionsBuilder::default().t(grace).build();
+        let doing = format!("stop container {name}");
+        self.docker.stop_container(name, Some(options)).await.map_err(|error| sort(&doing, error))
+    }
+
+    pub async fn kill(&self, name: &str, signal: &str) -> Result<(), EngineError> {
+        let options = KillContainerOptionsBuilder::default().signal(signal).build();
+        let doing = format!("send {signal} to container {name}");
+        self.docker.kill_container(name, Some(options)).await.map_err(|error| sort(&doing, error))
+    }
+
+    /// Removes it with its anonymous volumes, running or not. One that is gone is no error.
+    pub async fn remove(&self, name: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        let doing = format!("remove container {name}");
+        match self.docker.remove_container(name, Some(options)).await.map_err(|error| sort(&doing, error)) {
+            Err(EngineError::NotFound { .. }) => Ok(()),
+            // Somebody else is removing it already: wait until they have.
+            Err(EngineError::Conflict { message, .. }) if message.contains("already in progress") => {
+                let options = WaitContainerOptionsBuilder::default().condition("removed").build();
+                let mut end = std::pin::pin!(self.docker.wait_container(name, Some(options)));
+                while let Some(item) = end.next().await {
+                    if item.is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Containers in any state that carry all of `labels`.
+    pub async fn list(&self, labels: &[(&str, &str)]) -> Result<Vec<Listed>, EngineError> {
+        let wanted: Vec<String> = labels
+            .iter()
+            .map(|(name, value)| if value.is_empty() { (*name).to_owned() } else { format!("{name}={value}") })
+            .collect();
+        let filters = HashMap::from([("label".to_owned(), wanted)]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let found = self.docker.list_containers(Some(options)).await.map_err(|error| sort("list containers", error))?;
+        let listed = |container: bollard::models::ContainerSummary| Listed {
+            id: container.id.unwrap_or_default(),
+            name: container
+                .names
+                .unwrap_or_default()
+                .first()
+                .map(|name| name.trim_start_matches('/').to_owned())
+                .unwrap_or_default(),
+            image: container.image.unwrap_or_default(),
+            labels: container.labels.unwrap_or_default().into_iter().collect(),
+            state: container.state.map(|state| state.to_string()).unwrap_or_default(),
+            status: container.status.unwrap_or_default(),
+            created: container.created.unwrap_or_default(),
+        };
+        Ok(found.into_iter().map(listed).collect())
+    }
+
+    /// Paths that the container changed, added or removed since it was made.
+    pub async fn changes(&self, name: &str) -> Result<Vec<String>, EngineError> {
+        let doing = format!("ask what changed in {name}");
+        let changes = self.docker.container_changes(name).await.map_err(|error| sort(&doing, error))?;
+        Ok(changes.unwrap_or_default().into_iter().map(|change| change.path).collect())
+    }
+
+    pub async fn attach(&self, name: &str) -> Result<Attached, EngineError> {
+        let options =
+            AttachContainerOptionsBuilder::default().stdin(true).stdout(true).stderr(true).stream(true).build();
+        let doing = format!("attach to container {name}");
+        let attached = self.docker.attach_container(name, Some(options)).await.map_err(|error| sort(&doing, error))?;
+        let output = attached.output.map(move |item| item.map(chunk).map_err(|error| sort(&doing, error)));
+        Ok(Attached { output: Box::pin(output), input: attached.input })
+    }
+
+    pub async fn resize(&self, name: &str, rows: u16, columns: u16) -> Result<(), EngineError> {
+        let options = ResizeContainerTTYOptionsBuilder::default().h(i32::from(rows)).w(i32::from(columns)).build();
+        let doing = format!("resize the terminal of {name}");
+        self.docker.resize_container_tty(name, options).await.map_err(|error| sort(&doing, error))
+    }
+
+    pub fn logs(
+        &self,
+        name: &str,
+        options: &LogOptions,
+    ) -> impl Stream<Item = Result<LogChunk, EngineError>> + Send + use<> {
+        let tail = options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
+        let query = LogsOptionsBuilder::default()
+            .follow(options.follow)
+            .stdout(true)
+            .stderr(true)
+            .timestamps(options.timestamps)
+            .tail(&tail)
+            .build();
+        let doing = format!("read the log of {name}");
+        self.docker.logs(name, Some(query)).map(move |item| item.map(chunk).map_err(|error| sort(&doing, error)))
+    }
+
+    /// Waits for its end and returns its exit code.
+    pub async fn wait(&self, name: &str) -> Result<i64, EngineError> {
+        let doing = format!("wait for container {name}");
+        let mut stream = std::pin::pin!(self.docker.wait_container(name, None));
+        match stream.next().await {
+            Some(Ok(end)) => Ok(end.status_code),
+            // bollard makes an error of every non-zero code; an exit code is an answer here.
+            Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => Ok(code),
+            Some(Err(error)) => Err(sort(&doing, error)),
+            None => Err(EngineError::Lost { doing, message: "the answer never came".to_owned() }),
+        }
+    }
+}
+
+fn chunk(output: LogOutput) -> LogChunk {
+    match output {
+        LogOutput::StdErr { message } => LogChunk::Stderr(message),
+        LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message } => {
+            LogChunk::Stdout(message)
+        }
+    }
+}
+
+fn state_of(state: &bollard::models::ContainerState) -> ContainerState {
+    use bollard::models::ContainerStateStatusEnum as S;
+    match state.status {
+        Some(S::RUNNING) => ContainerState::Running,
+        Some(S::PAUSED) => ContainerState::Paused,
+        Some(S::RESTARTING) => ContainerState::Restarting,
+        Some(S::EXITED) => ContainerState::Exited {
+            code: state.exit_code.unwrap_or_default(),
+            out_of_memory: state.oom_killed.unwrap_or_default(),
+        },
+        Some(S::CREATED) => ContainerState::Created,
+        _ => ContainerState::Dead,
+    }
+}

@@ -1,0 +1,280 @@
+//! From what a container should be to what the engine's API is told.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::models::{
+    ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointSettings, HostConfig, HostConfigCgroupnsModeEnum,
+    HostConfigLogConfig, Mount as ApiMount, MountBindOptions, MountType, NetworkingConfig, PortBinding,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+};
+use sha2::{Digest, Sha256};
+
+use crate::ContainerPath;
+use crate::config::model::{Decimal, EngineOptions, Mount, MountSource, Port, Protocol, Restart};
+
+/// Everything that is decided about a container before it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateSpec {
+    pub name: String,
+    /// A reference or an id that the engine has.
+    pub image: String,
+    pub labels: BTreeMap<String, String>,
+    pub env: BTreeMap<String, String>,
+    pub entrypoint: Vec<String>,
+    pub cmd: Vec<String>,
+    /// `uid:gid`, or what the image's USER says when empty.
+    pub user: String,
+    pub workdir: ContainerPath,
+    pub mounts: Vec<Mount>,
+    pub ports: Vec<Port>,
+    /// Supplementary groups by number or name.
+    pub groups: Vec<String>,
+    pub shm_size: Option<u64>,
+    pub cpus: Option<Decimal>,
+    pub memory: Option<u64>,
+    pub network: String,
+    pub restart: Restart,
+    pub options: EngineOptions,
+    pub gpu: GpuRequest,
+    pub stdio: Stdio,
+}
+
+/// How the engine is asked for GPUs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GpuRequest {
+    None,
+    /// Full names of CDI devices.
+    Cdi(Vec<String>),
+    /// Through the NVIDIA runtime's hook: every device, or some by index or UUID.
+    NvidiaAll,
+    Nvidia(Vec<String>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdio {
+    /// Nobody will attach.
+    Detached,
+    /// Somebody attaches before the start; with a terminal or without.
+    Attached { tty: bool },
+}
+
+impl CreateSpec {
+    /// Over every create option but the image, the name and the labels of ours: what makes a
+    /// container of another fingerprint a different one.
+    pub fn fingerprint(&self) -> String {
+        let mut body = self.body();
+        body.image = None;
+        if let Some(labels) = &mut body.labels {
+            labels.retain(|name, _| !name.starts_with("gpubay.") && name != "devcontainer.metadata");
+        }
+        // serde_json sorts the keys of its own maps, so equal options give equal text.
+        let value = serde_json::to_value(&body).unwrap_or_default();
+        Sha256::digest(value.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(super) fn body(&self) -> ContainerCreateBody {
+        let options = &self.options;
+        let mut labels: HashMap<String, String> = options.labels.clone().into_iter().collect();
+        labels.extend(self.labels.clone());
+        let mut exposed: Vec<String> = options.expose.clone();
+        exposed.extend(self.ports.iter().map(container_port));
+        exposed.sort();
+        exposed.dedup();
+        let (tty, attached) = match self.stdio {
+            Stdio::Detached => (false, false),
+            Stdio::Attached { tty } => (tty, true),
+        };
+        ContainerCreateBody {
+            hostname: options.hostname.clone(),
+            domainname: options.domainname.clone(),
+            user: some(&self.user),
+            attach_stdin: Some(attached),
+            attach_stdout: Some(attached),
+            attach_stderr: Some(attached),
+            open_stdin: Some(attached),
+            stdin_once: Some(attached),
+            tty: Some(tty),
+            exposed_ports: list(&exposed),
+            env: Some(self.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            entrypoint: list(&self.entrypoint),
+            cmd: list(&self.cmd),
+            image: Some(self.image.clone()),
+            working_dir: Some(self.workdir.to_string()),
+            labels: Some(labels),
+            stop_signal: options.stop_signal.clone(),
+            stop_timeout: options.stop_timeout,
+            host_config: Some(self.host_config()),
+            networking_config: self.networking(),
+            ..ContainerCreateBody::default()
+        }
+    }
+
+    fn host_config(&self) -> HostConfig {
+        let options = &self.options;
+        HostConfig {
+            mounts: Some(self.mounts.iter().map(mount).collect()),
+            port_bindings: (!self.ports.is_empty()).then(|| self.port_bindings()),
+            publish_all_ports: options.publish_all.then_some(true),
+            group_add: list(&self.groups),
+            shm_size: self.shm_size.and_then(|bytes| i64::try_from(bytes).ok()),
+            nano_cpus: self.cpus.as_ref().map(|cpus| (cpus.value() * 1e9).round() as i64),
+            memory: self.memory.and_then(|bytes| i64::try_from(bytes).ok()),
+            network_mode: some(&self.network),
+            restart_policy: Some(restart(self.restart)),
+            device_requests: device_requests(&self.gpu),
+            ipc_mode: options.ipc.clone(),
+            pid_mode: options.pid.clone(),
+            uts_mode: options.uts.clone(),
+            userns_mode: options.userns.clone(),
+            cgroupns_mode: options.cgroupns.as_deref().and_then(|mode| match mode {
+                "host" => Some(HostConfigCgroupnsModeEnum::HOST),
+                "private" => Some(HostConfigCgroupnsModeEnum::PRIVATE),
+                _ => None,
+            }),
+            cgroup_parent: options.cgroup_parent.clone(),
+            runtime: options.runtime.clone(),
+            dns: list(&options.dns),
+            dns_search: list(&options.dns_search),
+            dns_options: list(&options.dns_option),
+            extra_hosts: list(&options.extra_hosts),
+            cap_add: list(&options.cap_add),
+            cap_drop: list(&options.cap_drop),
+            devices: (!options.devices.is_empty()).then(|| {
+                let mapping = |device: &crate::config::model::Device| DeviceMapping {
+                    path_on_host: Some(device.host.clone()),
+                    path_in_container: Some(device.container.clone()),
+                    cgroup_permissions: Some(device.permissions.clone()),
+                };
+                options.devices.iter().map(mapping).collect()
+            }),
+            device_cgroup_rules: list(&options.device_cgroup_rules),
+            security_opt: list(&options.security_opt),
+            privileged: options.privileged.then_some(true),
+            ulimits: (!options.ulimits.is_empty()).then(|| {
+                let limit = |limit: &crate::config::model::Ulimit| ResourcesUlimits {
+                    name: Some(limit.name.clone()),
+                    soft: Some(limit.soft),
+                    hard: Some(limit.hard),
+                };
+                options.ulimits.iter().map(limit).collect()
+            }),
+            sysctls: map(&options.sysctls),
+            cpuset_cpus: options.cpuset.clone(),
+            cpuset_mems: options.cpuset_mems.clone(),
+            cpu_shares: options.cpu_shares,
+            cpu_period: options.cpu_period,
+            cpu_quota: options.cpu_quota,
+            memory_swap: options.memory_swap,
+            memory_reservation: options.memory_reservation.and_then(|bytes| i64::try_from(bytes).ok()),
+            memory_swappiness: options.memory_swappiness,
+            oom_kill_disable: options.oom_kill_disable.then_some(true),
+            oom_score_adj: options.oom_score_adj,
+            pids_limit: options.pids_limit,
+            blkio_weight: options.blkio_weight,
+            init: options.init,
+            readonly_rootfs: options.read_only.then_some(true),
+            volumes_from: list(&options.volumes_from),
+            volume_driver: options.volume_driver.clone(),
+            annotations: map(&options.annotations),
+            log_config: options
+                .log_driver
+                .as_ref()
+                .map(|driver| HostConfigLogConfig { typ: Some(driver.clone()), config: map(&options.log_opts) }),
+            storage_opt: map(&options.storage_opts),
+            ..HostConfig::default()
+        }
+    }
+
+    fn port_bindings(&self) -> HashMap<String, Option<Vec<PortBinding>>> {
+        let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
+        for port in &self.ports {
+            let binding =
+                PortBinding { host_ip: Some(port.address.to_string()), host_port: Some(port.host.to_string()) };
+            bindings.entry(container_port(port)).or_default().get_or_insert_default().push(binding);
+        }
+        bindings
+    }
+
+    fn networking(&self) -> Option<NetworkingConfig> {
+        let options = &self.options;
+        if options.network_aliases.is_empty() && options.mac_address.is_none() {
+            return None;
+        }
+        let settings = EndpointSettings {
+            aliases: list(&options.network_aliases),
+            mac_address: options.mac_address.clone(),
+            ..EndpointSettings::default()
+        };
+        Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(self.network.clone(), settings)])) })
+    }
+}
+
+fn container_port(port: &Port) -> String {
+    let protocol = match port.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    format!("{}/{protocol}", port.container)
+}
+
+/// A bind mount through `Mounts`: unlike `Binds`, a missing source is an error there instead of a
+/// new folder that belongs to root.
+fn mount(mount: &Mount) -> ApiMount {
+    let (typ, source) = match &mount.source {
+        MountSource::Host(path) => (MountType::BIND, Some(path.to_string())),
+        MountSource::Volume(name) => (MountType::VOLUME, Some(name.clone())),
+        MountSource::Tmpfs => (MountType::TMPFS, None),
+    };
+    ApiMount {
+        target: Some(mount.target.to_string()),
+        source,
+        typ: Some(typ),
+        read_only: Some(mount.read_only),
+        bind_options: (typ == MountType::BIND).then(MountBindOptions::default),
+        ..ApiMount::default()
+    }
+}
+
+fn device_requests(gpu: &GpuRequest) -> Option<Vec<DeviceRequest>> {
+    let request = match gpu {
+        GpuRequest::None => return None,
+        GpuRequest::Cdi(names) => DeviceRequest {
+            driver: Some("cdi".to_owned()),
+            device_ids: Some(names.clone()),
+            ..DeviceRequest::default()
+        },
+        GpuRequest::NvidiaAll => {
+            DeviceRequest { count: Some(-1), capabilities: gpu_capability(), ..DeviceRequest::default() }
+        }
+        GpuRequest::Nvidia(ids) => {
+            DeviceRequest { device_ids: Some(ids.clone()), capabilities: gpu_capability(), ..DeviceRequest::default() }
+        }
+    };
+    Some(vec![request])
+}
+
+fn gpu_capability() -> Option<Vec<Vec<String>>> {
+    Some(vec![vec!["gpu".to_owned()]])
+}
+
+fn restart(restart: Restart) -> RestartPolicy {
+    let (name, most) = match restart {
+        Restart::No => (RestartPolicyNameEnum::NO, None),
+        Restart::Always => (RestartPolicyNameEnum::ALWAYS, None),
+        Restart::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
+        Restart::OnFailure { most } => (RestartPolicyNameEnum::ON_FAILURE, most.map(i64::from)),
+    };
+    RestartPolicy { name: Some(name), maximum_retry_count: most }
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn list(items: &[String]) -> Option<Vec<String>> {
+    (!items.is_empty()).then(|| items.to_vec())
+}
+
+fn map(items: &BTreeMap<String, String>) -> Option<HashMap<String, String>> {
+    (!items.is_empty()).then(|| items.clone().into_iter().collect())
+}

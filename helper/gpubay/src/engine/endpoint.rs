@@ -1,0 +1,252 @@
+//! Where the engine is: `[engine] host`, `DOCKER_HOST`, the current docker context, the local socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::EngineError;
+
+/// How to reach an engine's API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Unix(PathBuf),
+    /// `host:port`, with the folder of `ca.pem`, `cert.pem` and `key.pem` where TLS is used.
+    Tcp {
+        address: String,
+        tls: Option<PathBuf>,
+    },
+}
+
+/// A byte stream to an engine, for what bollard does not carry.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+impl Endpoint {
+    pub(crate) async fn dial(&self) -> io::Result<Box<dyn Wire>> {
+        Ok(match self {
+            Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Self::Tcp { address, tls: None } => Box::new(TcpStream::connect(address).await?),
+            Self::Tcp { tls: Some(_), .. } => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "building over TLS is not supported yet"));
+            }
+        })
+    }
+}
+
+/// Who said so, for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    pub endpoint: Endpoint,
+    pub because: String,
+}
+
+/// What finding the engine may look at besides its argument.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    pub docker_host: Option<String>,
+    pub docker_context: Option<String>,
+    pub docker_cert_path: Option<PathBuf>,
+    pub docker_tls_verify: bool,
+    /// `DOCKER_CONFIG`, or `~/.docker`.
+    pub docker_config: PathBuf,
+    /// `XDG_RUNTIME_DIR`, where rootless engines listen.
+    pub runtime_dir: Option<PathBuf>,
+}
+
+impl Surroundings {
+    /// As this process finds them.
+    pub fn of_process() -> Self {
+        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = path("HOME").unwrap_or_else(|| PathBuf::from("/"));
+        Self {
+            docker_host: text("DOCKER_HOST"),
+            docker_context: text("DOCKER_CONTEXT"),
+            docker_cert_path: path("DOCKER_CERT_PATH"),
+            docker_tls_verify: text("DOCKER_TLS_VERIFY").is_some(),
+            docker_config: path("DOCKER_CONFIG").unwrap_or_else(|| home.join(".docker")),
+            runtime_dir: path("XDG_RUNTIME_DIR"),
+        }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp { address, .. } => write!(f, "tcp://{address}"),
+        }
+    }
+}
+
+/// Decides where the engine is, without contacting it.
+///
+/// # Errors
+/// [`EngineError::Address`] for an address that is none, [`EngineError::Context`] for a docker
+/// context that does not exist or cannot be read.
+pub fn locate(configured: Option<&str>, around: &Surroundings) -> Result<Located, EngineError> {
+    if let Some(host) = configured {
+        return parse(host, around, "[engine] host");
+    }
+    if let Some(host) = &around.docker_host {
+        return parse(host, around, "DOCKER_HOST");
+    }
+    let (context, said_by) = match &around.docker_context {
+        Some(name) => (Some(name.clone()), "DOCKER_CONTEXT"),
+        None => (current_context(&around.docker_config)?, "the current docker context"),
+    };
+    if let Some(name) = context.filter(|name| name != "default") {
+        return from_context(&name, said_by, around);
+    }
+    let rootless = around.runtime_dir.as_ref().map(|dir| dir.join("docker.sock"));
+    let system = PathBuf::from("/var/run/docker.sock");
+    let (path, because) = match rootless {
+        Some(path) if !system.exists() && path.exists() => (path, "the rootless engine's socket"),
+        _ => (system, "the default socket"),
+    };
+    Ok(Located { endpoint: Endpoint::Unix(path), because: because.to_owned() })
+}
+
+fn parse(host: &str, around: &Surroundings, said_by: &str) -> Result<Located, EngineError> {
+    let refuse =
+        |why: &str| EngineError::Address { address: redact(host), said_by: said_by.to_owned(), why: why.to_owned() };
+    let endpoint = match host.split_once("://") {
+        Some(("unix", path)) if path.starts_with('/') => Endpoint::Unix(PathBuf::from(path)),
+        Some(("unix", _)) => return Err(refuse("the path of a unix socket is absolute: unix:///run/docker.sock")),
+        Some(("tcp" | "http" | "https", address)) => {
+            if address.is_empty() || address.contains('@') {
+                return Err(refuse("it takes the form tcp://host:port"));
+            }
+            let tls = (around.docker_tls_verify || host.starts_with("https"))
+                .then(|| around.docker_cert_path.clone().unwrap_or_else(|| around.docker_config.clone()));
+            Endpoint::Tcp { address: address.trim_end_matches('/').to_owned(), tls }
+        }
+        Some(("ssh", _)) => {
+            return Err(refuse(
+                "engines over SSH are not supported yet; forward the socket (ssh -L) and name it with unix://",
+            ));
+        }
+        _ => return Err(refuse("it takes the form unix:///path or tcp://host:port")),
+    };
+    Ok(Located { endpoint, because: said_by.to_owned() })
+}
+
+/// Whatever stands before an `@` may be a password.
+fn redact(host: &str) -> String {
+    match (host.split_once("://"), host.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        _ => host.to_owned(),
+    }
+}
+
+#[derive(Deserialize)]
+struct DockerConfig {
+    #[serde(rename = "currentContext")]
+    current_context: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ContextMeta {
+    #[serde(rename = "Name")]
+    name: String,
+    #[serde(rename = "Endpoints")]
+    endpoints: std::collections::HashMap<String, ContextEndpoint>,
+}
+
+#[derive(Deserialize)]
+struct ContextEndpoint {
+    #[serde(rename = "Host")]
+    host: Option<String>,
+}
+
+fn current_context(config: &Path) -> Result<Option<String>, EngineError> {
+    let path = config.join("config.json");
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        // Without a configuration (or a readable one) the engine's own tool uses the default, too.
+        Err(_) => return Ok(None),
+    };
+    let config: DockerConfig = serde_json::from_slice(&text)
+        .map_err(|error| EngineError::Context { name: path.display().to_string(), why: error.to_string() })?;
+    Ok(config.current_context)
+}
+
+fn from_context(name: &str, said_by: &str, around: &Surroundings) -> Result<Located, EngineError> {
+    let unknown = |why: String| EngineError::Context { name: name.to_owned(), why };
+    let contexts = around.docker_config.join("contexts/meta");
+    let folders = std::fs::read_dir(&contexts).map_err(|error| unknown(format!("{}: {error}", contexts.display())))?;
+    for folder in folders.flatten() {
+        let Ok(text) = std::fs::read(folder.path().join("meta.json")) else { continue };
+        let Ok(meta) = serde_json::from_slice::<ContextMeta>(&text) else { continue };
+        if meta.name != name {
+            continue;
+        }
+        let host = meta.endpoints.get("docker").and_then(|endpoint| endpoint.host.clone());
+        let host = host.ok_or_else(|| unknown("it names no docker endpoint".to_owned()))?;
+        let mut located = parse(&host, around, said_by)?;
+        if let Endpoint::Tcp { tls, .. } = &mut located.endpoint {
+            let folder = around.docker_config.join("contexts/tls").join(folder.file_name()).join("docker");
+            *tls = folder.is_dir().then_some(folder);
+        }
+        located.because = format!("{said_by} ({name})");
+        return Ok(located);
+    }
+    Err(unknown(format!("no context of that name in {}", contexts.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing(config: &Path) -> Surroundings {
+        Surroundings {
+            docker_host: None,
+            docker_context: None,
+            docker_cert_path: None,
+            docker_tls_verify: false,
+            docker_config: config.to_owned(),
+            runtime_dir: None,
+        }
+    }
+
+    #[test]
+    fn the_nearest_word_wins() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut around = nothing(folder.path());
+        let unix = |path: &str| Endpoint::Unix(PathBuf::from(path));
+        assert_eq!(locate(None, &around).expect("found").endpoint, unix("/var/run/docker.sock"));
+
+        let meta = folder.path().join("contexts/meta/0a");
+        std::fs::create_dir_all(&meta).expect("made");
+        std::fs::write(
+            meta.join("meta.json"),
+            r#"{"Name":"lab","Endpoints":{"docker":{"Host":"unix:///run/lab.sock"}}}"#,
+        )
+        .expect("written");
+        std::fs::write(folder.path().join("config.json"), r#"{"currentContext":"lab"}"#).expect("written");
+        let located = locate(None, &around).expect("found");
+        assert_eq!(located.endpoint, unix("/run/lab.sock"));
+        assert_eq!(located.because, "the current docker context (lab)");
+
+        around.docker_host = Some("unix:///run/env.sock".to_owned());
+        assert_eq!(locate(None, &around).expect("found").endpoint, unix("/run/env.sock"));
+        assert_eq!(locate(Some("unix:///run/own.sock"), &around).expect("found").endpoint, unix("/run/own.sock"));
+    }
+
+    #[test]
+    fn bad_addresses_say_what_they_should_be() {
+        let around = nothing(Path::new("/nonexistent"));
+        for bad in
+            ["", "docker", "unix://relative", "tcp://", "ftp://x", "ssh://-oProxyCommand=x", "tcp://me:pw@host:1"]
+        {
+            let error = locate(Some(bad), &around).expect_err(bad);
+            assert!(matches!(error, EngineError::Address { .. }), "{bad}");
+            assert!(!error.to_string().contains("pw"), "{error}");
+        }
+        let missing = Surroundings { docker_context: Some("gone".to_owned()), ..around };
+        assert!(matches!(locate(None, &missing), Err(EngineError::Context { .. })));
+    }
+}

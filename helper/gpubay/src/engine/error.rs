@@ -1,0 +1,146 @@
+//! What an engine can answer, in this project's terms.
+
+use std::path::PathBuf;
+
+use crate::error::Explain;
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("engine address {address:?} (from {said_by}): {why}")]
+    Address { address: String, said_by: String, why: String },
+    #[error("docker context {name:?}: {why}")]
+    Context { name: String, why: String },
+    #[error("no container engine at {endpoint} ({because}): {why}")]
+    NotThere { endpoint: String, because: String, why: String },
+    #[error("permission denied on the engine's socket {}", .socket.display())]
+    Permission { socket: PathBuf },
+    #[error("the engine at {endpoint} speaks API {api}, and {needed} is the least that works")]
+    TooOld { endpoint: String, api: String, needed: &'static str },
+    #[error("{doing}: the engine has no {what}")]
+    NotFound { doing: String, what: String },
+    #[error("{doing}: {message}")]
+    Conflict { doing: String, message: String },
+    #[error("{doing}: the engine's disk is full: {message}")]
+    DiskFull { doing: String, message: String },
+    #[error("{doing}: port {port} of the host is in use: {message}")]
+    PortInUse { doing: String, port: u16, message: String },
+    #[error("{doing}: {message}")]
+    Refused { doing: String, status: u16, message: String },
+    #[error("{doing}: lost the connection to the engine: {message}")]
+    Lost { doing: String, message: String },
+    #[error("{doing}: cancelled")]
+    Cancelled { doing: String },
+}
+
+impl Explain for EngineError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Address { .. } => "engine_address",
+            Self::Context { .. } => "engine_context",
+            Self::NotThere { .. } => "no_engine",
+            Self::Permission { .. } => "engine_permission",
+            Self::TooOld { .. } => "engine_too_old",
+            Self::NotFound { .. } => "not_found",
+            Self::Conflict { .. } => "conflict",
+            Self::DiskFull { .. } => "disk_full",
+            Self::PortInUse { .. } => "port_in_use",
+            Self::Refused { .. } => "engine_refused",
+            Self::Lost { .. } => "engine_lost",
+            Self::Cancelled { .. } => "cancelled",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotThere { endpoint, .. } if endpoint.starts_with("unix:") => {
+                "Start the engine (`sudo systemctl start docker`), or name another with DOCKER_HOST.".to_owned()
+            }
+            Self::NotThere { .. } => "Check the address and that the engine listens there.".to_owned(),
+            Self::Permission { .. } => {
+                "Add yourself to the socket's group (`sudo usermod -aG docker $USER`) and log in again.".to_owned()
+            }
+            Self::TooOld { .. } => "Use Docker 20.10 or newer.".to_owned(),
+            Self::DiskFull { .. } => {
+                "Free some room where the engine keeps its data (`docker system df` shows what takes it).".to_owned()
+            }
+            Self::PortInUse { port, .. } => {
+                format!("Stop what listens on port {port}, or write another one in [container] ports.")
+            }
+            Self::Lost { .. } => "Look whether the engine still runs, then run the command again.".to_owned(),
+            Self::Context { .. } => "`docker context ls` shows the contexts there are.".to_owned(),
+            Self::Address { .. }
+            | Self::NotFound { .. }
+            | Self::Conflict { .. }
+            | Self::Refused { .. }
+            | Self::Cancelled { .. } => return None,
+        })
+    }
+}
+
+/// Sorts what bollard says into our kinds. `doing` fits «failed to …».
+pub(super) fn sort(doing: &str, error: bollard::errors::Error) -> EngineError {
+    use bollard::errors::Error as B;
+    let doing = doing.to_owned();
+    match error {
+        B::DockerResponseServerError { status_code: status, message } => {
+            let message = message.trim().to_owned();
+            if message.contains("no space left on device") {
+                return EngineError::DiskFull { doing, message };
+            }
+            if let Some(port) = port_in_use(&message) {
+                return EngineError::PortInUse { doing, port, message };
+            }
+            match status {
+                404 => EngineError::NotFound { doing, what: message.trim_start_matches("No such ").to_owned() },
+                409 => EngineError::Conflict { doing, message },
+                _ => EngineError::Refused { doing, status, message },
+            }
+        }
+        B::DockerStreamError { error } => EngineError::Refused { doing, status: 200, message: error },
+        B::DockerContainerWaitError { error, .. } => EngineError::Refused { doing, status: 200, message: error },
+        other => EngineError::Lost { doing, message: whole(&other) },
+    }
+}
+
+/// Docker's own words, in every version since 20.10: `… Bind for 127.0.0.1:6006 failed: port is
+/// already allocated` or `listen tcp4 127.0.0.1:6006: bind: address already in use`.
+fn port_in_use(message: &str) -> Option<u16> {
+    if !message.contains("port is already allocated") && !message.contains("address already in use") {
+        return None;
+    }
+    message
+        .split_whitespace()
+        .filter_map(|word| word.trim_matches([':', '.', ',', '"']).rsplit_once(':'))
+        .find_map(|(_, port)| port.parse().ok())
+}
+
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_found_in_both_of_dockers_sentences() {
+        for message in [
+            "driver failed programming external connectivity on endpoint x (abc): Bind for 127.0.0.1:6006 failed: port is already allocated",
+            "failed to set up container networking: driver failed: failed to bind host port for 127.0.0.1:6006:172.17.0.2:6006/tcp: address already in use",
+            "Error starting userland proxy: listen tcp4 127.0.0.1:6006: bind: address already in use",
+        ] {
+            assert!(port_in_use(message).is_some(), "{message}");
+        }
+        assert_eq!(port_in_use("listen tcp4 127.0.0.1:6006: bind: address already in use"), Some(6006));
+        assert_eq!(port_in_use("no such image: a:1"), None);
+    }
+}

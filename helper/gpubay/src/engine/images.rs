@@ -1,0 +1,103 @@
+//! Images: look, tag, pull.
+
+use std::collections::BTreeMap;
+
+use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilder};
+use futures_util::StreamExt;
+
+use super::{Engine, EngineError, error::sort};
+use crate::progress::{Progress, Unit};
+
+/// What an image says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// `sha256:…`
+    pub id: String,
+    /// `NAME=value`, as the image has them; a value may hold `=` and newlines.
+    pub env: Vec<String>,
+    pub entrypoint: Vec<String>,
+    pub cmd: Vec<String>,
+    /// As the Dockerfile's USER; empty for root.
+    pub user: String,
+    pub workdir: String,
+    pub labels: BTreeMap<String, String>,
+    /// `6006/tcp`
+    pub exposed: Vec<String>,
+    /// In bytes.
+    pub size: u64,
+}
+
+impl Image {
+    /// The value of an environment variable of the image.
+    pub fn var(&self, name: &str) -> Option<&str> {
+        self.env
+            .iter()
+            .rev()
+            .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))
+    }
+}
+
+impl Engine {
+    /// `None` when the engine has no image of that name. Never pulls.
+    pub async fn image(&self, reference: &str) -> Result<Option<Image>, EngineError> {
+        match self
+            .docker
+            .inspect_image(reference)
+            .await
+            .map_err(|error| sort(&format!("inspect image {reference}"), error))
+        {
+            Ok(found) => {
+                let config = found.config.unwrap_or_default();
+                Ok(Some(Image {
+                    id: found.id.unwrap_or_default(),
+                    env: config.env.unwrap_or_default(),
+                    entrypoint: config.entrypoint.unwrap_or_default(),
+                    cmd: config.cmd.unwrap_or_default(),
+                    user: config.user.unwrap_or_default(),
+                    workdir: config.working_dir.unwrap_or_default(),
+                    labels: config.labels.unwrap_or_default().into_iter().collect(),
+                    exposed: config.exposed_ports.unwrap_or_default(),
+                    size: found.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
+                }))
+            }
+            Err(EngineError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// # Errors
+    /// [`EngineError::NotFound`] when there is no `source`.
+    pub async fn tag(&self, source: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
+        let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
+        let doing = format!("tag {source} as {repository}:{tag}");
+        self.docker.tag_image(source, Some(options)).await.map_err(|error| sort(&doing, error))
+    }
+
+    /// Fetches an image from its registry; only ever called for an image that the user named.
+    pub async fn pull(&self, reference: &str, progress: &Progress) -> Result<(), EngineError> {
+        let doing = format!("pull {reference}");
+        let step = progress.step(format!("Pulling {reference}"));
+        let options = CreateImageOptionsBuilder::default().from_image(reference).build();
+        let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        let mut stream = std::pin::pin!(self.docker.create_image(Some(options), None, None));
+        loop {
+            let item = tokio::select! {
+                item = stream.next() => item,
+                () = progress.cancel.cancelled() => return Err(EngineError::Cancelled { doing }),
+            };
+            let Some(item) = item else { break };
+            let item = item.map_err(|error| sort(&doing, error))?;
+            if let Some(error) = item.error_detail.and_then(|detail| detail.message) {
+                return Err(EngineError::Refused { doing, status: 200, message: error });
+            }
+            let detail = item.progress_detail.unwrap_or_default();
+            if let (Some(id), Some(now), Some(total)) = (item.id, detail.current, detail.total) {
+                layers.insert(id, (u64::try_from(now).unwrap_or(0), u64::try_from(total).unwrap_or(0)));
+                let (now, total) = layers.values().fold((0, 0), |(a, b), (now, total)| (a + now, b + total));
+                step.advance(now, Some(total), Unit::Bytes);
+            }
+        }
+        step.done();
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! Places where a test makes the work stop: `GPUBAY_FAILPOINT=mirror.stage:abort gpubay up`.
+//!
+//! Each stage of a workflow names itself with [`hit`]. Without the variable that costs one atomic
+//! load. `abort` ends the process at once, as `kill -9` does; `error` makes the stage fail; `wait`
+//! stays there until the process is killed. A name without a way means `error`.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The variable that names the place and the way.
+pub const VARIABLE: &str = "GPUBAY_FAILPOINT";
+
+/// The named place was asked to fail.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Injected(pub &'static str);
+
+impl fmt::Display for Injected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stopped at the failpoint {} ({VARIABLE} is set)", self.0)
+    }
+}
+
+impl std::error::Error for Injected {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Abort,
+    Error,
+    Wait,
+}
+
+const UNKNOWN: u8 = 0;
+const UNSET: u8 = 1;
+const SET: u8 = 2;
+
+static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
+static ASKED: OnceLock<Option<(String, Way)>> = OnceLock::new();
+
+/// Says that the work has come to `place`.
+///
+/// # Errors
+/// [`Injected`] when the variable asks this place to fail.
+pub fn hit(place: &'static str) -> Result<(), Injected> {
+    if STATE.load(Ordering::Relaxed) == UNSET { Ok(()) } else { look(place) }
+}
+
+#[cold]
+fn look(place: &'static str) -> Result<(), Injected> {
+    let asked = ASKED.get_or_init(|| std::env::var(VARIABLE).ok().as_deref().and_then(parse));
+    STATE.store(if asked.is_some() { SET } else { UNSET }, Ordering::Relaxed);
+    match asked {
+        Some((name, way)) if name == place => match way {
+            Way::Abort => std::process::abort(),
+            Way::Error => Err(Injected(place)),
+            Way::Wait => loop {
+                std::thread::park();
+            },
+        },
+        _ => Ok(()),
+    }
+}
+
+fn parse(text: &str) -> Option<(String, Way)> {
+    let (name, way) = match text.split_once(':') {
+        None => (text, Way::Error),
+        Some((name, "abort")) => (name, Way::Abort),
+        Some((name, "error")) => (name, Way::Error),
+        Some((name, "wait")) => (name, Way::Wait),
+        Some(_) => return None,
+    };
+    (!name.is_empty()).then(|| (name.to_owned(), way))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_names_a_place_and_a_way() {
+        for (text, want) in [
+            ("mirror.stage", Some(("mirror.stage", Way::Error))),
+            ("mirror.stage:abort", Some(("mirror.stage", Way::Abort))),
+            ("build:wait", Some(("build", Way::Wait))),
+            ("build:error", Some(("build", Way::Error))),
+            ("build:explode", None),
+            (":abort", None),
+            ("", None),
+        ] {
+            assert_eq!(parse(text), want.map(|(name, way)| (name.to_owned(), way)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_happens_unasked() {
+        assert_eq!(hit("a place that nobody names"), Ok(()));
+    }
+}

@@ -1,0 +1,124 @@
+//! Why a mirror could not be made or brought up to date.
+
+use std::io;
+
+use gpubay_protocol::agent::FailureKind;
+
+use super::source::SourceError;
+use crate::ContainerPath;
+use crate::error::Explain;
+use crate::failpoint::Injected;
+
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    /// The container's answer breaks the agreement: no honest agent sends that.
+    #[error("the container's list of files is not acceptable: {0}")]
+    Refused(String),
+    /// What was asked for cannot be mirrored: an error of the caller, or an odd image.
+    #[error("the folder {root} cannot be mirrored: {why}")]
+    Root { root: ContainerPath, why: &'static str },
+    #[error("the container's Python has too much to mirror: {0}")]
+    TooMuch(String),
+    /// The old mirror stays in place.
+    #[error("{removed} of {of} mirrored files are gone from the container")]
+    Halted { removed: usize, of: usize },
+    /// The old mirror stays in place.
+    #[error("the folder {root}, of which {files} files are mirrored, is empty or missing in the container")]
+    Emptied { root: ContainerPath, files: usize },
+    #[error("the container stopped answering")]
+    Source(#[from] SourceError),
+    #[error("{doing} in {place}")]
+    Disk {
+        doing: &'static str,
+        place: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the mirror needs {needed} bytes in {place} and {free} are free")]
+    NoSpace { needed: u64, free: u64, place: String },
+    #[error("{name:?} is no name of a workspace")]
+    Workspace { name: String },
+    #[error("cancelled")]
+    Cancelled,
+    #[error("the mirror's own work ended unexpectedly: {0}")]
+    Task(String),
+    #[error(transparent)]
+    Injected(#[from] Injected),
+}
+
+fn is_raw(error: &io::Error, codes: &[rustix::io::Errno]) -> bool {
+    codes.iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
+}
+
+impl Explain for MirrorError {
+    fn code(&self) -> &'static str {
+        use rustix::io::Errno;
+        match self {
+            Self::Refused(_) => "mirror_refused",
+            Self::Root { .. } => "mirror_root",
+            Self::TooMuch(_) => "mirror_too_large",
+            Self::Source(SourceError::Failed(f)) if f.kind == FailureKind::TooMuch => "mirror_too_large",
+            Self::Halted { .. } | Self::Emptied { .. } => "mirror_halted",
+            Self::Source(_) => "mirror_source",
+            Self::NoSpace { .. } => "disk_full",
+            Self::Disk { source, .. } if is_raw(source, &[Errno::NOSPC, Errno::DQUOT]) => "disk_full",
+            Self::Disk { source, .. } if is_raw(source, &[Errno::ROFS]) => "read_only",
+            Self::Disk { source, .. } if is_raw(source, &[Errno::MFILE, Errno::NFILE]) => "too_many_open_files",
+            Self::Disk { .. } => "mirror_disk",
+            Self::Workspace { .. } | Self::Task(_) => "internal",
+            Self::Cancelled => "cancelled",
+            Self::Injected(_) => "failpoint",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self.code() {
+            "mirror_halted" => {
+                "The old mirror is kept. If the packages were removed on purpose, run `gpubay sync --allow-deletions`."
+            }
+            "disk_full" => {
+                "Free some space there, or point XDG_CACHE_HOME to a larger disk; nothing half-made was left behind."
+            }
+            "read_only" => "Point XDG_CACHE_HOME to a folder that can be written.",
+            "too_many_open_files" => "Raise the limit of open files (`ulimit -n`) and run it again.",
+            "mirror_too_large" => "Look for a dataset or a build folder among the Python import folders.",
+            "mirror_source" => "See whether the container still runs (`gpubay ps`), then run `gpubay sync` again.",
+            "mirror_refused" => "Something in the container answers in our agent's place; recreate the container.",
+            "mirror_disk" => "Check that the folder belongs to you and can be written.",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Says what was done where, for the errors of the operating system.
+pub(super) trait Doing<T> {
+    fn doing(self, doing: &'static str, place: impl ToString) -> Result<T, MirrorError>;
+}
+
+impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
+    fn doing(self, doing: &'static str, place: impl ToString) -> Result<T, MirrorError> {
+        self.map_err(|error| MirrorError::Disk { doing, place: place.to_string(), source: error.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_systems_refusals_have_codes_and_next_steps() {
+        for (errno, code) in [
+            (rustix::io::Errno::NOSPC, "disk_full"),
+            (rustix::io::Errno::DQUOT, "disk_full"),
+            (rustix::io::Errno::ROFS, "read_only"),
+            (rustix::io::Errno::MFILE, "too_many_open_files"),
+            (rustix::io::Errno::ACCESS, "mirror_disk"),
+        ] {
+            let error = Err::<(), _>(errno).doing("write a file", "/cache").expect_err("an error");
+            assert_eq!(error.code(), code);
+            assert!(error.hint().is_some(), "{code}");
+            assert_eq!(error.to_string(), "write a file in /cache");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What ends up on the disk, compared with a model.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use proptest::prelude::*;
+
+use super::*;
+
+pub(super) fn some() -> Files {
+    files(&[
+        (0, "numpy/__init__.py", "import os\n"),
+        (0, "numpy/core/a.pyi", "x: int\n"),
+        (0, "numpy/core/_c.cpython-312.so", "\x7fELF"),
+        (0, "six.py", ""),
+        (1, "deep/er/and/deeper/m.py", "pass\n"),
+    ])
+}
+
+#[tokio::test]
+async fn a_base_is_made_once_and_is_read_only() {
+    let lab = Lab::new();
+    let mut fake = Fake::new(some());
+    let made = lab.base(&mut fake).await.expect("made");
+    assert!(made.changed);
+    assert_is(&made, &fake.files);
+    assert_eq!((made.files, made.trees.len()), (5, 2));
+    let root = made.trees[0].host.as_path();
+    let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o7777;
+    assert_eq!(mode(&root.join("numpy")), 0o555);
+    assert_eq!(mode(&root.join("six.py")) & 0o333, 0);
+    let time = std::fs::metadata(root.join("six.py")).expect("there").mtime();
+    assert_eq!(time, 1_700_000_000);
+
+    let mut nobody = Fake::new(Files::new());
+    nobody.hook = Box::new(|_| Err(lost()));
+    assert!(!lab.base(&mut nobody).await.expect("in place").changed);
+    assert_eq!(find_base(&lab.store, &lab.key).map(|m| m.files), Some(5));
+    lab.assert_tidy();
+}
+
+#[tokio::test]
+async fn workspaces_share_the_base_and_pay_only_for_their_changes() {
+    let lab = Lab::new();
+    let mut fake = Fake::new(some());
+    lab.base(&mut fake).await.expect("made");
+    let base = lab.sync(&mut fake).await.expect("synced");
+    assert!(!base.changed && base.generation.starts_with("base/"));
+    assert_eq!(names(&lab.mirror().join("workspace")), Vec::<String>::new());
+
+    fake.files.extend(files(&[(1, "new/n.py", "n = 1\n")]));
+    fake.fetched = 0;
+    let own = lab.sync(&mut fake).await.expect("synced");
+    assert!(own.changed);
+    assert_eq!((own.generation.as_str(), fake.fetched), ("workspace/ws/1", 1));
+    assert_is(&own, &fake.files);
+    let number =
+        |synced: &Synced| std::fs::metadata(synced.trees[0].host.join("numpy/__init__.py")).expect("there").ino();
+    assert_eq!(number(&own), number(&base), "a hard link");
+
+    fake.sames = 0;
+    let again = lab.sync(&mut fake).await.expect("synced");
+    assert_eq!((again.changed, fake.sames), (false, 1));
+
+    // Uninstalled again: the container is as its image.
+    fake.files.retain(|(_, path), _| path != b"new/n.py");
+    let back = lab.sync(&mut fake).await.expect("synced");
+    assert!(back.changed);
+    assert_eq!(back.trees, base.trees);
+    assert!(!lab.sync(&mut fake).await.expect("synced").changed);
+}
+
+#[tokio::test]
+async fn only_one_older_generation_is_kept() {
+    let lab = Lab::new();
+    let mut fake = Fake::new(some());
+    for n in 0..5 {
+        fake.files.extend(files(&[(0, &format!("m{n}.py"), "x")]));
+        assert_is(&lab.sync(&mut fake).await.expect("synced"), &fake.files);
+    }
+    assert_eq!(names(&lab.mirror().join("workspace/ws")), ["4", "5"]);
+    lab.assert_tidy();
+}
+
+#[tokio::test]
+async fn what_nothing_refers_to_is_listed_and_freed() {
+    let lab = Lab::new();
+    let mut fake = Fake::new(some());
+    lab.base(&mut fake).await.expect("made");
+    fake.files.extend(files(&[(0, "x.py", "x")]));
+    lab.sync(&mut fake).await.expect("synced");
+    let kept = lab.store.unreferenced(&[].into(), &["ws".to_owned()].into()).expect("listed");
+    assert_eq!(kept, [], "the workspace goes back to the base");
+    let all = lab.store.unreferenced(&[].into(), &[].into()).expect("listed");
+    assert_eq!(all.len(), 2);
+    for one in &all {
+        lab.store.free(one).expect("freed");
+        assert!(!one.path.as_path().exists());
+    }
+    lab.assert_tidy();
+}
+
+#[tokio::test]
+async fn path_files_are_harmless_in_the_mirror() {
+    let lab = Lab::new();
+    let mut fake = Fake::new(files(&[
+        (0, "evil.pth", "import os; os.system('touch /tmp/canary')\n/home/ada\nwin32\n"),
+        (0, "six.py", "x"),
+    ]));
+    let made = lab.base(&mut fake).await.expect("made");
+    let pth = made.trees[0].host.join("evil.pth");
+    assert_eq!(std::fs::read_to_string(&pth).expect("there"), "./win32\n");
+    // Its size on the disk is not the original's, and it is linked nevertheless.
+    fake.files.extend(files(&[(0, "b.py", "x")]));
+    fake.fetched = 0;
+    lab.sync(&mut fake).await.expect("synced");
+    assert_eq!(fake.fetched, 1);
+}
+
+#[tokio::test]
+async fn names_that_differ_in_case_or_normal_form_only_are_different_files() {
+    let lab = Lab::new();
+    let mut fake = Fake::new(files(&[
+        (0, "Foo.py", "1"),
+        (0, "foo.py", "2"),
+        (0, "caf\u{e9}.py", "3"),
+        (0, "cafe\u{301}.py", "4"),
+        (0, "con.py", "5"),
+        (0, "-rf.py", "6"),
+        (0, "$(x) `y` 'z'.py", "7"),
+    ]));
+    let made = lab.base(&mut fake).await.expect("made");
+    assert_is(&made, &fake.files);
+}
+
+fn tree() -> impl Strategy<Value = Files> {
+    let part = prop::sample::select(vec!["a", "b", "pkg", "x y"]);
+    let name = prop::sample::select(vec!["m.py", "n.pyi", "c.so", "METADATA", "skipped.txt"]);
+    let path = (prop::collection::vec(part, 0..3), name).prop_map(|(mut parts, name)| {
+        parts.push(name);
+        parts.join("/").into_bytes()
+    });
+    prop::collection::btree_map((0_u16..2, path), (prop::collection::vec(any::<u8>(), 0..12), 0_i64..3), 0..25)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #[test]
+    fn the_mirror_is_what_the_container_has(base in tree(), steps in prop::collection::vec(tree(), 1..4)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let lab = Lab::new();
+            assert_is(&lab.base(&mut Fake::new(base.clone())).await.expect("made"), &base);
+            let mut before = base;
+            for (n, mut after) in steps.into_iter().enumerate() {
+                // Equal size and time mean equal contents to every such tool; so they do here.
+                for (key, (text, mtime)) in &mut after {
+                    match before.get(key) {
+                        Some(old) if old.0 == *text => *mtime = old.1,
+                        _ => *mtime = 100 + n as i64,
+                    }
+                }
+                let mut fake = Fake::new(after);
+                let synced = lab.sync_as("w", &mut fake, Deletions::Allowed).await.expect("synced");
+                assert_is(&synced, &fake.files);
+                lab.assert_tidy();
+                before.extend(fake.files);
+            }
+        });
+    }
+}

@@ -1,0 +1,144 @@
+# Run inside the container with `python -c`, Python 3.6 or later; prints one JSON object.
+# It imports nothing that an image may lack and never fails for one odd entry.
+import json
+import os
+import sys
+
+
+def folder(path):
+    return bool(path) and os.path.isabs(path) and os.path.isdir(path)
+
+
+def unique(paths):
+    seen = []
+    for path in paths:
+        if path and path not in seen:
+            seen.append(path)
+    return seen
+
+
+def installed_paths():
+    try:
+        import sysconfig
+
+        got = sysconfig.get_paths()
+        return {name: got.get(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    except Exception:
+        return {}
+
+
+def sites():
+    try:
+        import site
+
+        got = list(site.getsitepackages()) if hasattr(site, "getsitepackages") else []
+        user = site.getusersitepackages()
+        return got, user, bool(site.ENABLE_USER_SITE)
+    except Exception:
+        return [], None, False
+
+
+def hook_folders(path):
+    """The folders that an editable install's import hook serves, read from its text, never run."""
+    import ast
+
+    found = []
+    try:
+        with open(path, "rb") as file:
+            tree = ast.parse(file.read(1 << 20))
+    except Exception:
+        return found
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign):
+            targets, value = [node.target], node.value
+        elif isinstance(node, ast.Assign):
+            targets, value = node.targets, node.value
+        else:
+            continue
+        names = [target.id for target in targets if isinstance(target, ast.Name)]
+        if not names or names[0] not in ("MAPPING", "NAMESPACES"):
+            continue
+        try:
+            mapping = ast.literal_eval(value)
+        except Exception:
+            continue
+        for name, where in mapping.items():
+            for one in where if isinstance(where, list) else [where]:
+                # `a.b` -> /src/a/b is importable from /src; another layout cannot be said as a path.
+                tail = os.sep + name.replace(".", os.sep)
+                for ending in ("", ".py"):
+                    if str(one).endswith(tail + ending):
+                        found.append(one[: len(one) - len(tail + ending)])
+                        break
+    return found
+
+
+def editables(folders):
+    found = []
+    for where in folders:
+        try:
+            names = sorted(os.listdir(where))
+        except OSError:
+            continue
+        for name in names:
+            if name.startswith("__editable__") and name.endswith("_finder.py"):
+                found.extend(hook_folders(os.path.join(where, name)))
+    return unique(found)
+
+
+def distributions():
+    """What the interpreter can already import, for installers that cannot see it themselves."""
+    try:
+        from importlib import metadata
+    except ImportError:
+        return []
+    found = {}
+    for dist in metadata.distributions():
+        try:
+            name, version = dist.metadata["Name"], dist.version
+        except Exception:
+            continue
+        if name and version and name not in found:
+            found[name] = version
+    return sorted([name, version] for name, version in found.items())
+
+
+def has(module):
+    try:
+        import importlib.util
+
+        return importlib.util.find_spec(module) is not None
+    except Exception:
+        return False
+
+
+def main():
+    # `-c` puts the working directory first; a script's environment does not have it.
+    path = [entry for entry in sys.path if entry and os.path.isabs(entry)]
+    folders = unique(entry for entry in path if folder(entry))
+    site_packages, user_site, user_enabled = sites()
+    print(
+        json.dumps(
+            {
+                "version": ".".join(str(part) for part in sys.version_info[:3]),
+                "implementation": getattr(sys.implementation, "name", "cpython"),
+                "executable": sys.executable,
+                "prefix": sys.prefix,
+                "base_prefix": getattr(sys, "base_prefix", sys.prefix),
+                "path": [[entry, os.path.realpath(entry)] for entry in folders],
+                "archives": unique(entry for entry in path if os.path.isfile(entry)),
+                "site_packages": [entry for entry in site_packages if folder(entry)],
+                "user_site": user_site if user_enabled and folder(user_site) else None,
+                "paths": installed_paths(),
+                "editable": [[entry, os.path.realpath(entry)] for entry in editables(folders) if folder(entry)],
+                "distributions": distributions(),
+                "conda": os.path.isdir(os.path.join(sys.prefix, "conda-meta")),
+                "has_venv": has("venv"),
+                "has_ensurepip": has("ensurepip"),
+                "has_pip": has("pip"),
+            }
+        )
+    )
+
+
+main()

@@ -1,0 +1,197 @@
+//! Which interpreter the image has, and what it says of itself.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::VenvError;
+use super::inside::{Inside, Run, capture, reason};
+use crate::ContainerPath;
+
+const PROBE: &str = include_str!("probe.py");
+
+/// Where interpreters are looked for after `PATH`, in this order; for the agent's `FindPython`.
+pub const PLACES: &[&str] = &[
+    "/opt/conda/bin",
+    "/opt/conda/envs/*/bin",
+    "/opt/venv/bin",
+    "/venv/bin",
+    "/app/venv/bin",
+    "/miniconda/envs/*/bin",
+    "/miniconda/bin",
+    "/miniconda3/envs/*/bin",
+    "/miniconda3/bin",
+    "/opt/miniconda3/envs/*/bin",
+    "/opt/miniconda3/bin",
+    "/root/miniconda3/envs/*/bin",
+    "/root/miniconda3/bin",
+    "/usr/local/bin",
+    "/usr/bin",
+];
+
+/// What an interpreter says of itself. Everything in it comes from the container.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Probe {
+    /// As `3.12.7`.
+    pub version: String,
+    pub implementation: String,
+    pub executable: String,
+    pub prefix: String,
+    pub base_prefix: String,
+    /// Folders of `sys.path` that exist, each with where it really is (links resolved).
+    pub path: Vec<(String, String)>,
+    /// Entries of `sys.path` that are files: zipped eggs and the like.
+    pub archives: Vec<String>,
+    pub site_packages: Vec<String>,
+    pub user_site: Option<String>,
+    /// `stdlib`, `platstdlib`, `purelib`, `platlib`.
+    pub paths: BTreeMap<String, Option<String>>,
+    /// What import hooks of editable installs serve, as folders; with where they really are.
+    pub editable: Vec<(String, String)>,
+    /// Name and version of every distribution that can be imported.
+    pub distributions: Vec<(String, String)>,
+    pub conda: bool,
+    pub has_venv: bool,
+    pub has_ensurepip: bool,
+    pub has_pip: bool,
+}
+
+impl Probe {
+    /// It is a virtual environment itself, so that another one made from it reaches only its base.
+    pub fn is_venv(&self) -> bool {
+        self.prefix != self.base_prefix
+    }
+
+    /// As `3.12`; `None` where the container said something else.
+    pub fn minor(&self) -> Option<String> {
+        minor(&self.version)
+    }
+}
+
+/// `3.12` of `3.12.7`; `None` for anything that is not a version: it becomes part of a path.
+pub fn minor(version: &str) -> Option<String> {
+    let mut parts = version.split('.');
+    let mut next = || parts.next()?.parse::<u8>().ok();
+    Some(format!("{}.{}", next()?, next()?))
+}
+
+/// Asks one interpreter about itself.
+///
+/// Neither `-I` nor `-E`: the user site and the image's `PYTHONPATH` are part of what it imports from.
+pub async fn ask(inside: &dyn Inside, python: &str) -> Result<Probe, VenvError> {
+    let broken = |reason: String| VenvError::Probe { python: python.to_owned(), reason };
+    let run = Run::new([python, "-B", "-c", PROBE]);
+    let captured = capture(inside, &run).await?;
+    if captured.exit.as_code() != 0 {
+        return Err(broken(reason(&captured)));
+    }
+    // Some images print from `sitecustomize`; the answer is the last line.
+    let text = String::from_utf8_lossy(&captured.stdout);
+    let line = text.lines().next_back().unwrap_or_default();
+    let probe: Probe = serde_json::from_str(line).map_err(|e| broken(format!("its answer is unreadable: {e}")))?;
+    if probe.minor().is_none() {
+        return Err(broken(format!("its version is {:?}", probe.version)));
+    }
+    Ok(probe)
+}
+
+/// The image's interpreter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    pub python: ContainerPath,
+    pub probe: Probe,
+    /// Interpreters that came first and do not run, each with why; a front end says so.
+    pub passed_over: Vec<String>,
+}
+
+/// The first of `found` that runs, which has `PATH` first and then [`PLACES`]; the venv's own does
+/// not count, since it is made from what is chosen here. `None`: the image has no Python.
+///
+/// # Errors
+/// Only for `wanted` (`venv.python`): what the user named must run. And where nothing can be run at all.
+pub async fn choose(
+    inside: &dyn Inside,
+    wanted: Option<&str>,
+    found: &[ContainerPath],
+    venv: &ContainerPath,
+) -> Result<Option<Chosen>, VenvError> {
+    if let Some(wanted) = wanted {
+        let probe = ask(inside, wanted).await?;
+        let python = ContainerPath::new(&probe.executable)
+            .map_err(|e| VenvError::Probe { python: wanted.to_owned(), reason: e.to_string() })?;
+        return Ok(Some(Chosen { python, probe, passed_over: Vec::new() }));
+    }
+    let mut passed_over = Vec::new();
+    for python in found.iter().filter(|python| python.below(venv).is_none()) {
+        match ask(inside, python.as_str()).await {
+            Ok(probe) => return Ok(Some(Chosen { python: python.clone(), probe, passed_over })),
+            Err(error @ VenvError::Probe { .. }) => passed_over.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::inside::host::Host;
+    use super::*;
+
+    fn container(path: &str) -> ContainerPath {
+        ContainerPath::new(path).expect("a container path")
+    }
+
+    #[tokio::test]
+    async fn a_real_python_describes_itself() {
+        let probe = ask(&Host, "/usr/bin/python3").await.expect("probes");
+        assert!(probe.version.starts_with("3."), "{probe:?}");
+        assert!(probe.path.iter().any(|(path, _)| path.contains("/python3")), "{probe:?}");
+        assert!(probe.path.iter().all(|(path, real)| path.starts_with('/') && real.starts_with('/')));
+        assert!(!probe.is_venv());
+    }
+
+    #[tokio::test]
+    async fn the_first_that_runs_is_chosen_and_never_the_venvs_own() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let broken = temp.path().join("python");
+        std::fs::write(&broken, "#!/bin/sh\necho no such thing >&2; exit 3\n").expect("writes");
+        std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+        let broken = container(broken.to_str().expect("UTF-8"));
+        let found = [container("/ws/.venv/bin/python"), broken, container("/usr/bin/python3")];
+        let chosen = choose(&Host, None, &found, &container("/ws/.venv")).await.expect("chooses").expect("one");
+        assert_eq!(chosen.python, container("/usr/bin/python3"));
+        assert!(chosen.passed_over[0].contains("no such thing"), "{:?}", chosen.passed_over);
+        assert_eq!(choose(&Host, None, &[], &container("/v")).await.expect("no error"), None);
+        let error = choose(&Host, Some(found[1].as_str()), &found, &container("/v")).await.expect_err("must run");
+        assert!(error.to_string().contains("no such thing"));
+    }
+
+    #[tokio::test]
+    async fn editable_hooks_become_folders() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let site = temp.path().join("site");
+        let src = temp.path().join("src");
+        std::fs::create_dir_all(src.join("mine/deep")).expect("makes");
+        std::fs::create_dir_all(&site).expect("makes");
+        let text = format!(
+            "from __future__ import annotations\nMAPPING: dict[str, str] = {{'mine': {:?}, 'renamed': {:?}}}\nNAMESPACES = {{}}\nraise SystemExit('never run')\n",
+            src.join("mine"),
+            src.join("other"),
+        );
+        std::fs::write(site.join("__editable___mine_1_0_finder.py"), text).expect("writes");
+        let run = Run::new(["/usr/bin/python3", "-c", PROBE]).env("PYTHONPATH", site.to_str().expect("UTF-8"));
+        let captured = capture(&Host, &run).await.expect("runs");
+        let probe: Probe = serde_json::from_slice(&captured.stdout).expect("parses");
+        let editable: Vec<&str> = probe.editable.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(editable, [src.to_str().expect("UTF-8")]);
+    }
+
+    #[test]
+    fn a_version_is_numbers_only() {
+        assert_eq!(minor("3.12.7").as_deref(), Some("3.12"));
+        for bad in ["", "3", "3.x", "../../x", "3./x.1", "3.12/.."] {
+            assert!(minor(bad).is_none() || !minor(bad).expect("some").contains('/'), "{bad}");
+        }
+        assert_eq!(minor("3.12/../.."), None);
+    }
+}

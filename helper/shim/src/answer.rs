@@ -1,0 +1,311 @@
+//! What a tool is told when it asks the interpreter about itself, in the host's terms.
+//!
+//! Only JSON is touched: in a line, or an output, that is one JSON value, strings that are container
+//! paths become host paths. Everything else passes byte for byte, and so does the JSON around them.
+
+use std::fmt::Write;
+
+use gpubay_protocol::paths::ContainerPath;
+
+use crate::place::Place;
+
+/// Bytes of output that are looked at; whoever says more is no interpreter that answers a question.
+pub(crate) const MOST: usize = 1 << 20;
+
+/// A stream of output in which JSON is put into host terms.
+pub(crate) struct Filter {
+    place: Place,
+    /// Bytes that may still become JSON.
+    held: Vec<u8>,
+    /// How many of `held` were last found to be an unfinished value.
+    tried: usize,
+    seen: usize,
+}
+
+impl Filter {
+    pub(crate) fn new(place: &Place) -> Self {
+        Self { place: place.clone(), held: Vec::new(), tried: 0, seen: 0 }
+    }
+
+    /// What can be passed on now.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.seen += bytes.len();
+        if self.seen > MOST {
+            out.append(&mut self.held);
+            out.extend_from_slice(bytes);
+            return out;
+        }
+        for line in bytes.split_inclusive(|&b| b == b'\n') {
+            self.held.extend_from_slice(line);
+            if line.ends_with(b"\n") {
+                self.line_ended(&mut out);
+            } else if !may_begin_json(&self.held) {
+                out.append(&mut self.held);
+            }
+        }
+        out
+    }
+
+    /// What was still held back.
+    pub(crate) fn end(&mut self) -> Vec<u8> {
+        self.tried = 0;
+        let held = std::mem::take(&mut self.held);
+        rewrite(&self.place, &held).unwrap_or(held)
+    }
+
+    fn line_ended(&mut self, out: &mut Vec<u8>) {
+        // A value over many lines is tried again when it doubled or a line closes it: not at each line.
+        let last = self.held[..self.held.len() - 1].rsplit(|&b| b == b'\n').next().unwrap_or_default();
+        if self.tried > 0 && self.held.len() < 2 * self.tried && !matches!(last.first(), Some(b'}' | b']')) {
+            return;
+        }
+        if let Some(new) = rewrite(&self.place, &self.held) {
+            out.extend(new);
+            self.held.clear();
+            self.tried = 0;
+        } else if is_unfinished(&self.held) {
+            self.tried = self.held.len();
+        } else {
+            out.append(&mut self.held);
+            self.tried = 0;
+        }
+    }
+}
+
+fn may_begin_json(bytes: &[u8]) -> bool {
+    matches!(bytes.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'"'))
+}
+
+fn is_unfinished(bytes: &[u8]) -> bool {
+    may_begin_json(bytes)
+        && !bytes.trim_ascii().is_empty()
+        && serde_json::from_slice::<serde_json::Value>(bytes).is_err_and(|e| e.is_eof())
+}
+
+/// The text with its paths replaced, where it is one JSON value.
+fn rewrite(place: &Place, bytes: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    if text.trim().is_empty() || !may_begin_json(bytes) {
+        return None;
+    }
+    // Known to be valid from here on, and not deeper than serde_json allows.
+    serde_json::from_str::<serde_json::Value>(text).ok()?;
+    let mut writer = Writer { place, text, at: 0, out: String::with_capacity(text.len() + 64) };
+    writer.space();
+    writer.value(Within::Value);
+    writer.space();
+    Some(writer.out.into_bytes())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Within {
+    /// An unmapped root here is left out.
+    Array,
+    Value,
+}
+
+/// Copies valid JSON and changes only the strings that are paths.
+struct Writer<'a> {
+    place: &'a Place,
+    text: &'a str,
+    at: usize,
+    out: String,
+}
+
+impl Writer<'_> {
+    fn peek(&self) -> u8 {
+        self.text.as_bytes().get(self.at).copied().unwrap_or_default()
+    }
+
+    fn copy(&mut self, length: usize) {
+        self.out.push_str(&self.text[self.at..self.at + length]);
+        self.at += length;
+    }
+
+    fn space(&mut self) {
+        let rest = &self.text[self.at..];
+        self.copy(rest.len() - rest.trim_ascii_start().len());
+    }
+
+    fn raw_string(&self) -> &str {
+        let bytes = self.text.as_bytes();
+        let mut end = self.at + 1;
+        while end < bytes.len() && bytes[end] != b'"' {
+            end += if bytes[end] == b'\\' { 2 } else { 1 };
+        }
+        &self.text[self.at..(end + 1).min(bytes.len())]
+    }
+
+    /// Returns whether the value stays; one that does not has left nothing behind.
+    fn value(&mut self, within: Within) -> bool {
+        match self.peek() {
+            b'{' => self.object(),
+            b'[' => self.array(),
+            b'"' => return self.string(within),
+            _ => {
+                let rest = &self.text[self.at..];
+                let end = rest.find(|c: char| c.is_ascii_whitespace() || matches!(c, ',' | ']' | '}'));
+                self.copy(end.unwrap_or(rest.len()));
+            }
+        }
+        true
+    }
+
+    fn object(&mut self) {
+        self.copy(1);
+        self.space();
+        while self.peek() == b'"' {
+            let key = self.raw_string().len();
+            self.copy(key);
+            self.space();
+            self.copy(1);
+            self.space();
+            self.value(Within::Value);
+            self.space();
+            if self.peek() == b',' {
+                self.copy(1);
+                self.space();
+            }
+        }
+        self.copy(1);
+    }
+
+    fn array(&mut self) {
+        self.copy(1);
+        let mut first = true;
+        loop {
+            let before = self.out.len();
+            self.space();
+            if self.peek() == b']' {
+                self.copy(1);
+                return;
+            }
+            let space = self.out[before..].to_owned();
+            self.out.truncate(before);
+            if !first {
+                self.out.push(',');
+            }
+            self.out.push_str(&space);
+            let kept = self.value(Within::Array);
+            if kept {
+                first = false;
+                self.space();
+            } else {
+                self.out.truncate(before);
+                let after = self.out.len();
+                self.space();
+                // The space before the end bracket stays, that before a comma goes with its element.
+                if self.peek() != b']' {
+                    self.out.truncate(after);
+                }
+            }
+            if self.peek() == b',' {
+                self.at += 1;
+            }
+        }
+    }
+
+    fn string(&mut self, within: Within) -> bool {
+        let raw = self.raw_string();
+        let length = raw.len();
+        let new = match serde_json::from_str::<String>(raw).map(|text| translate(self.place, &text)) {
+            Ok(Translated::Host(host)) => serde_json::to_string(&host).ok(),
+            Ok(Translated::Unmapped(_)) if within == Within::Array => {
+                self.at += length;
+                return false;
+            }
+            Ok(Translated::Unmapped(nowhere)) => serde_json::to_string(&nowhere).ok(),
+            Ok(Translated::Same) | Err(_) => None,
+        };
+        match new {
+            Some(new) => {
+                self.out.push_str(&new);
+                self.at += length;
+            }
+            None => self.copy(length),
+        }
+        true
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Translated {
+    Host(String),
+    /// An import root that the host has not, or has another of: a path that exists nowhere.
+    Unmapped(String),
+    Same,
+}
+
+fn translate(place: &Place, text: &str) -> Translated {
+    let env = &place.env;
+    // Pyrefly asks for `direct_url.json`, where editable installs have their folder as a URL.
+    if let Some(path) = text.strip_prefix("file://") {
+        let found = decoded(path).map(|path| translate(place, &path));
+        return match found {
+            Some(Translated::Host(host)) => Translated::Host(format!("file://{}", encoded(&host))),
+            _ => Translated::Same,
+        };
+    }
+    if !text.starts_with('/') || text.contains('\n') {
+        return Translated::Same;
+    }
+    let Ok(path) = ContainerPath::new(text) else { return Translated::Same };
+    // The venv is the host env, `bin/python` this program; only what the map says more exactly is elsewhere.
+    let host = env.map.to_host(&path).or_else(|| {
+        let rest = path.below(&env.venv)?;
+        Some(if rest.is_empty() { env.path.as_path().to_owned() } else { env.path.as_path().join(rest) })
+    });
+    if let Some(host) = host.and_then(|host| host.into_os_string().into_string().ok()) {
+        return if host == text { Translated::Same } else { Translated::Host(host) };
+    }
+    let known = env.unmapped.iter().any(|root| root.as_str() != "/" && path.below(root).is_some());
+    if known || looks_like_a_root(&path) {
+        return Translated::Unmapped(format!("{}/not-mirrored{path}", env.path));
+    }
+    Translated::Same
+}
+
+/// A URL's path as a path; `None` where it is none (another host, no UTF-8).
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first == b'%' {
+            let (digits, after) = rest.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = after;
+        } else {
+            bytes.push(*first);
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|path| path.starts_with('/'))
+}
+
+fn encoded(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+/// Where Python keeps what it imports, on any distribution: a host may have a folder of the same name.
+fn looks_like_a_root(path: &ContainerPath) -> bool {
+    path.as_str().split('/').any(|part| {
+        let version = part.strip_suffix(".zip").unwrap_or(part).strip_prefix("python");
+        matches!(part, "site-packages" | "dist-packages" | "lib-dynload")
+            || (path.as_str().contains("/lib")
+                && path.name() == part
+                && version.is_some_and(|v| !v.is_empty() && v.chars().all(|c| c.is_ascii_digit() || c == '.')))
+    })
+}
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

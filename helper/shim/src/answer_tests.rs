@@ -1,0 +1,95 @@
+use super::*;
+use crate::plan::test_place;
+
+fn filtered(text: &[u8], step: usize) -> Vec<u8> {
+    let mut filter = Filter::new(&test_place());
+    let mut out = Vec::new();
+    for piece in text.chunks(step) {
+        out.extend(filter.push(piece));
+    }
+    out.extend(filter.end());
+    out
+}
+
+#[test]
+fn what_tools_ask_is_answered_in_host_terms() {
+    for (inside, outside) in [
+        // Pyright
+        (
+            "{\"path\": [\"/usr/lib/python311.zip\", \"/usr/lib/python3.11\", \"/app/.venv/lib/python3.11/site-packages\", \"/usr/lib/python3/dist-packages\"], \"prefix\": \"/app/.venv\"}\n",
+            "{\"path\": [ \"/cache/m/usr/lib/python3.11\", \"/data/v/lib/python3.11/site-packages\"], \"prefix\": \"/home/ada/ws/.venv\"}\n",
+        ),
+        ("[3,12,7,\"final\",0]\n", "[3,12,7,\"final\",0]\n"),
+        // ms-python: a marker line, then the answer
+        (
+            "f0a1-guid\n{\"version\": \"3\", \"sys_prefix\": \"/app/.venv\", \"executable\": \"/app/.venv/bin/python\", \"is64_bit\": true}\n",
+            "f0a1-guid\n{\"version\": \"3\", \"sys_prefix\": \"/home/ada/ws/.venv\", \"executable\": \"/home/ada/ws/.venv/bin/python\", \"is64_bit\": true}\n",
+        ),
+        // no newline at the end; a document over several lines
+        ("[\"/app/x.py\"]", "[\"/home/ada/ws/x.py\"]"),
+        (
+            "{\n  \"a\": [\n    \"/app\",\n    \"/opt/eggs/x.egg\"\n  ]\n}\n",
+            "{\n  \"a\": [\n    \"/home/ada/ws\"\n  ]\n}\n",
+        ),
+        // an unmapped root as a value keeps its type and exists nowhere
+        (
+            "{\"stdlib\":\"/usr/local/lib/python3.9\",\"n\":1.50,\"n2\":1e400}\n",
+            "{\"stdlib\":\"/usr/local/lib/python3.9\",\"n\":1.50,\"n2\":1e400}\n",
+        ),
+        (
+            "{\"stdlib\":\"/usr/local/lib/python3.9\",\"n\":1.50}\n",
+            "{\"stdlib\":\"/home/ada/ws/.venv/not-mirrored/usr/local/lib/python3.9\",\"n\":1.50}\n",
+        ),
+        ("[\"/opt/eggs\", \"/opt/eggs/y\"]\n", "[]\n"),
+        ("[\"/opt/eggs\", 1, \"/opt/eggs/y\", 2]\n", "[ 1, 2]\n"),
+        // Pyrefly: editable installs as URLs
+        (
+            "[{\"url\": \"file:///app/a%20b\", \"dir_info\": {\"editable\": true}}, {\"url\": \"file:///x\"}, {\"url\": \"file://%ff%\"}]\n",
+            "[{\"url\": \"file:///home/ada/ws/a%20b\", \"dir_info\": {\"editable\": true}}, {\"url\": \"file:///x\"}, {\"url\": \"file://%ff%\"}]\n",
+        ),
+        // no JSON, or no paths
+        ("/app/x.py\n", "/app/x.py\n"),
+        ("['/app/x.py']\n", "['/app/x.py']\n"),
+        ("[INFO] /app {\n", "[INFO] /app {\n"),
+        ("{\"a\" :  \"see /app/x\", \"/app\": null}\n", "{\"a\" :  \"see /app/x\", \"/app\": null}\n"),
+        ("\n\n  \n", "\n\n  \n"),
+        ("{\"unfinished\": \n", "{\"unfinished\": \n"),
+        ("\"/app/\\u0061\"\n", "\"/home/ada/ws/a\"\n"),
+    ] {
+        for step in [1, 7, 4096] {
+            let got = filtered(inside.as_bytes(), step);
+            assert_eq!(String::from_utf8_lossy(&got), outside, "in steps of {step}");
+        }
+    }
+}
+
+#[test]
+fn more_than_a_megabyte_is_no_answer() {
+    let mut text = b"[\"/app/x\",\n".to_vec();
+    text.extend(std::iter::repeat_n(b' ', MOST));
+    text.extend(b"\"/app\"]\n");
+    assert_eq!(filtered(&text, 65536), text);
+}
+
+#[test]
+fn bytes_that_are_no_json_are_not_held_back() {
+    let mut filter = Filter::new(&test_place());
+    assert_eq!(filter.push(b"\x80\x04pickle"), b"\x80\x04pickle");
+    assert_eq!(filter.push(b"Content-Length: 2\r\n"), b"Content-Length: 2\r\n");
+}
+
+proptest::proptest! {
+    #[test]
+    fn other_bytes_pass_unchanged(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..3000), step in 1_usize..500) {
+        // Random bytes hold no JSON string that is a known path.
+        proptest::prop_assert_eq!(filtered(&bytes, step), bytes);
+    }
+
+    #[test]
+    fn json_stays_json(text in "[\\[\\]{}\",:/ap.venv0-9 \n\\\\]{0,60}") {
+        let out = filtered(text.as_bytes(), 3);
+        if serde_json::from_str::<serde_json::Value>(&text).is_ok() {
+            proptest::prop_assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok());
+        }
+    }
+}

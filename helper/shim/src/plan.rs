@@ -1,0 +1,288 @@
+//! What is to run inside, from our arguments.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use gpubay_protocol::paths::{ContainerPath, PathMap};
+
+use crate::place::{Name, Place};
+
+/// Most bytes of host files that are sent along: scripts of tools, never data.
+const MOST_TEXT: u64 = 1 << 20;
+
+/// Linux takes at most 128 KiB for one argument; a piece stays well below.
+const PIECE: usize = 64 << 10;
+
+const LOADER: &str = include_str!("loader.py");
+
+/// All of the host's environment that goes inside. None of it is a path or a secret.
+const PASSED_ENV: &[&str] = &[
+    "TERM",
+    "COLORTERM",
+    "NO_COLOR",
+    "COLUMNS",
+    "LINES",
+    "LANG",
+    "PYTHONUNBUFFERED",
+    "PYTHONIOENCODING",
+    "PYTHONUTF8",
+    "PYTHONWARNINGS",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONHASHSEED",
+    "PYTHONFAULTHANDLER",
+    "CUDA_VISIBLE_DEVICES",
+];
+
+pub(crate) enum Task {
+    Run(Plan),
+    /// To print, without asking the container.
+    Version(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) argv: Vec<String>,
+    pub(crate) env: Vec<(String, Option<String>)>,
+    pub(crate) cwd: Option<ContainerPath>,
+    /// A tool asks the interpreter about itself: its answer is put into host terms.
+    pub(crate) interrogates: bool,
+}
+
+pub(crate) fn plan(place: &Place, arguments: &[OsString]) -> Result<Task, String> {
+    use std::io::IsTerminal;
+    let here = std::env::current_dir().ok();
+    let env = passed_env(std::env::vars_os());
+    plan_at(place, arguments, here.as_deref(), env, std::io::stdout().is_terminal())
+}
+
+fn plan_at(
+    place: &Place,
+    arguments: &[OsString],
+    here: Option<&Path>,
+    env: Vec<(String, Option<String>)>,
+    stdout_is_terminal: bool,
+) -> Result<Task, String> {
+    let map = &place.env.map;
+    let at_home = here.and_then(|here| map.to_container(here));
+    let paths = Paths { map, here, here_is_inside: at_home.is_some() };
+    let home = || map.to_container(place.env.workspace.as_path());
+    let texts: Vec<String> = arguments.iter().map(|argument| text(argument)).collect::<Result<_, _>>()?;
+
+    if let Name::Script(name) = &place.name {
+        let program = place.env.venv.join(&format!("bin/{name}")).map_err(|e| e.to_string())?;
+        let mut argv = vec![program.to_string()];
+        argv.extend(texts.iter().map(|argument| paths.translate(argument)));
+        return Ok(Task::Run(Plan { argv, env, cwd: at_home.or_else(home), interrogates: false }));
+    }
+
+    let python = place.env.python.to_string();
+    let program = program(&texts);
+    if let Program::Version = program {
+        return Ok(Task::Version(format!("Python {}", place.env.version)));
+    }
+    let mut argv = vec![python];
+    let mut asks = false;
+    match program {
+        Program::Script(at) => {
+            argv.extend(texts[..at].iter().map(|option| paths.translate(option)));
+            match paths.of_host_only(&texts[at])? {
+                Some(script) => {
+                    asks = true;
+                    argv.extend(load(&paths, &script, &texts[at..])?);
+                }
+                None => argv.extend(texts[at..].iter().map(|argument| paths.translate(argument))),
+            }
+        }
+        Program::Code(at) => {
+            asks = true;
+            // The code itself is no path, whatever it looks like.
+            let one = |(n, argument): (usize, &String)| {
+                if n == at { argument.clone() } else { paths.translate(argument) }
+            };
+            argv.extend(texts.iter().enumerate().map(one));
+        }
+        Program::Other | Program::Version => argv.extend(texts.iter().map(|argument| paths.translate(argument))),
+    }
+    let interrogates = asks && !stdout_is_terminal;
+    // A tool that asks from elsewhere must not import the workspace's `json.py` from the working directory.
+    let elsewhere = if interrogates { ContainerPath::new("/").ok() } else { home() };
+    Ok(Task::Run(Plan { argv, env, cwd: at_home.or(elsewhere), interrogates }))
+}
+
+/// What a Python command line runs, by the index of the argument that says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    Script(usize),
+    /// The index of the code after `-c`; of `-c…` itself where both are one argument.
+    Code(usize),
+    /// A module, stdin, the prompt, `--help`.
+    Other,
+    Version,
+}
+
+/// Reads options as Python does: letters in one argument, some of which take the rest or the next one.
+fn program(arguments: &[String]) -> Program {
+    let mut n = 0;
+    while let Some(argument) = arguments.get(n) {
+        match argument.as_str() {
+            "--version" => return Program::Version,
+            "-" => return Program::Other,
+            "--check-hash-based-pycs" => n += 1,
+            "--" => {
+                return if n + 1 < arguments.len() { Program::Script(n + 1) } else { Program::Other };
+            }
+            long if long.starts_with("--") => return Program::Other,
+            short if short.starts_with('-') => {
+                for (at, letter) in short.char_indices().skip(1) {
+                    let last = at + letter.len_utf8() == short.len();
+                    match letter {
+                        'c' if last && n + 1 == arguments.len() => return Program::Other,
+                        'c' => return Program::Code(if last { n + 1 } else { n }),
+                        'V' if short.matches('V').count() == 1 => return Program::Version,
+                        // `-VV` asks for more than we know.
+                        'm' | 'h' | '?' | 'V' => return Program::Other,
+                        'W' | 'X' => {
+                            n += usize::from(last);
+                            break;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => return Program::Script(n),
+        }
+        n += 1;
+    }
+    Program::Other
+}
+
+struct Paths<'a> {
+    map: &'a PathMap,
+    here: Option<&'a Path>,
+    /// The working directory goes inside, so that relative paths stay true.
+    here_is_inside: bool,
+}
+
+impl Paths<'_> {
+    /// The argument, or what follows its `=`, in the container's terms where it is a host path of a
+    /// folder that both share.
+    fn translate(&self, argument: &str) -> String {
+        if let Some(inside) = self.inside(argument) {
+            return inside;
+        }
+        match argument.split_once('=') {
+            Some((name, value)) => match self.inside(value) {
+                Some(inside) => format!("{name}={inside}"),
+                None => argument.to_owned(),
+            },
+            None => argument.to_owned(),
+        }
+    }
+
+    fn inside(&self, text: &str) -> Option<String> {
+        let path = Path::new(text);
+        if path.is_absolute() {
+            let literal = self.map.to_container(path);
+            // Through a link of the host's; only what exists can be resolved.
+            let found = literal.or_else(|| self.map.to_container(&path.canonicalize().ok()?))?;
+            // A folder is often named with its slash, and some programs care.
+            let slash = if text.ends_with('/') && found.as_str() != "/" { "/" } else { "" };
+            return Some(format!("{found}{slash}"));
+        }
+        if self.here_is_inside || text.is_empty() || text.starts_with('-') {
+            return None;
+        }
+        let absolute = self.here?.join(path).canonicalize().ok()?;
+        self.map.to_container(&absolute).map(String::from)
+    }
+
+    /// The host's file, where the argument names one that the container cannot see.
+    fn of_host_only(&self, argument: &str) -> Result<Option<PathBuf>, String> {
+        let path = Path::new(argument);
+        if self.inside(argument).is_some() || (path.is_relative() && self.here_is_inside) {
+            return Ok(None);
+        }
+        let path = match self.here {
+            Some(here) => here.join(path),
+            None => path.to_owned(),
+        };
+        let Ok(metadata) = std::fs::metadata(&path) else { return Ok(None) };
+        if !metadata.is_file() {
+            return Err(format!(
+                "{} lies outside everything that the container sees; mount its folder to run it",
+                path.display()
+            ));
+        }
+        Ok(Some(path))
+    }
+}
+
+/// The arguments that make Python run a host's script: the loader, the script's text and that of every
+/// other host script that it is given, and the script's own arguments.
+fn load(paths: &Paths<'_>, script: &Path, arguments: &[String]) -> Result<Vec<String>, String> {
+    let mut left = MOST_TEXT;
+    let mut files = vec![(arguments[0].clone(), read(script, &mut left)?)];
+    for argument in &arguments[1..] {
+        let is_script = Path::new(argument).extension() == Some(OsStr::new("py")) && Path::new(argument).is_absolute();
+        if is_script && let Ok(Some(path)) = paths.of_host_only(argument) {
+            files.push((argument.clone(), read(&path, &mut left)?));
+        }
+    }
+    let mut argv = vec!["-c".to_owned(), LOADER.to_owned(), files.len().to_string()];
+    for (path, text) in files {
+        let pieces = pieces(&text);
+        argv.extend([path, pieces.len().to_string()]);
+        argv.extend(pieces);
+    }
+    argv.push(arguments[0].clone());
+    argv.extend(arguments[1..].iter().map(|argument| paths.translate(argument)));
+    Ok(argv)
+}
+
+fn read(path: &Path, left: &mut u64) -> Result<String, String> {
+    let shown = path.display();
+    let size = std::fs::metadata(path).map_err(|e| format!("{shown} cannot be read: {e}"))?.len();
+    *left = left.checked_sub(size).ok_or_else(|| {
+        format!("{shown} lies outside everything that the container sees and is too large to be sent (over 1 MB)")
+    })?;
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{shown} cannot be sent: {e}"))?;
+    if text.contains('\0') {
+        return Err(format!("{shown} cannot be sent: it is no Python source"));
+    }
+    Ok(text)
+}
+
+fn pieces(mut text: &str) -> Vec<String> {
+    let mut pieces = Vec::new();
+    while !text.is_empty() {
+        let most = PIECE.min(text.len());
+        let end = (0..=most).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(most);
+        let (piece, rest) = text.split_at(end);
+        pieces.push(piece.to_owned());
+        text = rest;
+    }
+    pieces
+}
+
+fn text(argument: &OsStr) -> Result<String, String> {
+    argument.to_str().map(str::to_owned).ok_or_else(|| format!("the argument {} is not UTF-8", argument.display()))
+}
+
+fn passed_env(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String, Option<String>)> {
+    let wanted = |name: &str| PASSED_ENV.contains(&name) || name.starts_with("LC_");
+    let mut env: Vec<(String, Option<String>)> = all
+        .filter(|(_, value)| !value.as_bytes().is_empty())
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, Some(value.into_string().ok()?))))
+        .filter(|(name, _)| wanted(name))
+        .collect();
+    env.sort();
+    env
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+pub(crate) use tests::test_place;

@@ -1,0 +1,162 @@
+use gpubay_protocol::hostenv::{self, HostEnv};
+use gpubay_protocol::paths::HostPath;
+
+use super::*;
+
+pub(crate) fn test_place() -> Place {
+    let host = |path: &str| HostPath::new(path).expect("absolute");
+    let container = |path: &str| ContainerPath::new(path).expect("a container path");
+    let mut map = PathMap::default();
+    map.push(host("/home/ada/ws"), container("/app"));
+    map.push(host("/home/ada/ws/.venv"), container("/app/.venv"));
+    map.push(host("/data/v/lib"), container("/app/.venv/lib"));
+    map.push(host("/cache/m/usr/lib/python3.11"), container("/usr/lib/python3.11"));
+    let env = HostEnv {
+        schema: hostenv::SCHEMA,
+        id: "0".repeat(64),
+        workspace: host("/home/ada/ws"),
+        path: host("/home/ada/ws/.venv"),
+        container: "gpubay-ws-00000000".into(),
+        socket: None,
+        helper: host("/usr/bin/gpubay"),
+        python: container("/app/.venv/bin/python"),
+        venv: container("/app/.venv"),
+        version: "3.11.2".into(),
+        unmapped: vec![container("/opt/eggs")],
+        map,
+        cache: host("/nonexistent/cache"),
+    };
+    Place { env, name: Name::Python }
+}
+
+fn planned(place: &Place, here: &str, arguments: &[&str]) -> Plan {
+    let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+    match plan_at(place, &arguments, Some(Path::new(here)), vec![], false).expect("plans") {
+        Task::Run(plan) => plan,
+        Task::Version(text) => panic!("{text}"),
+    }
+}
+
+#[test]
+fn what_a_command_line_runs() {
+    for (arguments, want) in [
+        (vec!["x.py", "-c"], Program::Script(0)),
+        (vec!["-u", "-X", "dev", "x.py"], Program::Script(3)),
+        (vec!["-Xdev", "-W", "ignore", "x.py"], Program::Script(3)),
+        (vec!["-I", "-c", "code"], Program::Code(2)),
+        (vec!["-Ic", "code", "arg"], Program::Code(1)),
+        (vec!["-cprint()"], Program::Code(0)),
+        (vec!["-c"], Program::Other),
+        (vec!["-m", "pytest", "-V"], Program::Other),
+        (vec!["-um", "pytest"], Program::Other),
+        (vec!["-"], Program::Other),
+        (vec![], Program::Other),
+        (vec!["--check-hash-based-pycs", "always", "x.py"], Program::Script(2)),
+        (vec!["--", "x.py"], Program::Script(1)),
+        (vec!["-V"], Program::Version),
+        (vec!["--version"], Program::Version),
+        (vec!["-VV"], Program::Other),
+        (vec!["--help"], Program::Other),
+    ] {
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        assert_eq!(program(&arguments), want, "{arguments:?}");
+    }
+}
+
+#[test]
+fn paths_are_translated_whole_or_after_the_equals_sign() {
+    let place = test_place();
+    let plan = planned(
+        &place,
+        "/home/ada/ws/sub",
+        &[
+            "train.py",
+            "--data=/home/ada/ws/d",
+            "/home/ada/ws/x/",
+            "/cache/m/usr/lib/python3.11/os.py",
+            "x/home/ada/ws",
+            "--a=b=/home/ada/ws",
+            "/home/ada/wsx",
+            "-",
+            "",
+            "/home/ada/ws/../secret",
+        ],
+    );
+    assert_eq!(
+        plan.argv,
+        [
+            "/app/.venv/bin/python",
+            "train.py",
+            "--data=/app/d",
+            "/app/x/",
+            "/usr/lib/python3.11/os.py",
+            "x/home/ada/ws",
+            "--a=b=/home/ada/ws",
+            "/home/ada/wsx",
+            "-",
+            "",
+            "/home/ada/ws/../secret"
+        ]
+    );
+    assert_eq!(plan.cwd.expect("inside").as_str(), "/app/sub");
+    assert!(!plan.interrogates);
+}
+
+#[test]
+fn a_working_directory_outside_is_not_passed_on() {
+    let place = test_place();
+    let plan = planned(&place, "/", &["-m", "pytest"]);
+    assert_eq!(plan.cwd.expect("the workspace").as_str(), "/app");
+    let plan = planned(&place, "/", &["-I", "-c", "/home/ada/ws"]);
+    assert_eq!(plan.cwd.expect("neutral").as_str(), "/");
+    assert!(plan.interrogates);
+    assert_eq!(plan.argv[3], "/home/ada/ws", "code is no path");
+}
+
+#[test]
+fn a_console_script_runs_from_the_venv() {
+    let place = Place { name: Name::Script("pytest".into()), ..test_place() };
+    assert_eq!(planned(&place, "/", &["-c", "/home/ada/ws/x"]).argv, ["/app/.venv/bin/pytest", "-c", "/app/x"]);
+}
+
+#[test]
+fn nothing_of_the_hosts_environment_is_passed_unasked() {
+    let given = [
+        ("HF_TOKEN", "s"),
+        ("SSH_AUTH_SOCK", "/x"),
+        ("PATH", "/x"),
+        ("PYTHONPATH", "/x"),
+        ("PYTHONHOME", "/x"),
+        ("PYTHONBREAKPOINT", "x.y"),
+        ("LD_PRELOAD", "/x"),
+        ("HOME", "/x"),
+        ("TERM", "xterm"),
+        ("LC_ALL", "C"),
+        ("LANG", ""),
+    ];
+    let env = passed_env(given.iter().map(|(n, v)| (OsString::from(n), OsString::from(v))));
+    let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["LC_ALL", "TERM"]);
+}
+
+#[test]
+fn a_host_script_is_sent_with_the_scripts_that_it_is_given() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| temp.path().join(name).to_str().expect("UTF-8").to_owned();
+    let long = format!("# {}\nprint('long')\n", "ü".repeat(100_000));
+    std::fs::write(path("outer.py"), &long).expect("writes");
+    std::fs::write(path("inner.py"), "print('inner')\n").expect("writes");
+    let plan = planned(&test_place(), "/", &["-I", &path("outer.py"), &path("inner.py"), "/home/ada/ws/x"]);
+    assert!(plan.interrogates);
+    assert_eq!(plan.argv[..3], ["/app/.venv/bin/python", "-I", "-c"]);
+    assert!(plan.argv.iter().all(|argument| argument.len() < 128 << 10), "Linux takes no longer argument");
+    let sent = plan.argv.concat();
+    assert!(sent.contains("print('inner')"));
+    assert_eq!(plan.argv[plan.argv.len() - 3..], [path("outer.py"), path("inner.py"), "/app/x".to_owned()]);
+
+    std::fs::write(path("big.py"), vec![b'#'; (1 << 20) + 1]).expect("writes");
+    let error = plan_at(&test_place(), &[path("big.py").into()], None, vec![], false).err().expect("too large");
+    assert!(error.contains("too large"), "{error}");
+    let error = plan_at(&test_place(), &[temp.path().into()], None, vec![], false).err().expect("a folder");
+    assert!(error.contains("mount"), "{error}");
+}

@@ -1,0 +1,105 @@
+"""Debian packages: installed where the machine itself needs them, unpacked aside where only the lab does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from common import CACHE, LabError, fingerprint, locked, part, run, say
+
+# What the lab calls on the machine, and the package that brings it.
+TOOLS = {"ip": "iproute2", "iptables": "iptables", "debootstrap": "debootstrap", "cc": "gcc", "setpriv": "util-linux", "useradd": "passwd"}
+LIBRARIES = {
+    "/usr/lib/x86_64-linux-gnu/libdevmapper.so.1.02.1": "libdevmapper1.02.1",
+    "/usr/lib/x86_64-linux-gnu/libc.a": "libc6-dev",
+    "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
+}
+PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+
+# runc comes from bookworm for both: newer ones need a newer C library.
+ENGINES = {
+    "docker28": {"sid": ["docker.io", "docker-cli", "docker-buildx", "containerd"], "bookworm": ["runc"]},
+    "docker20": {"bookworm": ["docker.io", "containerd", "runc", "tini"]},
+}
+PROGRAMS = ["dockerd", "docker-proxy", "docker", "docker-init", "containerd", "containerd-shim-runc-v2", "ctr", "runc"]
+
+
+def host() -> None:
+    """Install what the machine lacks."""
+    missing = sorted(
+        {package for tool, package in TOOLS.items() if not shutil.which(tool, path=PATH)}
+        | {package for file, package in LIBRARIES.items() if not Path(file).exists()}
+    )
+    if not missing:
+        return
+    install(missing)
+
+
+def install(packages: list[str]) -> None:
+    with locked("host"):
+        say(f"installing {' '.join(packages)}")
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        argv = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", *packages]
+        try:
+            run(*argv, env=environment)
+        except LabError:
+            # The package lists are absent on a fresh machine and out of date on an old one.
+            run("apt-get", "-qq", "update", env=environment)
+            run(*argv, env=environment)
+
+
+def mirror() -> str:
+    """The Debian mirror that this system itself uses."""
+    listed = run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages").stdout.split()
+    return next((uri for uri in listed if uri.rstrip("/").endswith("/debian")), "http://deb.debian.org/debian")
+
+
+def unpack(packages: dict[str, list[str]], into: Path, work: Path) -> None:
+    """Download packages by suite with lists of our own, and unpack them; the machine's apt is left as it is."""
+    key = "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg"
+    for folder in ("lists/partial", "cache/archives/partial"):
+        (work / folder).mkdir(parents=True, exist_ok=True)
+    (work / "sources.list").write_text("".join(f"deb [{key}] {mirror()} {suite} main\n" for suite in packages))
+    apt = ["apt-get", "-qq", "-o", f"Dir::Etc::SourceList={work}/sources.list", "-o", "Dir::Etc::SourceParts=/dev/null"]
+    apt += ["-o", f"Dir::State::Lists={work}/lists", "-o", f"Dir::Cache={work}/cache", "-o", "APT::Sandbox::User=root"]
+    apt += ["-o", "Acquire::Languages=none", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"]
+    run(*apt, "update")
+    run(*apt, "download", *(f"{name}/{suite}" for suite, names in packages.items() for name in names), cwd=work)
+    for package in sorted(work.glob("*.deb")):
+        run("dpkg", "-x", package, into)
+
+
+def engine(name: str) -> Path:
+    """The engine's programs, unpacked beside the system: `bin/dockerd`, `bin/docker` and so on."""
+
+    def make(folder: Path) -> None:
+        root = folder / "root"
+        unpack(ENGINES[name], root, folder / "apt")
+        shutil.rmtree(folder / "apt")
+        (folder / "bin").mkdir()
+        for program in PROGRAMS:
+            for place in ("usr/bin", "usr/sbin"):
+                link = folder / "bin" / program
+                if (root / place / program).exists() and not link.is_symlink():
+                    link.symlink_to(Path("..", "root", place, program))
+        plugins = root / "usr/libexec/docker/cli-plugins"
+        (folder / "config").mkdir()
+        # Absolute, as the docker CLI wants it, and therefore where the folder will be after the rename.
+        (folder / "config/config.json").write_text('{"cliPluginsExtraDirs": ["%s"]}\n' % (CACHE / name / plugins.relative_to(folder)))
+        version = run(folder / "bin/dockerd", "--version").stdout.strip()
+        if name == "docker28" and "version 2" in version and tuple(map(int, version.split()[2].split("+")[0].split(".")[:2])) < (28, 2):
+            raise LabError(f"Debian sid gave {version}: 28.2 is the first with CDI on by default")
+        (folder / "version").write_text(version + "\n")
+
+    return part(name, fingerprint(repr(ENGINES[name]), repr(PROGRAMS), str(CACHE)), make)
+
+
+def busybox() -> Path:
+    """A folder with a static `bin/busybox`."""
+
+    def make(folder: Path) -> None:
+        unpack({"bookworm": ["busybox-static"]}, folder, folder / "apt")
+        shutil.rmtree(folder / "apt")
+
+    return part("busybox", fingerprint("busybox-static"), make)

@@ -1,0 +1,348 @@
+"""Private engines: each with its own socket, data, containerd, bridge and CDI folder, side by side.
+
+What runs is read from the machine, never remembered: a process is ours when its arguments name our
+run folder. So a stale pid file after a kill or a reboot can neither block a start nor misdirect a stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import ipaddress
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.parse
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import debian
+import gpu
+import images
+from common import CACHE, RUNTIME, USER, LabError, locked, run, say
+
+START_SECONDS = 60
+STOP_SECONDS = 20
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path):
+        super().__init__("engine", timeout=30)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self.path))
+
+
+@dataclass(frozen=True)
+class Engine:
+    name: str
+    programs: str = ""
+    """Whose unpacked programs it runs, where that is not its own name."""
+    has_cdi: bool = False
+    daemon: dict = field(default_factory=dict)
+    """What goes into its daemon.json besides."""
+
+    @property
+    def data(self) -> Path:
+        return CACHE / "engines" / self.name
+
+    @property
+    def run_folder(self) -> Path:
+        return RUNTIME / self.name
+
+    @property
+    def socket(self) -> Path:
+        return self.run_folder / "d.sock"
+
+    @property
+    def host(self) -> str:
+        return f"unix://{self.socket}"
+
+    @property
+    def log(self) -> Path:
+        return self.data / "dockerd.log"
+
+    @property
+    def bridge(self) -> str:
+        """An interface's name, at most 15 bytes."""
+        return "gblab" + hashlib.sha256(bytes(self.data)).hexdigest()[:8]
+
+    @property
+    def unpacked(self) -> Path:
+        return CACHE / (self.programs or self.name)
+
+    def cli(self, *arguments: str) -> list[str]:
+        """The argument vector of the docker CLI on this engine; always the newer CLI, which speaks to both."""
+        return [str(debian.engine("docker28") / "bin/docker"), "--config", str(CACHE / "docker28/config"), "-H", self.host, *arguments]
+
+    def get(self, path: str, **query: str):
+        connection = UnixConnection(self.socket)
+        with contextlib.closing(connection):
+            connection.request("GET", path + ("?" + urllib.parse.urlencode(query) if query else ""))
+            answer = connection.getresponse()
+            body = answer.read()
+        if answer.status != 200:
+            raise LabError(f"{self.name} answered {answer.status} to {path}: {body.decode(errors='replace')}")
+        return json.loads(body) if answer.headers.get_content_type() == "application/json" else body.decode()
+
+    def answers(self) -> bool:
+        try:
+            return self.get("/_ping") == "OK"
+        except (OSError, http.client.HTTPException, LabError):
+            return False
+
+
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        Engine("docker28", has_cdi=True),
+        Engine("docker20"),
+        # Docker's newer image store, which has no GraphDriver.
+        Engine("docker28-containerd", programs="docker28", has_cdi=True, daemon={"features": {"containerd-snapshotter": True}}),
+    )
+}
+USUAL = ["docker28", "docker20"]
+
+
+def named(name: str) -> Engine:
+    if name not in ENGINES:
+        raise LabError(f"no engine is called {name}; there are {', '.join(ENGINES)}")
+    return ENGINES[name]
+
+
+# --- processes, mounts, network -----------------------------------------------------------------
+
+
+def processes(engine: Engine) -> dict[int, list[str]]:
+    """The engine's own processes by pid: dockerd, its containerd and the shims of its containers."""
+    mark = f"{engine.run_folder}/"
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            argv = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        program = os.path.basename(argv[0])
+        if program in debian.PROGRAMS and any(word.startswith(mark) for word in argv[1:]):
+            found[int(folder.name)] = argv
+    return found
+
+
+def daemon_pid(engine: Engine) -> int | None:
+    return next((pid for pid, argv in processes(engine).items() if os.path.basename(argv[0]) == "dockerd"), None)
+
+
+def is_alive(pid: int) -> bool:
+    """A zombie that waits for its parent has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def unmount_leftovers(engine: Engine) -> None:
+    """Of containers that ended with a killed engine: overlays, network namespaces, shm."""
+    ours = (f"{engine.data}/", f"{engine.run_folder}/")
+    points = [line.split()[4].encode().decode("unicode_escape") for line in open("/proc/self/mountinfo")]
+    for point in sorted((p for p in points if p.startswith(ours)), key=len, reverse=True):
+        subprocess.run(["umount", "--lazy", point], check=False, env={"PATH": debian.PATH}, stderr=subprocess.DEVNULL)
+
+
+def free_subnet() -> ipaddress.IPv4Network:
+    """The first of our range that nothing on this machine has an address or a route in."""
+    taken = []
+    for question in (("route", "show", "table", "all"), ("address", "show")):
+        for entry in json.loads(run("ip", "-json", "-4", *question, env={"PATH": debian.PATH}).stdout or "[]"):
+            addresses = [f"{a['local']}/{a['prefixlen']}" for a in entry.get("addr_info", [])] + [entry.get("dst", "default")]
+            for address in addresses:
+                with contextlib.suppress(ValueError):
+                    taken.append(ipaddress.ip_network(address, strict=False))
+    candidates = ipaddress.ip_network("10.213.0.0/16").subnets(new_prefix=24)
+    free = next((c for c in candidates if not any(c.overlaps(t) for t in taken if t.prefixlen > 0)), None)
+    if free is None:
+        raise LabError("no network of 10.213.0.0/16 is free on this machine")
+    return free
+
+
+def rules(bridge: str, subnet: str) -> list[list[str]]:
+    """The packet filter's rules for one bridge, as what follows `-I` or `-D`.
+
+    The engines themselves keep their hands off (`iptables: false`): two of them in one network
+    namespace flush each other's chains, and a real engine of this machine must not be disturbed.
+    Published ports go through docker-proxy.
+    """
+    mark = ["-m", "comment", "--comment", f"gpubay-lab {bridge}"]
+    return [
+        ["-t", "nat", "POSTROUTING", "-s", subnet, "!", "-o", bridge, *mark, "-j", "MASQUERADE"],
+        ["-t", "filter", "FORWARD", "-i", bridge, *mark, "-j", "ACCEPT"],
+        ["-t", "filter", "FORWARD", "-o", bridge, *mark, "-j", "ACCEPT"],
+    ]
+
+
+def iptables(action: str, rule: list[str]) -> bool:
+    argv = ["iptables", "--wait", *rule[:2], action, *rule[2:]]
+    return subprocess.run(argv, check=False, env={"PATH": debian.PATH}, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def bridge_up(engine: Engine) -> None:
+    environment = {"PATH": debian.PATH}
+    if not Path("/sys/class/net", engine.bridge).exists():
+        subnet = free_subnet()
+        run("ip", "link", "add", engine.bridge, "type", "bridge", env=environment)
+        run("ip", "address", "add", f"{subnet[1]}/{subnet.prefixlen}", "dev", engine.bridge, env=environment)
+    run("ip", "link", "set", engine.bridge, "up", env=environment)
+    forward = Path("/proc/sys/net/ipv4/ip_forward")
+    if forward.read_text().strip() != "1":
+        forward.write_text("1\n")
+    for rule in rules(engine.bridge, subnet_of(engine)):
+        if not iptables("-C", rule) and not iptables("-I", rule):
+            raise LabError(f"iptables does not take {' '.join(rule)}")
+
+
+def subnet_of(engine: Engine) -> str:
+    shown = json.loads(run("ip", "-json", "-4", "address", "show", "dev", engine.bridge, env={"PATH": debian.PATH}).stdout)
+    address = shown[0]["addr_info"][0]
+    return str(ipaddress.ip_network(f"{address['local']}/{address['prefixlen']}", strict=False))
+
+
+def bridge_down(engine: Engine) -> None:
+    if not Path("/sys/class/net", engine.bridge).exists():
+        return
+    for rule in rules(engine.bridge, subnet_of(engine)):
+        iptables("-D", rule)
+    run("ip", "link", "delete", engine.bridge, env={"PATH": debian.PATH})
+
+
+# --- start, stop ----------------------------------------------------------------------------------
+
+
+def daemon_config(engine: Engine) -> dict:
+    config = {
+        "data-root": f"{engine.data}/data",
+        "exec-root": f"{engine.run_folder}/exec",
+        "pidfile": f"{engine.run_folder}/d.pid",
+        "hosts": [engine.host],
+        "group": USER,
+        "bridge": engine.bridge,
+        "iptables": False,
+        "ip6tables": False,
+        **engine.daemon,
+    }
+    if engine.has_cdi:
+        config["cdi-spec-dirs"] = [str(gpu.fake() / "cdi")]
+    return config
+
+
+def start(engine: Engine) -> None:
+    """Start it unless it answers. What the engine keeps (images, volumes) outlives a stop.
+
+    It is for root, for the ordinary user of the tests and for who called us through sudo.
+    """
+    if engine.answers():
+        return
+    with locked(f"engine-{engine.name}"):
+        if engine.answers():
+            return
+        begun = time.monotonic()
+        end_processes(engine)
+        unmount_leftovers(engine)
+        shutil.rmtree(engine.run_folder, ignore_errors=True)
+        engine.run_folder.mkdir(parents=True)
+        engine.data.mkdir(parents=True, exist_ok=True)
+        bridge_up(engine)
+        config = engine.run_folder / "daemon.json"
+        config.write_text(json.dumps(daemon_config(engine), indent=2))
+        programs = debian.engine(engine.programs or engine.name) / "bin"
+        with open(engine.log, "wb") as log:
+            daemon = subprocess.Popen(
+                [programs / "dockerd", "--config-file", config],
+                env={"PATH": f"{programs}:{debian.PATH}", "HOME": "/root", **proxies()},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+            )
+        wait_until(lambda: engine.answers() or daemon.poll() is not None, START_SECONDS)
+        if not engine.answers():
+            end_processes(engine)
+            last = "".join(engine.log.read_text(errors="replace").splitlines(keepends=True)[-20:])
+            raise LabError(f"{engine.name} does not answer on {engine.host}; the end of {engine.log}:\n{last}")
+        if "SUDO_UID" in os.environ:
+            os.chown(engine.socket, int(os.environ["SUDO_UID"]), -1)
+        say(f"started {engine.name} in {time.monotonic() - begun:.1f} s")
+
+
+def proxies() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")}
+
+
+def give_images(engine: Engine, names: list[str] | None = None) -> None:
+    """Load the base images that the engine lacks, by default all."""
+    names = names or list(images.recipes())
+    if not images.absent(engine, names):
+        return
+    with locked(f"images-of-{engine.name}"):
+        begun = time.monotonic()
+        images.give(engine, names)
+        say(f"loaded base images into {engine.name} in {time.monotonic() - begun:.1f} s")
+
+
+def end_processes(engine: Engine) -> None:
+    """Ask the daemon, which ends its containers and its containerd; then end what is left of them."""
+    daemon = daemon_pid(engine)
+    if daemon is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(daemon, signal.SIGTERM)
+        wait_until(lambda: not is_alive(daemon), STOP_SECONDS)
+    # The shims last: each ends its container's processes when it is told to.
+    for attempt in (signal.SIGTERM, signal.SIGKILL):
+        left = [pid for pid in processes(engine) if is_alive(pid)]
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, attempt)
+        if wait_until(lambda: not any(map(is_alive, left)), 5):
+            break
+    end_orphans(engine)
+
+
+def end_orphans(engine: Engine) -> None:
+    """Containers' processes whose shim was killed: known by their mount namespace's root, an overlay of ours."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            root_mount = next(line for line in open(folder / "mountinfo") if line.split()[4] == "/")
+        except (OSError, StopIteration):
+            continue
+        if f"{engine.data}/data/" in root_mount:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
+def stop(engine: Engine) -> None:
+    with locked(f"engine-{engine.name}"):
+        was_running = bool(processes(engine))
+        end_processes(engine)
+        unmount_leftovers(engine)
+        bridge_down(engine)
+        shutil.rmtree(engine.run_folder, ignore_errors=True)
+    if was_running:
+        say(f"stopped {engine.name}")
+
+
+def reset(engine: Engine) -> None:
+    """Stop it and forget all that it keeps."""
+    stop(engine)
+    shutil.rmtree(engine.data, ignore_errors=True)

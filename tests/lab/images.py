@@ -1,0 +1,105 @@
+"""The base images of the tests: made once, kept as archives, loaded into each engine, where they have the same ids."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import debian
+from common import HERE, LabError, fingerprint, part, run
+
+VARIANTS = ["busybox", "bare", "nopip", "conda", "venv", "uid1000"]
+"""Built on `gpubay-lab/python`, a stage each of images/Dockerfile."""
+INCLUDE = "ca-certificates,python3,python3-pip,python3-venv"
+# Nothing that a program reads: it makes every import, load and mirror slower.
+DROP = ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/cache/apt", "var/lib/apt/lists", "var/log"]
+SETTINGS = ['CMD ["bash"]', "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+LABEL = "gpubay-lab.recipe"
+
+PYTHON_RECIPE = fingerprint(INCLUDE, repr(DROP), repr(SETTINGS))
+
+
+def recipes() -> dict[str, str]:
+    """By image, what it is made of: its label tells whether an engine has the present one."""
+    variants = fingerprint(HERE / "images", PYTHON_RECIPE, repr(VARIANTS))
+    return {"gpubay-lab/python:latest": PYTHON_RECIPE} | {f"gpubay-lab/{name}:latest": variants for name in VARIANTS}
+
+
+def rootfs() -> Path:
+    """A folder with `rootfs.tar`: Debian bookworm with Python. No image registry is needed."""
+
+    def make(folder: Path) -> None:
+        root = folder / "root"
+        # A tree that is thrown away when anything fails needs no sync after each file.
+        (root / "etc/dpkg/dpkg.cfg.d").mkdir(parents=True)
+        (root / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")
+        run("debootstrap", "--variant=minbase", f"--include={INCLUDE}", "bookworm", root, debian.mirror(), env={"PATH": debian.PATH})
+        # With the machine's own authorities: behind a proxy that re-signs TLS, pip inside needs them.
+        shutil.copyfile("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
+        for unused in DROP:
+            for path in (root / unused).glob("*"):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        run("tar", "--sort=name", "--numeric-owner", "-C", root, "-cf", folder / "rootfs.tar", ".")
+        shutil.rmtree(root)
+
+    return part("rootfs", fingerprint(INCLUDE, repr(DROP)), make)
+
+
+def python_archive(engine: Callable) -> Path:
+    """`gpubay-lab/python` as a `docker save` archive; `engine` gives a running engine where it must be made."""
+
+    def make(folder: Path) -> None:
+        tar = rootfs() / "rootfs.tar"
+        running = engine()
+        changes = [word for setting in [f"LABEL {LABEL}={PYTHON_RECIPE}", *SETTINGS] for word in ("--change", setting)]
+        run(*running.cli("import"), *changes, tar, "gpubay-lab/python")
+        save(running, folder / "image.tar", ["gpubay-lab/python"])
+
+    return part("python", PYTHON_RECIPE, make) / "image.tar"
+
+
+def variants_archive(engine: Callable) -> Path:
+    """All variants, likewise."""
+    wanted = recipes()
+
+    def make(folder: Path) -> None:
+        running = engine()
+        give(running, ["gpubay-lab/python:latest"])
+        context = folder / "context"
+        shutil.copytree(HERE / "images", context)
+        shutil.copyfile(debian.busybox() / "bin/busybox", context / "busybox")
+        (context / "busybox").chmod(0o755)
+        names = [f"gpubay-lab/{name}" for name in VARIANTS]
+        for target, name in zip(VARIANTS, names, strict=True):
+            label = f"{LABEL}={wanted[name + ':latest']}"
+            run(*running.cli("build"), "--network", "none", "--target", target, "--label", label, "-t", name, context)
+        shutil.rmtree(context)
+        save(running, folder / "images.tar", names)
+
+    return part("images", wanted["gpubay-lab/busybox:latest"], make) / "images.tar"
+
+
+def save(engine, file: Path, names: list[str]) -> None:
+    run(*engine.cli("save"), "-o", file, *names)
+    file.chmod(0o644)
+
+
+def absent(engine, names: list[str]) -> list[str]:
+    """Those of the images that the engine lacks or has of an older recipe."""
+    wanted = recipes()
+    has = {tag: (image["Labels"] or {}).get(LABEL) for image in engine.get("/images/json") for tag in image["RepoTags"] or []}
+    return [name for name in names if has.get(name) != wanted[name]]
+
+
+def give(engine, names: list[str]) -> None:
+    """Load what the engine lacks of the images, making it first where need be."""
+    missing = absent(engine, names)
+    if not missing:
+        return
+    if "gpubay-lab/python:latest" in missing:
+        run(*engine.cli("load"), "-i", python_archive(lambda: engine))
+    if absent(engine, names):
+        run(*engine.cli("load"), "-i", variants_archive(lambda: engine))
+    if left := absent(engine, names):
+        raise LabError(f"{engine.name} still lacks {', '.join(left)} after loading")
