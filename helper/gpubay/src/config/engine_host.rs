@@ -65,6 +65,8 @@ mod tests {
             "ssh://-oProxyCommand=touch%20x",
             "ssh://ada@-oProxyCommand=x",
             "ssh://-l@host",
+            "ssh://-v",
+            "ssh://ada@-v",
             "ssh://",
             "ssh://ada@",
             "ssh://a b",
