@@ -23,6 +23,12 @@ impl fmt::Display for Injected {
 
 impl std::error::Error for Injected {}
 
+impl crate::error::Explain for Injected {
+    fn code(&self) -> &'static str {
+        "failpoint"
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Abort,

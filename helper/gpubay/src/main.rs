@@ -1,1 +1,5 @@
-fn main() {}
+//! The command `gpubay`.
+
+fn main() -> std::process::ExitCode {
+    gpubay::cli::main()
+}

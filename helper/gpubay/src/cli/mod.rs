@@ -1,1 +1,122 @@
 //! The command line: one file per subcommand, and the only room that prints.
+//!
+//! Data goes to stdout, everything else to stderr. `exec`, `shell` and `run` print nothing of
+//! their own to stdout, and end with the exit code of what they ran.
+
+mod args;
+mod build;
+mod down;
+mod exec;
+mod logs;
+mod output;
+mod ps;
+mod run;
+mod show;
+mod sync;
+mod terminal;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use self::args::{Cli, Command, Common};
+use self::output::Output;
+use crate::config::{self, Loaded};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::workspace::Workspace;
+
+/// Ends like the conventions of shells want it: 0 success, 1 a failure that is explained, 2 a wrong
+/// command line, 130 cancelled; `exec` and `run` have the codes of what they ran, and 125 for a
+/// failure of ours, 126 and 127 for a program that cannot be run or found.
+pub fn main() -> ExitCode {
+    init_log();
+    let cli = Cli::parse();
+    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() else {
+        eprintln!("error: cannot start: the system refuses threads or an event queue");
+        return ExitCode::from(1);
+    };
+    let code = runtime.block_on(run(cli));
+    // A task that still waits for the terminal's input must not keep the process.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+fn init_log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("GPUBAY_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+async fn run(cli: Cli) -> u8 {
+    let output = Output::new(&cli.common);
+    let result = match cli.command {
+        Command::Up(command) => up::run(&cli.common, command, &output).await,
+        Command::Build(command) => build::run(&cli.common, &command, &output).await,
+        Command::Down(command) => down::down(&cli.common, &command, &output).await,
+        Command::Stop(command) => down::stop(&cli.common, &command, &output).await,
+        Command::Exec(command) => return exec::exec(&cli.common, command, &output).await,
+        Command::Shell(command) => return exec::shell(&cli.common, &command, &output).await,
+        Command::Run(command) => return run::run(&cli.common, command, &output).await,
+        Command::Ps(command) => ps::run(&cli.common, &command, &output).await,
+        Command::Logs(command) => logs::run(&cli.common, &command, &output).await,
+        Command::Sync(command) => sync::run(&cli.common, &command, &output).await,
+        Command::Schema => show::schema(&output),
+        Command::Completions { shell } => show::completions(shell, &mut Cli::command()),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(error) => output.error(&error),
+    }
+}
+
+/// Reads the configuration and gets the consent that it needs; contacts nothing.
+fn load(common: &Common, gpus: Option<&str>, output: &Output) -> Result<Loaded> {
+    let loaded = config::load(&common.request(gpus)?)?;
+    let mut asker = output.asker();
+    let ask = asker.as_mut().map(|asker| asker as &mut dyn FnMut(&[config::Power]) -> bool);
+    config::consent::require(&loaded, &common.allow, ask)?;
+    Ok(loaded)
+}
+
+/// Loads the configuration, connects to the engine, and lets Ctrl-C cancel.
+async fn open(common: &Common, gpus: Option<&str>, output: &Output) -> Result<Workspace> {
+    let loaded = load(common, gpus, output)?;
+    let progress = output.progress();
+    cancel_on_signals(&progress);
+    Workspace::open(loaded, progress).await
+}
+
+/// The first Ctrl-C (or SIGTERM) cancels and lets the work clean up; the second ends the process.
+fn cancel_on_signals(progress: &Progress) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let cancel = progress.cancel.clone();
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if cancel.is_cancelled() {
+                std::process::exit(130);
+            }
+            cancel.cancel();
+        }
+    });
+}
+
+/// Runs `work` unless it is cancelled first; what it had under way is dropped then.
+async fn unless_cancelled<T>(progress: &Progress, work: impl Future<Output = Result<T>>) -> Result<T> {
+    work.await.map_err(|error| {
+        if progress.cancel.is_cancelled() && error.code != "cancelled" {
+            Error::new("cancelled", format!("cancelled ({})", error.message))
+        } else {
+            error
+        }
+    })
+}

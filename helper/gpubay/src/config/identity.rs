@@ -19,6 +19,8 @@ const SLUG_LIMIT: usize = 30;
 pub struct Identity {
     /// 64 hexadecimal digits.
     pub id: String,
+    /// 12 hexadecimal digits of machine and user: names what a user's workspaces share on an engine.
+    pub user: String,
     /// The folder's name as far as a container's name can hold it: `[a-z0-9-]`, never empty.
     pub slug: String,
 }
@@ -27,14 +29,10 @@ impl Identity {
     /// `workspace` must be canonical, or one folder would have two identities.
     pub fn new(machine: &str, uid: u32, workspace: &HostPath) -> Self {
         let path = workspace.as_path();
-        let mut hash = Sha256::new();
-        // Lengths keep two different triples from giving the same bytes.
-        for part in [b"gpubay 1".as_slice(), machine.as_bytes(), &uid.to_be_bytes(), path.as_os_str().as_bytes()] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        let id = hex(&hash.finalize());
-        Self { id, slug: slug(path) }
+        let uid = uid.to_be_bytes();
+        let user = digest(&[b"gpubay 1", machine.as_bytes(), &uid])[..12].to_owned();
+        let id = digest(&[b"gpubay 1", machine.as_bytes(), &uid, path.as_os_str().as_bytes()]);
+        Self { id, user, slug: slug(path) }
     }
 
     /// The first 8 digits of the identity.
@@ -53,6 +51,16 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+fn digest(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    // Lengths keep two different lists from giving the same bytes.
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hex(&hash.finalize())
 }
 
 fn slug(path: &Path) -> String {

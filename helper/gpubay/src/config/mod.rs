@@ -35,6 +35,14 @@ pub use powers::Power;
 #[cfg(test)]
 mod tests;
 
+/// A selection of GPUs as it is typed on a command line.
+///
+/// # Errors
+/// [`ConfigError::Option`] for what selects nothing.
+pub fn parse_gpus(text: &str) -> Result<model::GpuSelection, ConfigError> {
+    values::gpus(text).map_err(|problem| ConfigError::Option { option: "--gpus".to_owned(), problem })
+}
+
 /// The known word that was probably meant.
 fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     let limit = (given.chars().count() / 3).max(1) + 1;

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointSettings, HostConfig, HostConfigCgroupnsModeEnum,
-    HostConfigLogConfig, Mount as ApiMount, MountBindOptions, MountType, NetworkingConfig, PortBinding,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
+    HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount as ApiMount, MountBindOptions, MountType, NetworkingConfig,
+    PortBinding, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, ThrottleDevice,
 };
 use sha2::{Digest, Sha256};
 
 use crate::ContainerPath;
-use crate::config::model::{Decimal, EngineOptions, Mount, MountSource, Port, Protocol, Restart};
+use crate::config::model::{Decimal, EngineOptions, Health, Mount, MountSource, Port, Protocol, Restart};
 
 /// Everything that is decided about a container before it is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +103,7 @@ impl CreateSpec {
             labels: Some(labels),
             stop_signal: options.stop_signal.clone(),
             stop_timeout: options.stop_timeout,
+            healthcheck: options.health.as_ref().map(health),
             host_config: Some(self.host_config()),
             networking_config: self.networking(),
             ..ContainerCreateBody::default()
@@ -120,6 +121,17 @@ impl CreateSpec {
             nano_cpus: self.cpus.as_ref().map(|cpus| (cpus.value() * 1e9).round() as i64),
             memory: self.memory.and_then(|bytes| i64::try_from(bytes).ok()),
             network_mode: some(&self.network),
+            tmpfs: map(&options.tmpfs),
+            links: list(&options.links),
+            cpu_realtime_period: options.cpu_rt_period,
+            cpu_realtime_runtime: options.cpu_rt_runtime,
+            blkio_weight_device: some_list(options.blkio_weight_devices.iter().map(|(path, weight)| {
+                ResourcesBlkioWeightDevice { path: Some(path.clone()), weight: usize::try_from(*weight).ok() }
+            })),
+            blkio_device_read_bps: throttles(&options.device_read_bps),
+            blkio_device_write_bps: throttles(&options.device_write_bps),
+            blkio_device_read_iops: throttles(&options.device_read_iops),
+            blkio_device_write_iops: throttles(&options.device_write_iops),
             restart_policy: Some(restart(self.restart)),
             device_requests: device_requests(&self.gpu),
             ipc_mode: options.ipc.clone(),
@@ -197,10 +209,16 @@ impl CreateSpec {
 
     fn networking(&self) -> Option<NetworkingConfig> {
         let options = &self.options;
-        if options.network_aliases.is_empty() && options.mac_address.is_none() {
+        let addresses = options.ip.is_some() || options.ip6.is_some() || !options.link_local_ips.is_empty();
+        if options.network_aliases.is_empty() && options.mac_address.is_none() && !addresses {
             return None;
         }
         let settings = EndpointSettings {
+            ipam_config: addresses.then(|| EndpointIpamConfig {
+                ipv4_address: options.ip.clone(),
+                ipv6_address: options.ip6.clone(),
+                link_local_ips: list(&options.link_local_ips),
+            }),
             aliases: list(&options.network_aliases),
             mac_address: options.mac_address.clone(),
             ..EndpointSettings::default()
@@ -255,6 +273,28 @@ fn device_requests(gpu: &GpuRequest) -> Option<Vec<DeviceRequest>> {
 
 fn gpu_capability() -> Option<Vec<Vec<String>>> {
     Some(vec![vec!["gpu".to_owned()]])
+}
+
+fn throttles(limits: &[(String, u64)]) -> Option<Vec<ThrottleDevice>> {
+    some_list(
+        limits.iter().map(|(path, rate)| ThrottleDevice { path: Some(path.clone()), rate: i64::try_from(*rate).ok() }),
+    )
+}
+
+fn health(health: &Health) -> HealthConfig {
+    HealthConfig {
+        test: list(&health.test),
+        interval: health.interval,
+        timeout: health.timeout,
+        retries: health.retries,
+        start_period: health.start_period,
+        start_interval: health.start_interval,
+    }
+}
+
+fn some_list<T>(items: impl Iterator<Item = T>) -> Option<Vec<T>> {
+    let items: Vec<T> = items.collect();
+    (!items.is_empty()).then_some(items)
 }
 
 fn restart(restart: Restart) -> RestartPolicy {

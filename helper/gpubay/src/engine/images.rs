@@ -23,6 +23,8 @@ pub struct Image {
     pub labels: BTreeMap<String, String>,
     /// `6006/tcp`
     pub exposed: Vec<String>,
+    /// ONBUILD instructions, run where another image is built from this one.
+    pub onbuild: Vec<String>,
     /// In bytes.
     pub size: u64,
 }
@@ -57,6 +59,7 @@ impl Engine {
                     workdir: config.working_dir.unwrap_or_default(),
                     labels: config.labels.unwrap_or_default().into_iter().collect(),
                     exposed: config.exposed_ports.unwrap_or_default(),
+                    onbuild: config.on_build.unwrap_or_default(),
                     size: found.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
                 }))
             }

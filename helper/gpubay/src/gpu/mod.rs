@@ -1,1 +1,346 @@
-//! How GPUs get into a container: selection and injection.
+//! How GPUs get into a container.
+//!
+//! The engine is asked, the host is not: an engine elsewhere, or one without the driver's toolkit,
+//! knows best what it can give. [`decide`] is pure; what it decides is checked inside the container
+//! after the start ([`check`]).
+
+use gpubay_protocol::agent::{GpuReport, GpuSeen};
+
+use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
+use crate::engine::{EngineInfo, GpuRequest};
+use crate::error::Explain;
+
+/// The kind of CDI device that NVIDIA's own tools generate.
+const CDI_KIND: &str = "nvidia.com/gpu=";
+/// The OCI runtime of NVIDIA's container toolkit.
+const NVIDIA_RUNTIME: &str = "nvidia";
+
+/// What a container is given, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub injection: Injection,
+    pub isolation: Isolation,
+    /// A sentence for people.
+    pub reason: String,
+    pub request: GpuRequest,
+    /// How many GPUs must answer inside; `None`: at least one.
+    pub promised: Promise,
+    /// For the label `gpubay.gpus`: what was asked of the engine.
+    pub label: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    Nothing,
+    AtLeastOne,
+    Exactly(u32),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum GpuError {
+    #[error("a GPU is required, and {reason}")]
+    Required { reason: String },
+    #[error("GPU {asked:?} is not among the {} that the engine offers: {}", .offered.len(), .offered.join(", "))]
+    Unknown { asked: String, offered: Vec<String> },
+    #[error("{asked} GPUs are asked for and the engine offers {offered}")]
+    TooMany { asked: u32, offered: u32 },
+    #[error("GPU {asked:?} is asked for, and {reason}")]
+    NamedButNone { asked: String, reason: String },
+    #[error("injection {forced:?} is asked for, and {reason}")]
+    Forced { forced: &'static str, reason: String },
+    #[error("{promised} GPU(s) were promised through {injection}, and {found} answered inside the container: {detail}")]
+    Broken { injection: &'static str, promised: String, found: usize, detail: String },
+}
+
+impl Explain for GpuError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Required { .. } => "gpu_required",
+            Self::Unknown { .. } => "gpu_unknown",
+            Self::TooMany { .. } => "gpu_too_many",
+            Self::NamedButNone { .. } => "gpu_none",
+            Self::Forced { .. } => "gpu_injection",
+            Self::Broken { .. } => "gpu_broken",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Required { .. } | Self::NamedButNone { .. } => {
+                "Set [gpus] use = \"none\" (or required = false with use = \"auto\") to work on the CPU, or give the engine \
+                 GPUs: a CDI specification (`nvidia-ctk cdi generate`) on Docker 25 or newer, or the NVIDIA runtime."
+                    .to_owned()
+            }
+            Self::Unknown { .. } | Self::TooMany { .. } => "Change [gpus] use to what is there.".to_owned(),
+            Self::Forced { .. } => "Leave [gpus] injection out to let the engine decide.".to_owned(),
+            Self::Broken { .. } => {
+                "Check `nvidia-smi` on the engine's machine, and that its CDI specification fits the driver \
+                 (`nvidia-ctk cdi generate` again after a driver update)."
+                    .to_owned()
+            }
+        })
+    }
+}
+
+/// The name that configuration and reports use.
+pub fn name_of(injection: Injection) -> &'static str {
+    match injection {
+        Injection::Cdi => "cdi",
+        Injection::NvidiaRuntime => "nvidia-runtime",
+        Injection::Direct => "direct",
+        Injection::None => "none",
+    }
+}
+
+/// The name that configuration and reports use.
+pub fn name_of_isolation(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Soft => "soft",
+        Isolation::Hard => "hard",
+    }
+}
+
+/// Chooses how the engine is asked for the GPUs that are wanted.
+///
+/// # Errors
+/// [`GpuError`]: a named GPU that is not there is always an error; none at all only where GPUs are
+/// required.
+pub fn decide(wanted: &Gpus, info: &EngineInfo) -> Result<Plan, GpuError> {
+    let none = |reason: String| Plan {
+        injection: Injection::None,
+        isolation: Isolation::Hard,
+        reason,
+        request: GpuRequest::None,
+        promised: Promise::Nothing,
+        label: "none".to_owned(),
+    };
+    if wanted.select == GpuSelection::None {
+        return Ok(none("no GPU was asked for".to_owned()));
+    }
+    let devices: Vec<&str> = info.cdi_devices.iter().filter_map(|name| name.strip_prefix(CDI_KIND)).collect();
+    let runtime = info.runtimes.iter().any(|name| name == NVIDIA_RUNTIME);
+    let injection = match wanted.injection {
+        None if !devices.is_empty() => Injection::Cdi,
+        None if runtime => Injection::NvidiaRuntime,
+        None => Injection::None,
+        Some(forced) => forced,
+    };
+    match injection {
+        Injection::Cdi if devices.is_empty() => Err(GpuError::Forced {
+            forced: "cdi",
+            reason: format!("the engine ({}) has discovered no nvidia.com/gpu device", info.version),
+        }),
+        Injection::Cdi => with_cdi(wanted, &devices),
+        Injection::NvidiaRuntime if !runtime => Err(GpuError::Forced {
+            forced: "nvidia-runtime",
+            reason: format!("the engine has no runtime of that name, only {}", info.runtimes.join(", ")),
+        }),
+        Injection::NvidiaRuntime => Ok(with_runtime(wanted)),
+        Injection::Direct => {
+            Err(GpuError::Forced { forced: "direct", reason: "this version cannot do that yet".to_owned() })
+        }
+        Injection::None => {
+            let reason = format!(
+                "the engine ({}) offers no GPU: no CDI device of the kind nvidia.com/gpu and no NVIDIA runtime",
+                info.version
+            );
+            match &wanted.select {
+                GpuSelection::Named(names) => {
+                    Err(GpuError::NamedButNone { asked: names.first().cloned().unwrap_or_default(), reason })
+                }
+                _ if wanted.required => Err(GpuError::Required { reason }),
+                _ => Ok(none(reason)),
+            }
+        }
+    }
+}
+
+fn with_cdi(wanted: &Gpus, devices: &[&str]) -> Result<Plan, GpuError> {
+    // NVIDIA's generator names a device by its index, by its UUID or both, and all of them `all`.
+    let indices: Vec<&str> = {
+        let mut numbered: Vec<(u32, &str)> =
+            devices.iter().filter_map(|name| name.parse().ok().map(|index| (index, *name))).collect();
+        numbered.sort_unstable();
+        numbered.into_iter().map(|(_, name)| name).collect()
+    };
+    let single: Vec<&str> =
+        if indices.is_empty() { devices.iter().copied().filter(|name| *name != "all").collect() } else { indices };
+    let (chosen, promised) = match &wanted.select {
+        GpuSelection::None => (Vec::new(), Promise::Nothing),
+        GpuSelection::All if devices.contains(&"all") => (vec!["all"], Promise::AtLeastOne),
+        GpuSelection::All => (single.clone(), Promise::Exactly(single.len() as u32)),
+        // WSL2's generator knows only `all`.
+        GpuSelection::Auto if single.is_empty() => (vec!["all"], Promise::AtLeastOne),
+        GpuSelection::Auto => (single[..1].to_vec(), Promise::Exactly(1)),
+        GpuSelection::Count { count, .. } => {
+            let offered = single.len() as u32;
+            if *count > offered {
+                return Err(GpuError::TooMany { asked: *count, offered });
+            }
+            (single[..*count as usize].to_vec(), Promise::Exactly(*count))
+        }
+        GpuSelection::Named(names) => {
+            let mut chosen = Vec::new();
+            for name in names {
+                let name = name.strip_prefix(CDI_KIND).unwrap_or(name);
+                let Some(device) = devices.iter().find(|device| **device == name) else {
+                    return Err(GpuError::Unknown {
+                        asked: name.to_owned(),
+                        offered: devices.iter().map(|device| (*device).to_owned()).collect(),
+                    });
+                };
+                chosen.push(*device);
+            }
+            let promised =
+                if chosen.contains(&"all") { Promise::AtLeastOne } else { Promise::Exactly(chosen.len() as u32) };
+            (chosen, promised)
+        }
+    };
+    let names: Vec<String> = chosen.iter().map(|name| format!("{CDI_KIND}{name}")).collect();
+    Ok(Plan {
+        injection: Injection::Cdi,
+        isolation: Isolation::Hard,
+        reason: format!("the engine has discovered {} through CDI", plural(devices.len(), "nvidia.com/gpu device")),
+        label: names.join(","),
+        request: GpuRequest::Cdi(names),
+        promised,
+    })
+}
+
+fn with_runtime(wanted: &Gpus) -> Plan {
+    let (request, promised, label) = match &wanted.select {
+        GpuSelection::None => (GpuRequest::None, Promise::Nothing, "none".to_owned()),
+        GpuSelection::All => (GpuRequest::NvidiaAll, Promise::AtLeastOne, "all".to_owned()),
+        GpuSelection::Auto => (GpuRequest::Nvidia(vec!["0".to_owned()]), Promise::Exactly(1), "0".to_owned()),
+        GpuSelection::Count { count, .. } => {
+            let ids: Vec<String> = (0..*count).map(|index| index.to_string()).collect();
+            let label = ids.join(",");
+            (GpuRequest::Nvidia(ids), Promise::Exactly(*count), label)
+        }
+        GpuSelection::Named(names) => {
+            (GpuRequest::Nvidia(names.clone()), Promise::Exactly(names.len() as u32), names.join(","))
+        }
+    };
+    Plan {
+        injection: Injection::NvidiaRuntime,
+        isolation: Isolation::Hard,
+        reason: "the engine has the NVIDIA runtime and no CDI device".to_owned(),
+        request,
+        promised,
+        label,
+    }
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Compares what was promised with what answered inside the container.
+///
+/// # Errors
+/// [`GpuError::Broken`] when fewer (or other than exactly as many) GPUs answered.
+pub fn check(plan: &Plan, report: &GpuReport) -> Result<Vec<GpuSeen>, GpuError> {
+    let found = report.devices.len();
+    let kept = match plan.promised {
+        Promise::Nothing => true,
+        Promise::AtLeastOne => found > 0,
+        Promise::Exactly(count) => found == count as usize,
+    };
+    if kept {
+        return Ok(report.devices.clone());
+    }
+    Err(GpuError::Broken {
+        injection: name_of(plan.injection),
+        promised: match plan.promised {
+            Promise::Exactly(count) => count.to_string(),
+            _ => "at least 1".to_owned(),
+        },
+        found,
+        detail: report.problem.clone().unwrap_or_else(|| format!("asked {}", report.asked)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine(cdi: &[&str], runtimes: &[&str]) -> EngineInfo {
+        EngineInfo {
+            version: "28.5.2".to_owned(),
+            cdi_devices: cdi.iter().map(|name| format!("nvidia.com/gpu={name}")).collect(),
+            runtimes: runtimes.iter().map(|name| (*name).to_owned()).collect(),
+            memory: 1 << 34,
+            rootless: false,
+            os: "linux".to_owned(),
+            storage_driver: "overlay2".to_owned(),
+        }
+    }
+
+    fn wanted(select: GpuSelection) -> Gpus {
+        Gpus { select, required: false, isolation: Isolation::Soft, injection: None }
+    }
+
+    fn named(names: &[&str]) -> GpuSelection {
+        GpuSelection::Named(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    #[test]
+    fn the_engine_decides_how() {
+        let both = engine(&["0", "1", "GPU-a", "all"], &["runc", "nvidia"]);
+        assert_eq!(decide(&wanted(GpuSelection::Auto), &both).expect("planned").injection, Injection::Cdi);
+        let runtime = engine(&[], &["nvidia", "runc"]);
+        assert_eq!(
+            decide(&wanted(GpuSelection::Auto), &runtime).expect("planned").request,
+            GpuRequest::Nvidia(vec!["0".to_owned()])
+        );
+        let nothing = engine(&[], &["runc"]);
+        let plan = decide(&wanted(GpuSelection::Auto), &nothing).expect("the CPU will do");
+        assert_eq!((plan.injection, plan.request), (Injection::None, GpuRequest::None));
+        assert!(plan.reason.contains("no CDI device"), "{}", plan.reason);
+    }
+
+    #[test]
+    fn the_choice_among_cdi_devices() {
+        let offered = engine(&["1", "0", "10", "GPU-a", "all"], &["runc"]);
+        for (select, devices, promised) in [
+            (GpuSelection::Auto, vec!["0"], Promise::Exactly(1)),
+            (GpuSelection::All, vec!["all"], Promise::AtLeastOne),
+            (GpuSelection::Count { count: 3, min_free: None }, vec!["0", "1", "10"], Promise::Exactly(3)),
+            (named(&["GPU-a"]), vec!["GPU-a"], Promise::Exactly(1)),
+            (named(&["1", "0"]), vec!["1", "0"], Promise::Exactly(2)),
+        ] {
+            let plan = decide(&wanted(select), &offered).expect("planned");
+            let names = devices.iter().map(|name| format!("nvidia.com/gpu={name}")).collect();
+            assert_eq!((plan.request, plan.promised), (GpuRequest::Cdi(names), promised));
+        }
+        let wsl = engine(&["all"], &["runc"]);
+        let plan = decide(&wanted(GpuSelection::Auto), &wsl).expect("planned");
+        assert_eq!(plan.request, GpuRequest::Cdi(vec!["nvidia.com/gpu=all".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        let two = engine(&["0", "1"], &["runc"]);
+        let nothing = engine(&[], &["runc"]);
+        let code = |gpus: &Gpus, info: &EngineInfo| decide(gpus, info).expect_err("not to be had").code();
+        assert_eq!(code(&wanted(named(&["9"])), &two), "gpu_unknown");
+        assert_eq!(code(&wanted(GpuSelection::Count { count: 3, min_free: None }), &two), "gpu_too_many");
+        assert_eq!(code(&wanted(named(&["0"])), &nothing), "gpu_none");
+        assert_eq!(code(&Gpus { required: true, ..wanted(GpuSelection::Auto) }, &nothing), "gpu_required");
+        assert_eq!(
+            code(&Gpus { injection: Some(Injection::Cdi), ..wanted(GpuSelection::Auto) }, &nothing),
+            "gpu_injection"
+        );
+    }
+
+    #[test]
+    fn a_broken_promise_is_an_error() {
+        let plan = decide(&wanted(GpuSelection::Auto), &engine(&["0"], &[])).expect("planned");
+        let seen = GpuSeen { index: 0, uuid: None, name: None };
+        let report =
+            |devices| GpuReport { devices, asked: "nvidia-smi".to_owned(), problem: Some("driver gone".to_owned()) };
+        assert_eq!(check(&plan, &report(vec![seen.clone()])).expect("kept"), vec![seen]);
+        let error = check(&plan, &report(Vec::new())).expect_err("broken");
+        assert!(error.to_string().contains("driver gone"), "{error}");
+    }
+}

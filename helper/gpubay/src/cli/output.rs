@@ -1,0 +1,251 @@
+//! Where everything is printed: results on stdout, progress and errors on stderr.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::args::Common;
+use crate::config::powers::Power;
+use crate::error::Error;
+use crate::progress::{Event, Progress, StepEnd, StepId, Unit};
+
+/// How the command line was asked to speak.
+#[derive(Debug)]
+pub(super) struct Output {
+    json: bool,
+    quiet: bool,
+    terminal: bool,
+    color: bool,
+}
+
+/// Asks the user about powers; `None` without a terminal.
+type Asker = Box<dyn FnMut(&[Power]) -> bool>;
+
+impl Output {
+    pub(super) fn new(common: &Common) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let wants_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Self { json: common.json, quiet: common.quiet, terminal, color: terminal && wants_color }
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// The result: as JSON, or as `text` says it.
+    pub(super) fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) {
+        if self.json {
+            let mut object = serde_json::json!({ "outcome": "success" });
+            if let (Some(object), Ok(serde_json::Value::Object(fields))) =
+                (object.as_object_mut(), serde_json::to_value(value))
+            {
+                object.extend(fields);
+            }
+            print(&format!("{object}\n"));
+        } else if !self.quiet {
+            print(&text());
+        }
+    }
+
+    /// Says what failed and what to do next; returns the exit code.
+    pub(super) fn error(&self, error: &Error) -> u8 {
+        if self.json {
+            let object = serde_json::json!({
+                "outcome": "error",
+                "error": { "code": error.code, "message": error.message, "hint": error.hint },
+            });
+            print(&format!("{object}\n"));
+        }
+        let mut text = format!("{} {}\n", self.paint("error:", "1;31"), plain(&error.message));
+        if let Some(hint) = &error.hint {
+            text.push_str(&format!("{} {}\n", self.paint("next:", "1;36"), plain(hint)));
+        }
+        eprint(&text);
+        if error.code == "cancelled" { 130 } else { 1 }
+    }
+
+    pub(super) fn paint(&self, text: &str, code: &str) -> String {
+        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        if self.quiet {
+            return Progress::silent();
+        }
+        let renderer: Arc<dyn Fn(Event) + Send + Sync> =
+            if self.terminal { Arc::new(bars(self.color)) } else { Arc::new(lines()) };
+        Progress::new(move |event| renderer(event))
+    }
+
+    /// For the question about powers: only where somebody can answer.
+    pub(super) fn asker(&self) -> Option<Asker> {
+        if self.json || !self.terminal || !std::io::stdin().is_terminal() {
+            return None;
+        }
+        Some(Box::new(|powers| {
+            let mut text = "This workspace's gpubay.toml asks for more than its own folder:\n".to_owned();
+            for power in powers {
+                text.push_str(&format!("  {}\n      {}\n", plain(&power.key), plain(&power.sentence)));
+            }
+            text.push_str("Allow this from now on? [y/N] ");
+            eprint(&text);
+            let mut answer = String::new();
+            std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+        }))
+    }
+}
+
+/// Prints to stdout; a reader that has gone away is no reason to complain.
+pub(super) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+pub(super) fn eprint(text: &str) {
+    let mut out = std::io::stderr().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Text from a container or a file, made harmless for a terminal: no escape sequence, no carriage
+/// return, nothing that turns the direction of writing around.
+pub(super) fn plain(text: &str) -> String {
+    let harmful = |c: char| {
+        c.is_control() && !matches!(c, '\n' | '\t')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if harmful(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// One line a step, and one when it ends if it took a while: what a log file wants.
+fn lines() -> impl Fn(Event) + Send + Sync {
+    let titles: Mutex<HashMap<StepId, (String, Instant)>> = Mutex::new(HashMap::new());
+    move |event| {
+        let Ok(mut titles) = titles.lock() else { return };
+        let line = match event {
+            Event::Started { step, title } => {
+                let line = plain(&title);
+                titles.insert(step, (title, Instant::now()));
+                line
+            }
+            Event::Output { line, .. } => format!("  {}", plain(&line)),
+            Event::Ended { step, end } => {
+                let Some((title, start)) = titles.remove(&step) else { return };
+                let took = start.elapsed();
+                match end {
+                    StepEnd::Failed => format!("{}: failed after {}", plain(&title), seconds(took)),
+                    StepEnd::Done if took > Duration::from_secs(1) => {
+                        format!("{}: done in {}", plain(&title), seconds(took))
+                    }
+                    StepEnd::Done | StepEnd::Cached => return,
+                }
+            }
+            Event::Advanced { .. } => return,
+            Event::Warning(text) => format!("warning: {}", plain(&text)),
+            Event::Note(text) => plain(&text),
+        };
+        eprint(&format!("{line}\n"));
+    }
+}
+
+/// A line that moves for each running step, with the last line of its output.
+fn bars(color: bool) -> impl Fn(Event) + Send + Sync {
+    struct Running {
+        bar: ProgressBar,
+        title: String,
+        start: Instant,
+        tail: Vec<String>,
+    }
+    let spinner = |color: bool| {
+        let template = if color { "{spinner:.cyan} {msg} {elapsed:.dim}" } else { "{spinner} {msg} {elapsed}" };
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+    };
+    let all = MultiProgress::new();
+    let running: Mutex<HashMap<StepId, Running>> = Mutex::new(HashMap::new());
+    let paint =
+        move |text: &str, code: &str| if color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    move |event| {
+        let Ok(mut running) = running.lock() else { return };
+        match event {
+            Event::Started { step, title } => {
+                let bar = all.add(ProgressBar::new_spinner().with_style(spinner(color)));
+                bar.set_message(plain(&title));
+                bar.enable_steady_tick(Duration::from_millis(100));
+                running.insert(step, Running { bar, title: plain(&title), start: Instant::now(), tail: Vec::new() });
+            }
+            Event::Advanced { step, done, total, unit } => {
+                let Some(step) = running.get(&step) else { return };
+                let amount = |n: u64| match unit {
+                    Unit::Bytes => indicatif::HumanBytes(n).to_string(),
+                    Unit::Files => indicatif::HumanCount(n).to_string(),
+                };
+                let total = total.map(|total| format!(" of {}", amount(total))).unwrap_or_default();
+                let unit = if unit == Unit::Files { " files" } else { "" };
+                step.bar.set_message(format!("{}  {}{total}{unit}", step.title, amount(done)));
+            }
+            Event::Output { step, line } => {
+                let Some(step) = running.get_mut(&step) else { return };
+                let line = plain(&line);
+                step.bar.set_message(format!("{}  {}", step.title, short(&line, 60)));
+                step.tail.push(line);
+                if step.tail.len() > 20 {
+                    step.tail.remove(0);
+                }
+            }
+            Event::Ended { step, end } => {
+                let Some(step) = running.remove(&step) else { return };
+                step.bar.finish_and_clear();
+                all.remove(&step.bar);
+                let took = step.start.elapsed();
+                let line = match end {
+                    StepEnd::Failed => {
+                        let tail: String = step.tail.iter().map(|line| format!("\n    {line}")).collect();
+                        Some(format!("{} {}{tail}", paint("✗", "31"), step.title))
+                    }
+                    StepEnd::Done if took > Duration::from_millis(300) => {
+                        Some(format!("{} {} {}", paint("✓", "32"), step.title, paint(&seconds(took), "2")))
+                    }
+                    StepEnd::Done | StepEnd::Cached => None,
+                };
+                if let Some(line) = line {
+                    let _ = all.println(line);
+                }
+            }
+            Event::Warning(text) => {
+                let _ = all.println(format!("{} {}", paint("warning:", "33"), plain(&text)));
+            }
+            Event::Note(text) => {
+                let _ = all.println(plain(&text));
+            }
+        }
+    }
+}
+
+fn short(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
+pub(super) fn seconds(took: Duration) -> String {
+    if took < Duration::from_secs(1) {
+        format!("{} ms", took.as_millis())
+    } else {
+        format!("{:.1} s", took.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_gets_through() {
+        assert_eq!(plain("a\x1b[2Jb\rc\u{202e}d\ne\tf"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d\ne\tf");
+    }
+}

@@ -1,0 +1,58 @@
+//! `gpubay ps`
+
+use serde::Serialize;
+
+use super::args::{Common, Ps};
+use super::open;
+use super::output::{Output, plain};
+use crate::error::Result;
+use crate::workspace::jobs::{self, Scope};
+use crate::workspace::report::Row;
+
+#[derive(Serialize)]
+struct Report {
+    containers: Vec<Row>,
+}
+
+pub(super) async fn run(common: &Common, command: &Ps, output: &Output) -> Result<()> {
+    let workspace = open(common, None, output).await?;
+    let scope = if command.all { Scope::All } else { Scope::Workspace };
+    let report = Report { containers: jobs::ps(&workspace, scope).await? };
+    output.result(&report, || table(&report.containers, scope));
+    Ok(())
+}
+
+fn table(rows: &[Row], scope: Scope) -> String {
+    if rows.is_empty() {
+        return "no containers; `gpubay up` starts one\n".to_owned();
+    }
+    let mut cells =
+        vec![vec!["NAME", "ROLE", "STATUS", "GPUS", "COMMAND"].into_iter().map(str::to_owned).collect::<Vec<_>>()];
+    if scope == Scope::All {
+        cells[0].push("WORKSPACE".to_owned());
+    }
+    for row in rows {
+        let command = row.command.as_ref().map(|argv| argv.join(" ")).unwrap_or_default();
+        let mut line = vec![
+            row.job.clone().unwrap_or_else(|| row.name.clone()),
+            row.role.clone(),
+            row.status.clone(),
+            row.gpus.replace("nvidia.com/gpu=", ""),
+            plain(&command).replace('\n', " "),
+        ];
+        if scope == Scope::All {
+            line.push(plain(&row.workspace));
+        }
+        cells.push(line);
+    }
+    let columns = cells[0].len();
+    let widths: Vec<usize> =
+        (0..columns).map(|column| cells.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for line in cells {
+        let padded: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(padded.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,71 @@
+//! `gpubay up`
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::args::{Common, Up};
+use super::output::{Output, plain, seconds};
+use super::{open, unless_cancelled};
+use crate::error::Result;
+use crate::workspace::report::UpReport;
+use crate::workspace::{Recreate, up};
+
+pub(super) async fn run(common: &Common, command: Up, output: &Output) -> Result<()> {
+    let workspace = open(common, command.gpus.as_deref(), output).await?;
+    let recreate = if command.recreate { Recreate::Allowed } else { Recreate::WhenNothingIsLost };
+    let report = unless_cancelled(&workspace.progress, up::up(&workspace, recreate)).await?;
+    output.result(&report, || text(&report, output));
+    Ok(())
+}
+
+fn text(report: &UpReport, output: &Output) -> String {
+    let mut text = String::new();
+    let what = match (report.container.created, report.container.started) {
+        (true, _) => "started",
+        (false, true) => "started again",
+        (false, false) => "runs already",
+    };
+    let total = Duration::from_millis(report.timings_ms.get("total").copied().unwrap_or(0));
+    let _ = writeln!(text, "{} {what} ({})", output.paint(&report.container.name, "1"), seconds(total));
+    let devices: Vec<String> = report
+        .gpu
+        .devices
+        .iter()
+        .map(|device| match (&device.name, &device.uuid) {
+            (Some(name), _) => format!("GPU {}: {}", device.index, plain(name)),
+            (None, Some(uuid)) => format!("GPU {}: {}", device.index, plain(uuid)),
+            (None, None) => format!("GPU {}", device.index),
+        })
+        .collect();
+    if devices.is_empty() {
+        let _ = writeln!(text, "  CPU     {}", plain(&report.gpu.reason));
+    } else {
+        let _ = writeln!(
+            text,
+            "  GPU     {} ({}: {})",
+            devices.join(", "),
+            report.gpu.injection,
+            plain(&report.gpu.reason)
+        );
+    }
+    if let Some(env) = &report.host_env {
+        let _ = writeln!(text, "  Python  {} at {}", env.version, env.python);
+    }
+    for (port, addresses) in &report.container.ports {
+        if !addresses.is_empty() {
+            let _ = writeln!(text, "  port    {port} at {}", addresses.join(", "));
+        }
+    }
+    for warning in &report.warnings {
+        let _ = writeln!(text, "  {} {}", output.paint("note", "33"), plain(warning));
+    }
+    if !report.drift.is_empty() {
+        let _ =
+            writeln!(text, "  {} it runs on, but it is not what the configuration says:", output.paint("drift", "33"));
+        for line in &report.drift {
+            let _ = writeln!(text, "    - {}", plain(line));
+        }
+        let _ = writeln!(text, "    `gpubay up --recreate` replaces it.");
+    }
+    text
+}

@@ -1,0 +1,26 @@
+//! `build`: the image alone.
+
+use super::report::{BuildReport, ImageReport};
+use super::up::Stages;
+use super::{Workspace, image, lock};
+use crate::error::Result;
+
+/// Whether the engine's build cache counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    Use,
+    Ignore,
+}
+
+/// Builds (or pulls) the image that the configuration wants; with [`Cache::Use`] one that is there is kept.
+pub async fn build(workspace: &Workspace, cache: Cache) -> Result<BuildReport> {
+    let mut stages = Stages::start();
+    let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
+    let mut desired = image::desired(workspace).await?;
+    if cache == Cache::Ignore {
+        desired.found = None;
+    }
+    let (image, reference, built) = image::ensure(workspace, desired, cache).await?;
+    stages.lap("image");
+    Ok(BuildReport { image: ImageReport { id: image.id, reference, built }, timings_ms: stages.end() })
+}

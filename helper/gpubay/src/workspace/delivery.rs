@@ -1,0 +1,107 @@
+//! The agent's way into a container: a folder of the data folder, mounted read-only.
+
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::HostPath;
+use crate::agent::embedded;
+use crate::error::Explain;
+use crate::workspace::spec::Places;
+use crate::workspace::user::{ContainerUser, HostUser};
+
+#[derive(Debug, thiserror::Error)]
+#[error("prepare {}: {cause}", .path.display())]
+pub(super) struct DataError {
+    pub path: PathBuf,
+    pub cause: io::Error,
+}
+
+impl Explain for DataError {
+    fn code(&self) -> &'static str {
+        match self.cause.kind() {
+            io::ErrorKind::StorageFull => "disk_full",
+            _ => "data_folder",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self.cause.kind() {
+            io::ErrorKind::StorageFull => {
+                "Free some room, or name a folder on another disk in [paths] data.".to_owned()
+            }
+            _ => "Check who owns that folder, or name another in [paths] data.".to_owned(),
+        })
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> DataError + '_ {
+    move |cause| DataError { path: path.to_owned(), cause }
+}
+
+/// Makes the folders that a container of this workspace mounts from our data folder, and puts the
+/// agent where it belongs. Cheap when all of it is there.
+///
+/// # Errors
+/// [`DataError`] when the data folder cannot be written.
+pub(super) fn prepare(
+    data: &HostPath,
+    run_name: &str,
+    venv: &HostPath,
+    host: &HostUser,
+    user: &ContainerUser,
+) -> Result<Places, DataError> {
+    let agent = agent_folder(data)?;
+    let run = data.join("run").join(run_name);
+    let cover = data.join("cover");
+    for parent in [data.clone(), data.join("run"), data.join("venvs")] {
+        folder(parent.as_path(), 0o700)?;
+    }
+    folder(cover.as_path(), 0o755)?;
+    // Where the container's user is somebody else than the host's, these two must be open to all;
+    // the folder above them is not, so nobody else on the host gets there.
+    let mode = if user.uid == host.uid || user.uid == 0 { 0o700 } else { 0o777 };
+    folder(run.as_path(), mode)?;
+    folder(venv.as_path(), mode)?;
+    Ok(Places { venv: venv.clone(), agent, run, cover })
+}
+
+/// `<data>/agent/<hash of the agent>/`, complete.
+///
+/// # Errors
+/// [`DataError`] when the data folder cannot be written.
+pub(super) fn agent_folder(data: &HostPath) -> Result<HostPath, DataError> {
+    let folder_path = data.join("agent").join(&embedded::ID[..16]);
+    let file = folder_path.join("gpubay-agent");
+    let complete = std::fs::metadata(file.as_path()).is_ok_and(|found| found.len() == embedded::AGENT.len() as u64);
+    if !complete {
+        folder(folder_path.as_path(), 0o755)?;
+        // Written aside and renamed: a container that starts meanwhile sees all of it or none.
+        let aside = folder_path.join(format!(".gpubay-agent.{}", std::process::id()));
+        let mut options = std::fs::OpenOptions::new();
+        options.create(true).truncate(true).write(true).mode(0o755);
+        options
+            .open(aside.as_path())
+            .and_then(|mut out| out.write_all(embedded::AGENT).and_then(|()| out.sync_all()))
+            .and_then(|()| std::fs::rename(aside.as_path(), file.as_path()))
+            .map_err(at(file.as_path()))?;
+    }
+    Ok(folder_path)
+}
+
+fn folder(path: &Path, mode: u32) -> Result<(), DataError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            if found.permissions().mode() & 0o777 != mode {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(at(path))?;
+            }
+            Ok(())
+        }
+        Ok(_) => Err(at(path)(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder"))),
+        Err(_) => {
+            std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(at(path))?;
+            // The process's umask may have taken some of it away.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(at(path))
+        }
+    }
+}

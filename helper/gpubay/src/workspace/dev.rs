@@ -1,0 +1,497 @@
+//! The dev container: found, made, started, and never taken away from whoever works in it.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use gpubay_protocol::agent::{Process, Status, StatusRequest};
+
+use super::labels;
+use super::spec::{Places, Planned, owned_folders};
+use super::user::ContainerUser;
+use super::{Recreate, Workspace};
+use crate::agent;
+use crate::config::model::{MountSource, Port, Protocol};
+use crate::engine::{Archive, Container, ContainerState, EngineError, Owner};
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::{ContainerPath, HostPath};
+
+/// How long an agent may take to answer after the engine has started its container.
+const AGENT_PATIENCE: Duration = Duration::from_secs(30);
+/// How often a lost race for a name or a port is run again.
+const TRIES: u32 = 5;
+
+/// A dev container that runs and whose agent answers.
+#[derive(Debug)]
+pub(super) struct Dev {
+    pub(super) container: Container,
+    pub(super) created: bool,
+    pub(super) started: bool,
+    /// One sentence for each difference between what runs and what the configuration says.
+    pub(super) drift: Vec<String>,
+    pub(super) status: Status,
+}
+
+/// What is in the way of taking a container away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stakes {
+    pub(super) processes: Vec<Process>,
+    /// Paths outside of mounts that were changed inside.
+    pub(super) files: Vec<String>,
+}
+
+impl Stakes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.processes.is_empty() && self.files.is_empty()
+    }
+
+    /// Sentences for people: what runs and what would be lost.
+    pub(super) fn describe(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for process in self.processes.iter().take(5) {
+            lines.push(format!("process {} runs: {}", process.pid, process.argv.join(" ")));
+        }
+        if self.processes.len() > 5 {
+            lines.push(format!("… and {} more processes", self.processes.len() - 5));
+        }
+        if !self.files.is_empty() {
+            let shown: Vec<&str> = self.files.iter().take(5).map(String::as_str).collect();
+            let more = if self.files.len() > 5 { ", …" } else { "" };
+            lines.push(format!(
+                "{} paths outside of mounts would be lost: {}{more}",
+                self.files.len(),
+                shown.join(", ")
+            ));
+        }
+        lines
+    }
+}
+
+/// What the container has to be like now.
+#[derive(Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) planned: &'a Planned,
+    pub(super) user: &'a ContainerUser,
+    pub(super) places: &'a Places,
+    /// The image's id, or `None` where it would have to be built first.
+    pub(super) image: Option<&'a str>,
+    pub(super) venv: &'a ContainerPath,
+    /// Folders whose fingerprint the status brings along.
+    pub(super) stamp: &'a [ContainerPath],
+    pub(super) recreate: Recreate,
+}
+
+/// Brings the dev container to life, making it where there is none.
+///
+/// # Errors
+/// `foreign_container` when the name belongs to somebody else; the engine's own errors. A container
+/// that this call made is removed again when it does not come up.
+pub(super) async fn ensure(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match attempt(workspace, wanted).await {
+            // Somebody on another machine was faster, or took ours away meanwhile: look again.
+            Err(Attempt::Again(error)) if tries >= TRIES => return Err(error),
+            Err(Attempt::Again(_)) => {}
+            Err(Attempt::Failed(error)) => return Err(error),
+            Ok(dev) => return Ok(dev),
+        }
+    }
+}
+
+enum Attempt {
+    Again(Error),
+    Failed(Error),
+}
+
+impl From<Error> for Attempt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<failpoint::Injected> for Attempt {
+    fn from(error: failpoint::Injected) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<EngineError> for Attempt {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Conflict { .. } | EngineError::NotFound { .. } | EngineError::PortInUse { .. } => {
+                Self::Again(error.into())
+            }
+            other => Self::Failed(other.into()),
+        }
+    }
+}
+
+async fn attempt(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt> {
+    let name = &wanted.planned.spec.name;
+    let Some(found) = find(workspace, name).await? else {
+        return make(workspace, wanted).await;
+    };
+    match found.state {
+        // It never ran, so nobody can have left anything in it: a process of ours died between the two.
+        ContainerState::Created | ContainerState::Dead => {
+            workspace.engine.remove(&found.id).await?;
+            make(workspace, wanted).await
+        }
+        ContainerState::Paused => Err(Attempt::Failed(
+            Error::new("container_paused", format!("the dev container {name} is paused"))
+                .with_hint(format!("Let it go on with `docker unpause {name}`.")),
+        )),
+        ContainerState::Running | ContainerState::Restarting => keep(workspace, wanted, found, Found::Running).await,
+        ContainerState::Exited { .. } => keep(workspace, wanted, found, Found::Stopped).await,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Running,
+    Stopped,
+}
+
+/// The container of that name, if it is this workspace's.
+pub(super) async fn find(workspace: &Workspace, name: &str) -> Result<Option<Container>> {
+    let Some(found) = workspace.engine.container(name).await? else { return Ok(None) };
+    if found.label(labels::ID) != workspace.id() {
+        return Err(Error::new(
+            "foreign_container",
+            format!("a container named {name} exists and is not this workspace's"),
+        )
+        .with_hint(format!(
+            "It is left alone. Rename it (`docker rename {name} …`), or set [container] name to another name."
+        )));
+    }
+    Ok(Some(found))
+}
+
+async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was: Found) -> Result<Dev, Attempt> {
+    let mut drift = drift_of(&found, wanted);
+    let mut status = None;
+    if was == Found::Running {
+        match ask(workspace, wanted).await {
+            Ok(answer) => {
+                if answer.mounted.first() == Some(&false) {
+                    drift.push(format!(
+                        "the venv's mount over {} is gone (the folder was deleted on the host)",
+                        wanted.venv
+                    ));
+                }
+                status = Some(answer);
+            }
+            Err(error) => drift.push(format!("the agent inside does not answer: {}", error.message)),
+        }
+    }
+    let lost_mount = status.as_ref().is_some_and(|status| status.mounted.first() == Some(&false));
+    let unwell = was == Found::Running && status.is_none();
+    if !drift.is_empty() {
+        let stakes = stakes(workspace, &found, wanted, status.as_ref()).await?;
+        if wanted.recreate == Recreate::Allowed || stakes.is_empty() {
+            if wanted.image.is_none() {
+                // The caller has not built it, since a running container needs no image.
+                return Err(Attempt::Failed(Error::new("needs_build", "the image has to be built first")));
+            }
+            for line in &drift {
+                workspace.progress.note(format!("recreating the dev container: {line}"));
+            }
+            workspace.engine.remove(&found.id).await?;
+            return make(workspace, wanted).await;
+        }
+        if unwell {
+            return Err(Attempt::Failed(
+                Error::new("agent_silent", format!("the agent in {} does not answer", found.name)).with_hint(
+                    "Run `gpubay up --recreate` to replace the container, once nothing in it is needed any more.",
+                ),
+            ));
+        }
+        if lost_mount && stakes.processes.is_empty() {
+            // Mounts are made at a start; nothing runs that a restart could hurt, and files stay.
+            workspace.progress.note(format!("restarting the dev container to mount {} again", wanted.venv));
+            workspace.engine.stop(&found.id, 10).await?;
+            start(workspace, wanted, &found.id).await?;
+            drift.retain(|line| !line.starts_with("the venv's mount"));
+            let status = ready(workspace, wanted, &found.name).await?;
+            let container = find(workspace, &found.name).await?.unwrap_or(found);
+            return Ok(Dev { container, created: false, started: true, drift, status });
+        }
+        let detail = stakes.describe();
+        drift.extend(detail);
+    }
+    if let Some(status) = status {
+        return Ok(Dev { container: found, created: false, started: false, drift, status });
+    }
+    start(workspace, wanted, &found.id).await?;
+    let status = ready(workspace, wanted, &found.name).await?;
+    let container = find(workspace, &found.name).await?.unwrap_or(found);
+    Ok(Dev { container, created: false, started: true, drift, status })
+}
+
+fn drift_of(found: &Container, wanted: &Wanted<'_>) -> Vec<String> {
+    let mut drift = Vec::new();
+    match wanted.image {
+        Some(image) if image != found.image => drift.push("the image is another one now".to_owned()),
+        None => drift.push("the Dockerfile, its arguments or its context changed since the image was built".to_owned()),
+        Some(_) => {}
+    }
+    let config = wanted.planned.spec.labels.get(labels::CONFIG).map_or("", String::as_str);
+    if found.label(labels::CONFIG) != config {
+        drift.push("the container's options in the configuration changed".to_owned());
+    }
+    drift
+}
+
+/// What would be lost with the container.
+async fn stakes(
+    workspace: &Workspace,
+    found: &Container,
+    wanted: &Wanted<'_>,
+    status: Option<&Status>,
+) -> Result<Stakes> {
+    let processes = status.map(|status| status.processes.clone()).unwrap_or_default();
+    let ours = owned_folders(wanted.planned, wanted.user);
+    let changed = workspace.engine.changes(&found.id).await?;
+    let expected = |path: &str| {
+        matches!(
+            path,
+            "/etc"
+                | "/etc/passwd"
+                | "/etc/group"
+                | "/.gpubay"
+                | "/dev"
+                | "/proc"
+                | "/sys"
+                | "/run"
+                | "/tmp"
+                | "/home"
+                | "/root"
+                | "/var"
+        ) || path.starts_with("/.gpubay/")
+            || path.starts_with("/tmp/")
+            || path.starts_with("/run/")
+            || ContainerPath::new(path).is_ok_and(|path| {
+                ours.contains(&path)
+                    || wanted.planned.spec.mounts.iter().any(|mount| {
+                        // The mount point itself, and the folders that lead to it.
+                        mount.target == path || mount.target.below(&path).is_some()
+                    })
+            })
+    };
+    let files = changed.into_iter().filter(|path| !expected(path)).collect();
+    Ok(Stakes { processes, files })
+}
+
+async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt> {
+    if wanted.image.is_none() {
+        return Err(Attempt::Failed(Error::new("needs_build", "the image has to be built first")));
+    }
+    let mut planned = wanted.planned.clone();
+    let moved = free_ports(&mut planned.spec.ports);
+    let id = create(workspace, &planned, wanted.user).await?;
+    let brought_up = async {
+        failpoint::hit("container.created")?;
+        start(workspace, wanted, &id).await?;
+        failpoint::hit("container.started")?;
+        ready(workspace, wanted, &planned.spec.name).await.map_err(Attempt::from)
+    }
+    .await;
+    match brought_up {
+        Ok(status) => {
+            for line in moved {
+                workspace.progress.note(line);
+            }
+            let container = find(workspace, &id).await?.ok_or_else(|| {
+                Error::new(
+                    "container_vanished",
+                    format!("the dev container {} vanished right after its start", planned.spec.name),
+                )
+            })?;
+            Ok(Dev { container, created: true, started: true, drift: Vec::new(), status })
+        }
+        Err(problem) => {
+            // Nothing of the user's has run in it; what is left behind would only be in the way.
+            if let Err(error) = workspace.engine.remove(&id).await {
+                workspace.progress.warn(format!("could not remove {} again: {error}", planned.spec.name));
+            }
+            Err(problem)
+        }
+    }
+}
+
+/// Creates a container and puts into it what it needs before it starts. Removes it again on failure.
+pub(super) async fn create(
+    workspace: &Workspace,
+    planned: &Planned,
+    user: &ContainerUser,
+) -> Result<String, EngineError> {
+    let engine = &workspace.engine;
+    let mut fresh = Vec::new();
+    for volume in &planned.volumes {
+        if !engine.volume_exists(&volume.name).await? {
+            engine.create_volume(&volume.name, workspace.volume_labels()).await?;
+            fresh.push(&volume.target);
+        }
+    }
+    let id = engine.create(&planned.spec).await?;
+    let owner = Owner { uid: user.uid, gid: user.gid };
+    let root = Owner { uid: 0, gid: 0 };
+    let mut archive = Archive::default();
+    if !planned.spec.options.read_only {
+        let path = |path: &str| ContainerPath::new(path).expect("a constant path");
+        if let Some(passwd) = &user.passwd {
+            archive.file(&path("/etc/passwd"), passwd.as_bytes(), 0o644, root);
+        }
+        if let Some(group) = &user.group {
+            archive.file(&path("/etc/group"), group.as_bytes(), 0o644, root);
+        }
+        if user.uid != 0 {
+            for folder in owned_folders(planned, user) {
+                archive.folder(&folder, 0o755, owner);
+            }
+        }
+        for target in fresh {
+            archive.folder(target, 0o755, owner);
+        }
+    }
+    if archive.is_empty() {
+        return Ok(id);
+    }
+    match engine.put(&id, archive).await {
+        Ok(()) => Ok(id),
+        Err(error) => {
+            engine.remove(&id).await?;
+            Err(error)
+        }
+    }
+}
+
+async fn start(workspace: &Workspace, wanted: &Wanted<'_>, id: &str) -> Result<(), Attempt> {
+    // A socket that an earlier run left would look like an agent that answers.
+    let socket = wanted.places.run.join(gpubay_protocol::agent::SOCKET_NAME);
+    let _ = std::fs::remove_file(socket.as_path());
+    workspace.engine.start(id).await.map_err(Attempt::from)
+}
+
+/// Waits until the agent answers, or says why it never will.
+async fn ready(workspace: &Workspace, wanted: &Wanted<'_>, name: &str) -> Result<Status> {
+    let cancel = workspace.progress.cancel.clone();
+    let answered = tokio::select! {
+        answered = agent::wait_ready(&wanted.places.run, AGENT_PATIENCE) => answered,
+        ended = workspace.engine.wait(name) => return Err(ended_early(workspace, name, ended.ok()).await),
+        () = cancel.cancelled() => return Err(Error::new("cancelled", "cancelled while the container started")),
+    };
+    let client = answered.map_err(|error| Error::from(error).context(format!("reach the agent in {name}")))?;
+    Ok(client.status(request(wanted)).await?)
+}
+
+async fn ask(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Status> {
+    let _ = workspace;
+    let client = agent::Client::connect(&wanted.places.run).await?;
+    Ok(client.status(request(wanted)).await?)
+}
+
+fn request(wanted: &Wanted<'_>) -> StatusRequest {
+    StatusRequest { mounts: vec![wanted.venv.clone()], stamp: wanted.stamp.to_vec() }
+}
+
+async fn ended_early(workspace: &Workspace, name: &str, code: Option<i64>) -> Error {
+    let said = log_tail(workspace, name).await;
+    let code = code.map_or_else(|| "unknown".to_owned(), |code| code.to_string());
+    Error::new("container_ended", format!("the container {name} ended at once with exit code {code}{said}"))
+        .with_hint("An image for another kind of processor, or a seccomp or security option, can be the cause.")
+}
+
+/// The last lines of a container's log, for an error message.
+pub(super) async fn log_tail(workspace: &Workspace, name: &str) -> String {
+    use crate::engine::{LogChunk, LogOptions};
+    use futures_util::StreamExt;
+    let options = LogOptions { tail: Some(10), ..LogOptions::default() };
+    let mut stream = std::pin::pin!(workspace.engine.logs(name, &options));
+    let mut text = String::new();
+    while let Some(Ok(LogChunk::Stdout(bytes) | LogChunk::Stderr(bytes))) = stream.next().await {
+        text.push_str(&String::from_utf8_lossy(&bytes));
+    }
+    if text.trim().is_empty() { String::new() } else { format!("; it said: {}", text.trim()) }
+}
+
+/// Gives every port that is taken on the host the next free one, unless it was written out.
+fn free_ports(ports: &mut [Port]) -> Vec<String> {
+    let mut moved = Vec::new();
+    let mut used = BTreeMap::new();
+    for port in ports {
+        if port.address != Ipv4Addr::LOCALHOST {
+            continue;
+        }
+        let asked = port.host;
+        while port.host < u16::MAX && (used.contains_key(&port.host) || !is_free(port)) {
+            port.host += 1;
+        }
+        used.insert(port.host, ());
+        if port.host != asked {
+            moved.push(format!(
+                "port {asked} is taken: the container's {} is at 127.0.0.1:{}",
+                port.container, port.host
+            ));
+        }
+    }
+    moved
+}
+
+fn is_free(port: &Port) -> bool {
+    let address = SocketAddr::new(port.address, port.host);
+    match port.protocol {
+        Protocol::Tcp => TcpListener::bind(address).is_ok(),
+        Protocol::Udp => UdpSocket::bind(address).is_ok(),
+    }
+}
+
+/// Mount points inside the workspace or another folder of the host: the engine would make a missing
+/// one as root, in the user's own folder. They are made here, as the user.
+///
+/// # Errors
+/// When one cannot be made, or is there and is no folder.
+pub(super) fn prepare_mount_points(planned: &Planned) -> Result<()> {
+    let mounts = &planned.spec.mounts;
+    for mount in mounts {
+        let holder = mounts
+            .iter()
+            .filter(|other| other.target != mount.target)
+            .filter_map(|other| match &other.source {
+                MountSource::Host(source) => Some((source, mount.target.below(&other.target)?, other)),
+                _ => None,
+            })
+            .max_by_key(|(_, _, other)| other.target.as_str().len());
+        let Some((source, below, holder)) = holder else { continue };
+        // A volume in between takes the mount point, not the host's folder.
+        let nearer = |other: &crate::config::model::Mount| {
+            other.target != mount.target
+                && other.target.as_str().len() > holder.target.as_str().len()
+                && mount.target.below(&other.target).is_some()
+        };
+        if mounts.iter().any(nearer) {
+            continue;
+        }
+        make_below(source, below, &mount.target)?;
+    }
+    Ok(())
+}
+
+fn make_below(source: &HostPath, below: &str, target: &ContainerPath) -> Result<()> {
+    use cap_std::fs::Dir;
+    let failed = |cause: std::io::Error| {
+        Error::new("mount_point", format!("make the mount point for {target} in {source}: {cause}"))
+            .with_hint("Make that folder yourself, or mount it somewhere else.")
+    };
+    // Relative to an open folder and never out of it: a link in the workspace leads nowhere else.
+    let root = Dir::open_ambient_dir(source.as_path(), cap_std::ambient_authority()).map_err(failed)?;
+    match root.metadata(below) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => root.create_dir_all(below).map_err(failed),
+        Err(error) => Err(failed(error)),
+    }
+}

@@ -1,0 +1,129 @@
+//! `exec` and `shell`: a program in the running dev container, through the agent, so that signals,
+//! the terminal's size and the exit code arrive.
+
+use gpubay_protocol::agent::{AGENT_PATH, ExecRequest, FailureKind, WindowSize};
+
+use super::{Workspace, dev};
+use crate::agent::{AgentError, Client, ExecEvents, ExecInput};
+use crate::engine::ContainerState;
+use crate::error::{Error, Result};
+use crate::{ContainerPath, PathMap};
+
+/// Whose program it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum As {
+    /// The container's own user.
+    User,
+    Root,
+}
+
+#[derive(Clone, Debug)]
+pub struct ExecOptions {
+    pub who: As,
+    pub tty: Option<WindowSize>,
+    pub stdin: bool,
+    /// The caller's working directory; used where the container can see it.
+    pub cwd: std::path::PathBuf,
+    /// `TERM` and its like, from the caller's terminal.
+    pub env: Vec<(String, String)>,
+}
+
+/// Starts `argv`.
+///
+/// # Errors
+/// `not_running` when there is no running dev container; `command_not_found` and
+/// `command_not_executable` for the program itself.
+pub async fn exec(workspace: &Workspace, argv: Vec<String>, options: &ExecOptions) -> Result<(ExecInput, ExecEvents)> {
+    require_running(workspace).await?;
+    start(workspace, argv, options).await.map_err(Error::from)
+}
+
+/// Starts the image's own shell: the user's from its passwd file, or the first that is there.
+///
+/// # Errors
+/// `no_shell` when the image has none.
+pub async fn shell(workspace: &Workspace, options: &ExecOptions) -> Result<(ExecInput, ExecEvents)> {
+    require_running(workspace).await?;
+    let named = shell_of_user(workspace, options.who).await;
+    let candidates =
+        named.into_iter().chain(["/bin/bash", "/bin/zsh", "/bin/sh", "/bin/ash", "/busybox/sh"].map(str::to_owned));
+    for shell in candidates {
+        match start(workspace, vec![shell], options).await {
+            Err(AgentError::Refused(failure))
+                if matches!(failure.kind, FailureKind::NotFound | FailureKind::NotExecutable) => {}
+            other => return other.map_err(Error::from),
+        }
+    }
+    Err(Error::new("no_shell", "the image has no shell")
+        .with_hint("Run a program of it instead: `gpubay exec -- COMMAND`."))
+}
+
+async fn require_running(workspace: &Workspace) -> Result<()> {
+    let name = workspace.dev_name();
+    let not_running = |what: &str| {
+        Error::new("not_running", format!("the dev container {name} {what}")).with_hint("Start it with `gpubay up`.")
+    };
+    match dev::find(workspace, &name).await? {
+        None => Err(not_running("does not exist")),
+        Some(container) if container.state == ContainerState::Running => Ok(()),
+        Some(_) => Err(not_running("is not running")),
+    }
+}
+
+async fn start(
+    workspace: &Workspace,
+    argv: Vec<String>,
+    options: &ExecOptions,
+) -> Result<(ExecInput, ExecEvents), AgentError> {
+    let request = ExecRequest {
+        argv,
+        env: options.env.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect(),
+        cwd: Some(inside(workspace, &options.cwd)),
+        tty: options.tty,
+        stdin: options.stdin,
+    };
+    let client = match options.who {
+        As::User => Client::connect(&workspace.run_folder()).await?,
+        As::Root => {
+            let stream = workspace
+                .engine
+                .exec_stream(&workspace.dev_name(), &[AGENT_PATH, "stdio"], Some("0:0"))
+                .await
+                .map_err(|error| AgentError::Lost(std::io::Error::other(error.to_string())))?;
+            Client::over(stream).await?
+        }
+    };
+    client.exec(request).await
+}
+
+/// The container's name for a folder of the host; the workdir for one that it cannot see.
+pub(super) fn inside(workspace: &Workspace, cwd: &std::path::Path) -> ContainerPath {
+    shared_folders(workspace).to_container(cwd).unwrap_or_else(|| workspace.config().container.workdir.clone())
+}
+
+/// The workspace and the folders that the configuration mounts.
+pub(super) fn shared_folders(workspace: &Workspace) -> PathMap {
+    use crate::config::model::MountSource;
+    let mut map = PathMap::default();
+    map.push(workspace.folder().clone(), workspace.config().container.workdir.clone());
+    for mount in &workspace.config().container.mounts {
+        if let MountSource::Host(source) = &mount.source {
+            map.push(source.clone(), mount.target.clone());
+        }
+    }
+    map
+}
+
+async fn shell_of_user(workspace: &Workspace, who: As) -> Option<String> {
+    let path = ContainerPath::new("/etc/passwd").ok()?;
+    let name = workspace.dev_name();
+    let bytes = workspace.engine.file(&name, &path, 1 << 20).await.ok()??;
+    let passwd = String::from_utf8_lossy(&bytes);
+    let uid = match who {
+        As::Root => "0".to_owned(),
+        As::User => dev::find(workspace, &name).await.ok()??.user.split(':').next()?.to_owned(),
+    };
+    let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;
+    let shell = line.split(':').nth(6)?;
+    (shell.starts_with('/') && !shell.ends_with("nologin") && !shell.ends_with("false")).then(|| shell.to_owned())
+}

@@ -1,0 +1,155 @@
+//! The image that the workspace wants: named, or built from its Dockerfile.
+//!
+//! Which build an image came from is no file of ours: it is a tag, `gpubay/<slug>-<id8>:<fingerprint>`.
+//! The same Dockerfile and context lead to the same tag, and a tag that is missing means a build.
+
+use std::collections::BTreeMap;
+
+use super::Workspace;
+use super::build::Cache;
+use super::fingerprint::{self, Base, FingerprintInput};
+use super::user::ImageUsers;
+use crate::ContainerPath;
+use crate::config::model::{Build, Image as ImageConfig};
+use crate::engine::build::BuildRequest;
+use crate::engine::build::dockerfile::{declared_args, parse};
+use crate::engine::{EngineError, Image};
+use crate::error::{Error, Result};
+use crate::failpoint;
+
+/// What is wanted and what of it is there.
+#[derive(Debug)]
+pub(super) struct Desired {
+    /// What a container is created from.
+    pub reference: String,
+    /// `None`: it has to be built or pulled.
+    pub found: Option<Image>,
+    /// Build arguments with those that fill themselves; `None` where nothing is built.
+    args: Option<BTreeMap<String, String>>,
+}
+
+/// Looks up the image for the configuration as it is now. Builds and pulls nothing.
+pub(super) async fn desired(workspace: &Workspace) -> Result<Desired> {
+    match &workspace.config().image {
+        ImageConfig::From(reference) => {
+            let found = workspace.engine.image(reference).await?;
+            Ok(Desired { reference: reference.clone(), found, args: None })
+        }
+        ImageConfig::Build(build) => {
+            let text = fingerprint::dockerfile_text(&build.dockerfile)?;
+            let args = filled_args(workspace, build, &text);
+            let mut bases = BTreeMap::new();
+            for name in fingerprint::base_images(&parse(&text), &args, build.target.as_deref()) {
+                if let Some(image) = workspace.engine.image(&name).await? {
+                    bases.insert(name, Base { id: image.id, on_build: image.onbuild });
+                }
+            }
+            let fingerprint = fingerprint::fingerprint(
+                &FingerprintInput {
+                    dockerfile: build.dockerfile.clone(),
+                    context: build.context.clone(),
+                    args: args.clone(),
+                    target: build.target.clone(),
+                    bases,
+                    secret_ids: build.secrets.iter().map(|secret| secret.id.clone()).collect(),
+                    always_exclude: workspace.never_in_context(),
+                },
+                &workspace.config().paths.cache.join("fingerprints").join(workspace.id8()),
+            )?;
+            let reference = format!("{}:{}", workspace.repository(), &fingerprint.as_str()[..16]);
+            let found = workspace.engine.image(&reference).await?;
+            Ok(Desired { reference, found, args: Some(args) })
+        }
+    }
+}
+
+/// Makes the wanted image be there.
+///
+/// # Errors
+/// Of the build or the pull; a reference that is neither here nor in any registry names itself.
+pub(super) async fn ensure(workspace: &Workspace, desired: Desired, cache: Cache) -> Result<(Image, String, bool)> {
+    if let Some(image) = desired.found {
+        return Ok((image, desired.reference, false));
+    }
+    match (&workspace.config().image, desired.args) {
+        (ImageConfig::Build(configured), Some(args)) => {
+            let mut tags = vec![desired.reference.clone()];
+            tags.extend(configured.tag.clone());
+            failpoint::hit("image.build")?;
+            let request = BuildRequest {
+                context: configured.context.clone(),
+                dockerfile: configured.dockerfile.clone(),
+                args,
+                target: configured.target.clone(),
+                labels: workspace.image_labels(),
+                tags,
+                secrets: configured.secrets.clone(),
+                always_exclude: workspace.never_in_context(),
+                no_cache: cache == Cache::Ignore,
+            };
+            let built = workspace.engine.build(request, &workspace.progress).await?;
+            failpoint::hit("image.built")?;
+            let image = workspace.engine.image(&built.image_id).await?.ok_or_else(|| {
+                Error::new("image_vanished", format!("the image {} vanished right after its build", built.image_id))
+                    .with_hint("Run the command again; something on this machine removes images.")
+            })?;
+            Ok((image, desired.reference, true))
+        }
+        _ => {
+            pull(workspace, &desired.reference).await?;
+            let image = workspace.engine.image(&desired.reference).await?.ok_or_else(|| {
+                Error::new("image_vanished", format!("the image {} vanished right after its pull", desired.reference))
+            })?;
+            Ok((image, desired.reference, false))
+        }
+    }
+}
+
+async fn pull(workspace: &Workspace, reference: &str) -> Result<()> {
+    workspace.engine.pull(reference, &workspace.progress).await.map_err(|error| match error {
+        cancelled @ EngineError::Cancelled { .. } => Error::from(cancelled),
+        other => {
+            let error = Error::from(other);
+            Error::new("base_not_found", format!("the image {reference} is not on this engine, and {}", error.message))
+                .with_hint("Check the name in [image] from, and that the engine reaches its registry (`docker pull` shows the same).")
+        }
+    })
+}
+
+/// The user's arguments, and the usual names for the user's numbers where the Dockerfile declares them.
+fn filled_args(workspace: &Workspace, build: &Build, text: &str) -> BTreeMap<String, String> {
+    let mut args = build.args.clone();
+    // Root's own numbers would make `useradd -u 0` fail; the common default is what such files expect.
+    let number = |id: u32| if id == 0 { "1000".to_owned() } else { id.to_string() };
+    let name = if workspace.host.uid == 0 { "dev".to_owned() } else { workspace.host.name.clone() };
+    for declared in declared_args(text) {
+        let value = match declared.as_str() {
+            "USER_UID" | "UID" => number(workspace.host.uid),
+            "USER_GID" | "GID" => number(workspace.host.gid),
+            "USER_NAME" => name.clone(),
+            _ => continue,
+        };
+        args.entry(declared).or_insert(value);
+    }
+    args
+}
+
+/// The image's passwd and group files, read once an image from a container that never runs.
+pub(super) async fn users(workspace: &Workspace, image: &Image) -> Result<ImageUsers> {
+    let cache = workspace.image_cache(image).join("users.json");
+    if let Some(known) = std::fs::read(cache.as_path()).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+        return Ok(known);
+    }
+    let container = workspace.helper_container(image).await?;
+    let read = async |path: &str| {
+        let path = ContainerPath::new(path).expect("a constant path");
+        let bytes = workspace.engine.file(&container, &path, 1 << 20).await?;
+        Ok::<_, EngineError>(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
+    };
+    let passwd = read("/etc/passwd").await;
+    let group = read("/etc/group").await;
+    workspace.engine.remove(&container).await?;
+    let users = ImageUsers { passwd: passwd?, group: group? };
+    super::write_cache(&cache, &users);
+    Ok(users)
+}

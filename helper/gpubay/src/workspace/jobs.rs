@@ -1,0 +1,196 @@
+//! `run`, `ps` and `logs`: jobs are containers of the same image and venv, each for one command.
+
+use futures_util::Stream;
+
+use super::labels;
+use super::report::Row;
+use super::spec::{Task, plan};
+use super::{Workspace, dev, down, exec, unique, up};
+use crate::config::model::GpuSelection;
+use crate::engine::{Attached, ContainerState, EngineError, Listed, LogChunk, LogOptions, Stdio};
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::gpu;
+
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    pub argv: Vec<String>,
+    /// `None`: a short one is made up.
+    pub name: Option<String>,
+    pub gpus: Option<GpuSelection>,
+    pub stdio: Stdio,
+    /// The caller's working directory; used where the container can see it.
+    pub cwd: std::path::PathBuf,
+    pub env: Vec<(String, String)>,
+}
+
+/// A job that has been made and, unless it is attached to, started.
+#[derive(Debug)]
+pub struct Job {
+    pub id: String,
+    /// The container's name.
+    pub container: String,
+    /// As `ps` and `logs` name it.
+    pub name: String,
+    pub attached: Option<Attached>,
+}
+
+/// Makes and starts a job. The image is built and the venv prepared where they are not yet.
+///
+/// # Errors
+/// `job_exists` when the name is taken; those of `up` for what is prepared; GPUs that do not answer.
+pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
+    if !up::is_prepared(workspace) {
+        up::up(workspace, super::Recreate::WhenNothingIsLost).await?;
+    }
+    let name = options.name.clone().unwrap_or_else(|| format!("job-{}", &unique()[..6]));
+    check_name(&name)?;
+    let mut selection = workspace.config().gpus.clone();
+    if let Some(gpus) = &options.gpus {
+        selection.select = gpus.clone();
+    }
+    let mut ground = up::ground(workspace, up::Image::Build, &selection).await?;
+    ground.places.run = workspace.config().paths.data.join("run").join(format!("{}-{name}", workspace.id8()));
+    let mode = std::fs::metadata(workspace.run_folder().as_path()).map(|found| found.permissions());
+    std::fs::create_dir_all(ground.places.run.as_path())
+        .and_then(|()| mode.map(|mode| std::fs::set_permissions(ground.places.run.as_path(), mode)).unwrap_or(Ok(())))
+        .map_err(|error| Error::new("data_folder", format!("make {}: {error}", ground.places.run)))?;
+    let cwd = exec::inside(workspace, &options.cwd);
+    let task = Task::Job { name: &name, argv: &options.argv, cwd: Some(&cwd), env: &options.env, stdio: options.stdio };
+    let planned = plan(&ground.inputs(workspace), &task);
+    dev::prepare_mount_points(&planned)?;
+    let id = match dev::create(workspace, &planned, &ground.user).await {
+        Ok(id) => id,
+        Err(EngineError::Conflict { .. }) => {
+            return Err(Error::new("job_exists", format!("there is a job named {name} already"))
+                .with_hint("Give this one another name with --name, or remove the old one with `gpubay down`."));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let started = async {
+        failpoint::hit("job.created")?;
+        let attached = match options.stdio {
+            Stdio::Attached { .. } => Some(workspace.engine.attach(&id).await?),
+            Stdio::Detached => None,
+        };
+        workspace.engine.start(&id).await?;
+        if ground.gpu.promised != gpu::Promise::Nothing {
+            up::check_gpus(&ground.gpu, &ground.places.run).await?;
+        }
+        Ok::<_, Error>(attached)
+    }
+    .await;
+    match started {
+        Ok(attached) => Ok(Job { id, container: planned.spec.name, name, attached }),
+        Err(error) => {
+            workspace.engine.remove(&id).await?;
+            let _ = std::fs::remove_dir_all(ground.places.run.as_path());
+            Err(error)
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if plain && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= 60 {
+        return Ok(());
+    }
+    Err(Error::new("bad_job_name", format!("{name:?} cannot name a job"))
+        .with_hint("Use letters, digits, `-`, `_` and `.`, with a letter or digit first."))
+}
+
+/// Waits for a job's end and returns its exit code.
+pub async fn wait(workspace: &Workspace, job: &Job) -> Result<i64> {
+    Ok(workspace.engine.wait(&job.id).await?)
+}
+
+/// Takes away a job that has ended and was watched to its end.
+pub async fn remove(workspace: &Workspace, job: &Job) -> Result<()> {
+    workspace.engine.remove(&job.id).await?;
+    let run = workspace.config().paths.data.join("run").join(format!("{}-{}", workspace.id8(), job.name));
+    let _ = std::fs::remove_dir_all(run.as_path());
+    Ok(())
+}
+
+/// Whose containers are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Workspace,
+    /// Every workspace of this user on this engine.
+    All,
+}
+
+/// The containers that there are, oldest first.
+pub async fn ps(workspace: &Workspace, scope: Scope) -> Result<Vec<Row>> {
+    let found = match scope {
+        Scope::Workspace => down::of_workspace(workspace).await?,
+        Scope::All => {
+            let uid = workspace.host.uid.to_string();
+            let mut found = workspace.engine.list(&[(labels::ID, ""), (labels::OWNER, &uid)]).await?;
+            found.sort_by_key(|container| container.created);
+            found
+        }
+    };
+    let mut rows = Vec::new();
+    for container in found {
+        let exit_code = if container.state == "exited" {
+            match workspace.engine.container(&container.id).await?.map(|found| found.state) {
+                Some(ContainerState::Exited { code, .. }) => Some(code),
+                _ => None,
+            }
+        } else {
+            None
+        };
+        rows.push(row(container, exit_code));
+    }
+    Ok(rows)
+}
+
+fn row(container: Listed, exit_code: Option<i64>) -> Row {
+    let label = |name: &str| container.labels.get(name).cloned();
+    Row {
+        role: label(labels::ROLE).unwrap_or_default(),
+        job: label(labels::JOB),
+        command: label(labels::COMMAND).and_then(|text| serde_json::from_str(&text).ok()),
+        workspace: label(labels::WORKSPACE).unwrap_or_default(),
+        gpus: label(labels::GPUS).unwrap_or_default(),
+        id: container.id,
+        name: container.name,
+        state: container.state,
+        status: container.status,
+        exit_code,
+        created: container.created,
+    }
+}
+
+/// The log of a job, or of the dev container where `name` is `None` and there is no job.
+///
+/// # Errors
+/// `no_such_job` naming the jobs there are.
+pub async fn logs(
+    workspace: &Workspace,
+    name: Option<&str>,
+    options: &LogOptions,
+) -> Result<impl Stream<Item = Result<LogChunk, EngineError>> + use<>> {
+    let found = down::of_workspace(workspace).await?;
+    let jobs: Vec<&Listed> = found.iter().filter(|container| container.labels.contains_key(labels::JOB)).collect();
+    let chosen = match name {
+        Some(name) => found.iter().find(|container| {
+            container.labels.get(labels::JOB).is_some_and(|job| job == name)
+                || container.name == name
+                || container.id.starts_with(name) && name.len() >= 8
+        }),
+        None => jobs.last().copied().or(found.last()),
+    };
+    let Some(container) = chosen else {
+        let names: Vec<&str> =
+            jobs.iter().filter_map(|container| container.labels.get(labels::JOB)).map(String::as_str).collect();
+        let there =
+            if names.is_empty() { "there are none".to_owned() } else { format!("there are: {}", names.join(", ")) };
+        let asked =
+            name.map_or_else(|| "no container of this workspace".to_owned(), |name| format!("no job named {name}"));
+        return Err(Error::new("no_such_job", format!("{asked}; {there}"))
+            .with_hint("`gpubay ps` lists them; `gpubay run --detach -- COMMAND` starts one."));
+    };
+    Ok(workspace.engine.logs(&container.id, options))
+}

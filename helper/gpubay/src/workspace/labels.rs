@@ -1,0 +1,53 @@
+//! Names and labels: the contract by which a container is found again, and the only memory of it.
+
+use std::collections::BTreeMap;
+
+use crate::HostPath;
+
+pub(super) const SCHEMA: &str = "1";
+pub const WORKSPACE: &str = "gpubay.workspace";
+pub(super) const ID: &str = "gpubay.id";
+pub const ROLE: &str = "gpubay.role";
+pub(super) const CONFIG: &str = "gpubay.config";
+pub const GPUS: &str = "gpubay.gpus";
+pub(super) const OWNER: &str = "gpubay.owner";
+pub(super) const SCHEMA_LABEL: &str = "gpubay.schema";
+pub(super) const METADATA: &str = "devcontainer.metadata";
+/// On jobs: the name that `run --name` gave, or the one made for it.
+pub const JOB: &str = "gpubay.job";
+/// On jobs: the command as a JSON array.
+pub const COMMAND: &str = "gpubay.command";
+/// How GPUs got in, and why, so that a later report can repeat it.
+pub(super) const INJECTION: &str = "gpubay.injection";
+pub(super) const REASON: &str = "gpubay.reason";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Dev,
+    Job,
+    Helper,
+}
+
+impl Role {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Job => "job",
+            Self::Helper => "helper",
+        }
+    }
+}
+
+/// The labels that every container of ours carries.
+pub(super) fn common(workspace: &HostPath, id: &str, uid: u32, role: Role) -> BTreeMap<String, String> {
+    [
+        (WORKSPACE, workspace.to_string()),
+        (ID, id.to_owned()),
+        (ROLE, role.as_str().to_owned()),
+        (OWNER, uid.to_string()),
+        (SCHEMA_LABEL, SCHEMA.to_owned()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}

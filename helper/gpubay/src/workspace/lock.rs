@@ -1,0 +1,116 @@
+//! One process at a time changes what belongs to one workspace.
+//!
+//! The engine's uniqueness of names settles races between machines; on this machine a file lock
+//! lets the second process wait instead of fail. The kernel frees it when its holder dies.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+
+use crate::HostPath;
+use crate::error::Explain;
+use crate::progress::Progress;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LockError {
+    #[error("lock {}: {cause}", .path.display())]
+    Io { path: PathBuf, cause: io::Error },
+    #[error("waiting for another gpubay on this workspace: cancelled")]
+    Cancelled,
+}
+
+impl Explain for LockError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "lock",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { .. } => {
+                Some("Check that the data folder can be written, or name another in [paths] data.".to_owned())
+            }
+            Self::Cancelled => None,
+        }
+    }
+}
+
+/// Held until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+/// Waits for the lock of `name`, saying so when it takes a moment.
+///
+/// # Errors
+/// [`LockError`] when the data folder cannot be written, or the wait is cancelled.
+pub(super) async fn hold(data: &HostPath, name: &str, progress: &Progress) -> Result<Lock, LockError> {
+    let folder = data.join("locks");
+    let path = folder.as_path().join(name);
+    let file = open(folder.as_path(), &path).map_err(|cause| LockError::Io { path: path.clone(), cause })?;
+    let mut told = false;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Lock(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                if !told {
+                    progress.note("another gpubay is at work on this workspace; waiting for it");
+                    told = true;
+                }
+                tokio::select! {
+                    () = progress.cancel.cancelled() => return Err(LockError::Cancelled),
+                    () = tokio::time::sleep(Duration::from_millis(20)) => {}
+                }
+            }
+            Err(errno) => return Err(LockError::Io { path, cause: errno.into() }),
+        }
+    }
+}
+
+fn open(folder: &Path, path: &Path) -> io::Result<File> {
+    let options = || {
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        options
+    };
+    match options().open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(folder)?;
+            options().open(path)
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[tokio::test]
+    async fn the_second_waits_says_so_and_can_be_cancelled() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = HostPath::new(folder.path()).expect("absolute");
+        let first = hold(&data, "w", &Progress::silent()).await.expect("free");
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&said);
+        let progress = Progress::new(move |event| heard.lock().expect("unpoisoned").push(event));
+        let cancel = progress.cancel.clone();
+        let second = tokio::spawn({
+            let (data, progress) = (data.clone(), progress.clone());
+            async move { hold(&data, "w", &progress).await }
+        });
+        while said.lock().expect("unpoisoned").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+        assert!(matches!(second.await.expect("ran"), Err(LockError::Cancelled)));
+        drop(first);
+        hold(&data, "w", &Progress::silent()).await.expect("free again");
+    }
+}

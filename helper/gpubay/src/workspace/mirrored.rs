@@ -1,0 +1,153 @@
+//! The mirror of a workspace's container: the image's, and what the container has beyond it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gpubay_protocol::agent::{AGENT_DIR, Entry, RUN_DIR, ScanLimits, ScanRequest, Scanned};
+
+use super::labels::{self, Role};
+use super::sync::Deletions;
+use super::up::Ground;
+use super::{Workspace, unique};
+use async_trait::async_trait;
+
+use crate::agent::{self, AgentError, Client, FileEvent, Scanner};
+use crate::config::model::{Mount, MountSource};
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::mirror::{self, BaseKey, FileSink, Source, SourceError, Store, find_base, sync_workspace};
+use crate::{ContainerPath, HostPath, Mapping};
+
+#[derive(Debug, Default)]
+pub(super) struct Mirrored {
+    pub(super) trees: Vec<Mapping>,
+    /// Files and bytes by root.
+    pub(super) counts: BTreeMap<ContainerPath, (u64, u64)>,
+    pub(super) changed: bool,
+}
+
+/// Brings the mirror of `roots` up to what the dev container has.
+pub(super) async fn sync(
+    workspace: &Workspace,
+    ground: &Ground,
+    image: &str,
+    roots: &[ContainerPath],
+    exclude: &[ContainerPath],
+    deletions: Deletions,
+) -> Result<Mirrored> {
+    if roots.is_empty() {
+        return Ok(Mirrored::default());
+    }
+    let request =
+        ScanRequest { roots: roots.to_vec(), exclude: exclude.to_vec(), known: None, limits: ScanLimits::default() };
+    let cache = &workspace.config().paths.cache;
+    let store = Store::open(cache)?;
+    let key = BaseKey::new(image, &request);
+    let progress = &workspace.progress;
+    if find_base(&store, &key).is_none() {
+        make_base(workspace, ground, image, &store, &key, &request).await?;
+    }
+    let mut source = Conversation::new(workspace.run_folder());
+    let policy = match deletions {
+        Deletions::Ask => mirror::Deletions::Ask,
+        Deletions::Allowed => mirror::Deletions::Allowed,
+    };
+    let synced = sync_workspace(&store, &key, workspace.id8(), &request, &mut source, progress, policy).await?;
+    Ok(Mirrored {
+        counts: synced.trees.iter().map(|tree| (tree.container.clone(), (u64::from(tree.files), tree.bytes))).collect(),
+        trees: synced.trees.into_iter().map(|tree| Mapping { host: tree.host, container: tree.container }).collect(),
+        changed: synced.changed,
+    })
+}
+
+/// From a fresh container of the image in which nothing but the agent has run: no network, no
+/// workspace, nothing of the user's.
+async fn make_base(
+    workspace: &Workspace,
+    ground: &Ground,
+    image: &str,
+    store: &Store,
+    key: &BaseKey,
+    request: &ScanRequest,
+) -> Result<()> {
+    let run = workspace.config().paths.data.join("run").join(format!("helper-{}", unique()));
+    std::fs::create_dir_all(run.as_path())
+        .map_err(|error| Error::new("data_folder", format!("make {run}: {error}")))?;
+    let inside = |path: &str| ContainerPath::new(path).expect("a constant path");
+    let bind = |source: &HostPath, target: &str, read_only| Mount {
+        source: MountSource::Host(source.clone()),
+        target: inside(target),
+        read_only,
+    };
+    let mut spec = workspace.helper_spec(image);
+    spec.mounts = vec![bind(&ground.places.agent, &format!("{AGENT_DIR}/bin"), true), bind(&run, RUN_DIR, false)];
+    // The workspace's lock is ours, so one that is there was left behind by a process that was killed.
+    for stale in workspace.engine.list(&[(labels::ID, workspace.id()), (labels::ROLE, Role::Helper.as_str())]).await? {
+        workspace.engine.remove(&stale.id).await?;
+    }
+    let made = async {
+        let id = workspace.engine.create(&spec).await?;
+        let filled = async {
+            failpoint::hit("mirror.helper")?;
+            workspace.engine.start(&id).await?;
+            agent::wait_ready(&run, Duration::from_secs(30)).await?;
+            let mut source = Conversation::new(run.clone());
+            mirror::ensure_base(store, key, request, &mut source, &workspace.progress).await?;
+            Ok::<_, Error>(())
+        }
+        .await;
+        workspace.engine.remove(&id).await?;
+        filled
+    }
+    .await;
+    let _ = std::fs::remove_dir_all(run.as_path());
+    made
+}
+
+/// The mirror's source over the agent's socket: a conversation for each scan.
+struct Conversation {
+    run: HostPath,
+    scanner: Option<Scanner>,
+}
+
+impl Conversation {
+    fn new(run: HostPath) -> Self {
+        Self { run, scanner: None }
+    }
+}
+
+fn lost(error: AgentError) -> SourceError {
+    match error {
+        AgentError::Refused(failure) => SourceError::Failed(failure),
+        other => SourceError::Lost(other.to_string()),
+    }
+}
+
+#[async_trait]
+impl Source for Conversation {
+    async fn scan(&mut self, request: ScanRequest) -> Result<(Vec<Entry>, Scanned), SourceError> {
+        self.scanner = None;
+        let client = Client::connect(&self.run).await.map_err(lost)?;
+        let scanner = client.scan(request, |_| ()).await.map_err(lost)?;
+        let answer = (scanner.entries.clone(), scanner.scanned.clone());
+        self.scanner = Some(scanner);
+        Ok(answer)
+    }
+
+    async fn fetch(&mut self, indices: &[u32], sink: &mut dyn FileSink) -> Result<(), SourceError> {
+        if indices.is_empty() {
+            return Ok(());
+        }
+        let scanner =
+            self.scanner.take().ok_or_else(|| SourceError::Lost("files are asked for before their list".to_owned()))?;
+        let mut files = scanner.fetch(indices.to_vec()).await.map_err(lost)?;
+        while let Some(event) = files.next().await.map_err(lost)? {
+            match event {
+                FileEvent::Begin { index, size } => sink.file(index, size).await?,
+                FileEvent::Data(bytes) => sink.data(&bytes).await?,
+                FileEvent::End { error } => sink.end(error).await?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,355 @@
+//! The container's Python on the host: venv, requirements, mirror, host env.
+//!
+//! Each part looks first whether it has been done, so the whole may be run at any time and goes on
+//! where an earlier one was cut off.
+
+use async_trait::async_trait;
+use gpubay_protocol::agent::{Exit, FindPythonRequest, StatusRequest};
+use gpubay_protocol::hostenv::{self, HostEnv};
+use serde::{Deserialize, Serialize};
+
+use super::dev::Dev;
+use super::report::{GpuDevice, HostEnvReport, RootReport};
+use super::sync::Deletions;
+use super::up::Ground;
+use super::{Workspace, exec, helper_executable, mirrored, read_cache, write_cache};
+use crate::agent::{Client, embedded};
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::venv::create::{self, Made};
+use crate::venv::hostenv::{self as layout, HostEnvError, Layout};
+use crate::venv::inside::{Inside, Output, Run, Stream};
+use crate::venv::install::{Install, install};
+use crate::venv::probe::{self, PLACES};
+use crate::venv::roots::{self, Kind, Shared};
+use crate::{ContainerPath, HostPath, Mapping, PathMap};
+
+/// Where the venv goes.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Inside.
+    pub(super) venv: ContainerPath,
+    /// `None`: the workspace cannot be written, and the host goes without.
+    pub(super) host_env: Option<HostPath>,
+    pub(super) warning: Option<String>,
+}
+
+/// What an earlier `up` or `sync` found. Saves asking again while nothing has changed; without it
+/// everything is asked again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    schema: u32,
+    /// The helper that wrote it: another one may lay out the host env differently.
+    helper: String,
+    pub(super) container: String,
+    image: String,
+    /// Of the requirements files and the like.
+    inputs: String,
+    /// Folders that [`Record::stamp`] is over.
+    pub(super) roots: Vec<ContainerPath>,
+    stamp: u64,
+    pub(super) gpus: Vec<GpuDevice>,
+    pub(super) report: Option<HostEnvReport>,
+    pub(super) paths: Vec<HostPath>,
+    warnings: Vec<String>,
+}
+
+/// The result of [`prepare`].
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    pub(super) host_env: Option<HostEnvReport>,
+    pub(super) paths: Vec<HostPath>,
+    pub(super) changed: bool,
+    pub(super) warnings: Vec<String>,
+}
+
+const SCHEMA: u32 = 1;
+
+pub(super) fn record(workspace: &Workspace) -> Option<Record> {
+    let record: Record = read_cache(&record_path(workspace))?;
+    (record.schema == SCHEMA && record.helper == embedded::ID).then_some(record)
+}
+
+fn record_path(workspace: &Workspace) -> HostPath {
+    workspace.config().paths.cache.join("records").join(format!("{}.json", workspace.id8()))
+}
+
+/// Claims the folder that becomes the host env, before any container mounts the workspace.
+pub(super) fn place(workspace: &Workspace) -> Result<Place> {
+    let workdir = &workspace.config().container.workdir;
+    let internal = |error: gpubay_protocol::paths::PathError| Error::new("bad_venv_path", error.to_string());
+    match layout::prepare_mount_point(workspace.folder(), &workspace.config().venv.name) {
+        Ok(point) => Ok(Place {
+            venv: workdir.join(&point.name).map_err(internal)?,
+            host_env: Some(point.path),
+            warning: point.other,
+        }),
+        Err(error @ HostEnvError::ReadOnly { .. }) => Ok(Place {
+            venv: ContainerPath::new("/.gpubay/venv").map_err(internal)?,
+            host_env: None,
+            warning: Some(format!("{error}; the container works, and editors on the host do not see its Python")),
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Names in the workspace that are, or may become, the host env, and never are part of a build.
+pub(super) fn host_env_names(workspace: &Workspace) -> Vec<String> {
+    let wanted = &workspace.config().venv.name;
+    let names = [wanted.clone(), format!("{wanted}-gpubay")];
+    let foreign = |name: &String| {
+        let path = workspace.folder().join(name);
+        let empty = std::fs::read_dir(path.as_path()).is_ok_and(|mut entries| entries.next().is_none());
+        path.as_path().exists() && !empty && !path.join(hostenv::FILE_NAME).as_path().exists()
+    };
+    names.into_iter().filter(|name| !foreign(name)).collect()
+}
+
+/// Host envs of this user, whichever workspace they are of: any container that would see one of them
+/// gets something mounted over it.
+pub(super) fn known_host_envs(workspace: &Workspace) -> Vec<HostPath> {
+    let folder = workspace.config().paths.data.join("host-envs");
+    let Ok(entries) = std::fs::read_dir(folder.as_path()) else { return Vec::new() };
+    let mut known: Vec<HostPath> = entries
+        .flatten()
+        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+        .filter_map(|path| HostPath::new(path).ok())
+        .filter(|path| path.join(hostenv::FILE_NAME).as_path().exists())
+        .collect();
+    known.sort();
+    known.dedup();
+    known
+}
+
+fn remember_host_env(workspace: &Workspace, path: &HostPath) -> Result<()> {
+    let folder = workspace.config().paths.data.join("host-envs");
+    let file = folder.join(workspace.id8());
+    if std::fs::read_to_string(file.as_path()).is_ok_and(|known| known == path.to_string()) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder.as_path())
+        .and_then(|()| std::fs::write(file.as_path(), path.to_string()))
+        .map_err(|error| Error::new("data_folder", format!("write {file}: {error}")))
+}
+
+/// Programs in the dev container, for the venv's room.
+struct InDev<'a> {
+    workspace: &'a Workspace,
+    env: Vec<(String, Option<String>)>,
+}
+
+#[async_trait]
+impl Inside for InDev<'_> {
+    async fn run(&self, run: &Run, output: &mut Output<'_>) -> Result<Exit> {
+        use crate::agent::ExecEvent;
+        let client = Client::connect(&self.workspace.run_folder()).await?;
+        let mut env = self.env.clone();
+        env.extend(run.env.iter().cloned());
+        let request = gpubay_protocol::agent::ExecRequest {
+            argv: run.argv.clone(),
+            env,
+            cwd: None,
+            tty: None,
+            stdin: !run.stdin.is_empty(),
+        };
+        let (to, mut from) = client.exec(request).await?;
+        if !run.stdin.is_empty() {
+            to.stdin(&run.stdin).await;
+            to.eof().await;
+        }
+        let cancel = &self.workspace.progress.cancel;
+        loop {
+            let event = tokio::select! {
+                event = from.next() => event?,
+                // Dropping the conversation ends the program's whole process group inside.
+                () = cancel.cancelled() => return Err(Error::new("cancelled", "cancelled")),
+            };
+            match event {
+                ExecEvent::Stdout(bytes) => output(Stream::Stdout, &bytes),
+                ExecEvent::Stderr(bytes) => output(Stream::Stderr, &bytes),
+                ExecEvent::Exit(exit) => return Ok(exit),
+            }
+        }
+    }
+}
+
+/// What the requirements and the choice of interpreter hang on, besides the container.
+fn inputs(workspace: &Workspace) -> String {
+    use sha2::{Digest, Sha256};
+    let venv = &workspace.config().venv;
+    let mut hash = Sha256::new();
+    hash.update(format!("{:?} {:?} {:?}", venv.installer, venv.python, helper_executable()));
+    for file in &venv.requirements {
+        hash.update(file.to_string());
+        hash.update(std::fs::read(file.as_path()).unwrap_or_default());
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Does what is missing of: venv, requirements, mirror, host env.
+pub(super) async fn prepare(workspace: &Workspace, ground: &Ground, dev: &Dev, gpus: &[GpuDevice]) -> Result<Prepared> {
+    if let Some(known) = record(workspace).filter(|record| is_current(workspace, ground, dev, record)) {
+        return Ok(Prepared { host_env: known.report, paths: known.paths, changed: false, warnings: known.warnings });
+    }
+    refresh(workspace, ground, dev, gpus, Deletions::Ask).await
+}
+
+fn is_current(workspace: &Workspace, ground: &Ground, dev: &Dev, record: &Record) -> bool {
+    record.container == dev.container.id
+        && record.image == dev.container.image
+        && record.stamp == dev.status.stamp
+        && !dev.started
+        && record.inputs == inputs(workspace)
+        && record.report.as_ref().is_none_or(|report| {
+            ground.python.host_env.as_ref() == Some(&report.path)
+                && report.path.join(hostenv::FILE_NAME).as_path().exists()
+                && report.path.join("pyvenv.cfg").as_path().exists()
+                && report.roots.iter().all(|root| root.host.as_path().exists())
+        })
+}
+
+/// As [`prepare`], asking everything again.
+pub(super) async fn refresh(
+    workspace: &Workspace,
+    ground: &Ground,
+    dev: &Dev,
+    gpus: &[GpuDevice],
+    deletions: Deletions,
+) -> Result<Prepared> {
+    let progress = &workspace.progress;
+    let mut prepared =
+        Prepared { warnings: ground.python.warning.clone().into_iter().collect(), ..Prepared::default() };
+    let venv = &ground.python.venv;
+    // The venv's own `bin` must not answer for the image's Python.
+    let path = ground.image.var("PATH").unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let image_side =
+        InDev { workspace, env: vec![("PATH".to_owned(), Some(path.to_owned())), ("VIRTUAL_ENV".to_owned(), None)] };
+    let venv_side = InDev { workspace, env: Vec::new() };
+    let client = Client::connect(&workspace.run_folder()).await?;
+    let places = PLACES.iter().map(|place| (*place).to_owned()).collect();
+    let found = client.find_python(FindPythonRequest { places }).await?;
+    let chosen = probe::choose(&image_side, workspace.config().venv.python.as_deref(), &found, venv).await?;
+    let Some(chosen) = chosen else {
+        progress.note("the image has no Python: the container works, and there is no .venv to make");
+        prepared.warnings.push("the image has no Python, so there is no venv and nothing to complete from".to_owned());
+        save(workspace, dev, gpus, &prepared, Vec::new(), 0);
+        return Ok(prepared);
+    };
+    prepared.warnings.extend(chosen.passed_over.iter().cloned());
+    let made = create::create(&image_side, &chosen, venv, Some(&workspace.venv_folder())).await?;
+    if let Made::Replaced { aside, version } = made {
+        prepared.warnings.push(format!(
+            "the image's Python is {} now; the venv of {} was moved to {aside}",
+            chosen.probe.version,
+            version.as_deref().unwrap_or("another version"),
+        ));
+    }
+    failpoint::hit("venv.created")?;
+    let shared = shared(workspace, ground);
+    let python = format!("{venv}/bin/python");
+    let before = probe::ask(&venv_side, &python).await?;
+    let mounts = PathMap::new(shared.iter().map(|shared| shared.mapping.clone()).collect());
+    install(
+        &venv_side,
+        &Install {
+            venv,
+            on_host: Some(&workspace.venv_folder()),
+            probe: &before,
+            image: &chosen.probe,
+            requirements: &workspace.config().venv.requirements,
+            installer: workspace.config().venv.installer,
+            map: &mounts,
+        },
+        progress,
+    )
+    .await?;
+    failpoint::hit("venv.installed")?;
+    let probe = probe::ask(&venv_side, &python).await?;
+    let roots = roots::roots(&probe, &shared);
+    let stamped: Vec<ContainerPath> = roots.roots.iter().map(|root| root.container.clone()).collect();
+    // Before the scan: what changes meanwhile makes the next look find another stamp.
+    let client = Client::connect(&workspace.run_folder()).await?;
+    let stamp = client.status(StatusRequest { mounts: Vec::new(), stamp: stamped.clone() }).await?.stamp;
+    let mirrored =
+        mirrored::sync(workspace, ground, &dev.container.image, &roots.trees(), &roots.exclude(&shared), deletions)
+            .await?;
+    prepared.changed |= mirrored.changed;
+    let trees = mirrored.trees;
+    let on_host = roots.on_host(|tree| trees.iter().find(|held| held.container == *tree).map(|held| held.host.clone()));
+    let folders: Vec<HostPath> = on_host.iter().map(|mapping| mapping.host.clone()).collect();
+    prepared.paths = layout::extra_paths(&folders);
+    if let Some(path) = &ground.python.host_env {
+        let env = HostEnv {
+            schema: hostenv::SCHEMA,
+            id: workspace.id().to_owned(),
+            workspace: workspace.folder().clone(),
+            path: path.clone(),
+            container: dev.container.name.clone(),
+            socket: Some(workspace.run_folder().join(gpubay_protocol::agent::SOCKET_NAME)),
+            helper: HostPath::new(helper_executable()).map_err(|error| Error::new("internal", error.to_string()))?,
+            python: ContainerPath::new(&python).map_err(|error| Error::new("internal", error.to_string()))?,
+            venv: venv.clone(),
+            version: probe.version.clone(),
+            unmapped: roots.unmapped(&on_host),
+            map: roots::map(&shared, path, venv, &on_host, &trees),
+            cache: workspace.config().paths.cache.join("shim").join(workspace.id8()),
+        };
+        failpoint::hit("hostenv.write")?;
+        let scripts = layout::console_scripts(&workspace.venv_folder());
+        prepared.changed |=
+            layout::write(&Layout { env: &env, folders: &folders, shim: embedded::SHIM, scripts: &scripts })?;
+        remember_host_env(workspace, path)?;
+        prepared.host_env = Some(HostEnvReport {
+            path: path.clone(),
+            python: path.join("bin/python"),
+            version: probe.version.clone(),
+            roots: on_host
+                .iter()
+                .map(|Mapping { host, container }| {
+                    let (files, bytes) = mirrored.counts.get(container).copied().unwrap_or_default();
+                    RootReport { container: container.clone(), host: host.clone(), files, bytes }
+                })
+                .collect(),
+        });
+    }
+    save(workspace, dev, gpus, &prepared, stamped, stamp);
+    Ok(prepared)
+}
+
+fn save(
+    workspace: &Workspace,
+    dev: &Dev,
+    gpus: &[GpuDevice],
+    prepared: &Prepared,
+    roots: Vec<ContainerPath>,
+    stamp: u64,
+) {
+    let record = Record {
+        schema: SCHEMA,
+        helper: embedded::ID.to_owned(),
+        container: dev.container.id.clone(),
+        image: dev.container.image.clone(),
+        inputs: inputs(workspace),
+        roots,
+        stamp,
+        gpus: gpus.to_vec(),
+        report: prepared.host_env.clone(),
+        paths: prepared.paths.clone(),
+        warnings: prepared.warnings.clone(),
+    };
+    write_cache(&record_path(workspace), &record);
+}
+
+/// The folders that host and container share, and whose each is.
+fn shared(workspace: &Workspace, ground: &Ground) -> Vec<Shared> {
+    let of = |kind, mapping: &Mapping| Shared { kind, mapping: mapping.clone() };
+    let mut shared: Vec<Shared> = exec::shared_folders(workspace)
+        .mappings()
+        .iter()
+        .enumerate()
+        .map(|(index, mapping)| of(if index == 0 { Kind::Workspace } else { Kind::Mounted }, mapping))
+        .collect();
+    let venv = Mapping { host: workspace.venv_folder(), container: ground.python.venv.clone() };
+    shared.push(of(Kind::Venv, &venv));
+    shared
+}

@@ -1,0 +1,124 @@
+//! What the workflows answer: the JSON contract of the command line, and of the protocol.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{ContainerPath, HostPath};
+
+/// The answer of `up`.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpReport {
+    pub workspace: HostPath,
+    pub container: ContainerReport,
+    pub image: ImageReport,
+    pub gpu: GpuReport,
+    pub host_env: Option<HostEnvReport>,
+    /// One sentence for each difference between what runs and what the configuration says.
+    pub drift: Vec<String>,
+    /// Milliseconds by stage, and `total`.
+    pub timings_ms: BTreeMap<&'static str, u64>,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ContainerReport {
+    pub id: String,
+    pub name: String,
+    /// By this call.
+    pub created: bool,
+    /// By this call.
+    pub started: bool,
+    pub reused: bool,
+    /// `uid:gid` and name of the container's user.
+    pub user: String,
+    pub workdir: ContainerPath,
+    /// `6006/tcp` -> addresses on the host.
+    pub ports: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ImageReport {
+    pub id: String,
+    pub reference: String,
+    /// By this call.
+    pub built: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct GpuReport {
+    pub injection: String,
+    pub isolation: String,
+    pub reason: String,
+    pub devices: Vec<GpuDevice>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct GpuDevice {
+    pub uuid: Option<String>,
+    pub index: u32,
+    pub name: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+pub struct HostEnvReport {
+    pub path: HostPath,
+    /// On the host: the shim.
+    pub python: HostPath,
+    /// As `3.12.7`.
+    pub version: String,
+    pub roots: Vec<RootReport>,
+}
+
+#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+pub struct RootReport {
+    pub container: ContainerPath,
+    pub host: HostPath,
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// The answer of `sync`.
+#[derive(Clone, Debug, Serialize)]
+pub struct SyncReport {
+    pub changed: bool,
+    pub host_env: Option<HostEnvReport>,
+    /// Folders for tools that take extra paths.
+    pub paths: Vec<HostPath>,
+    pub timings_ms: BTreeMap<&'static str, u64>,
+    pub warnings: Vec<String>,
+}
+
+/// One line of `ps`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    pub id: String,
+    pub name: String,
+    pub role: String,
+    pub job: Option<String>,
+    pub command: Option<Vec<String>>,
+    pub workspace: String,
+    pub state: String,
+    /// In the engine's words.
+    pub status: String,
+    pub gpus: String,
+    pub exit_code: Option<i64>,
+    /// Seconds since the Unix epoch.
+    pub created: i64,
+}
+
+/// The answer of `down` and `stop`.
+#[derive(Clone, Debug, Serialize)]
+pub struct DownReport {
+    /// Names of the containers that were removed or stopped.
+    pub containers: Vec<String>,
+    /// What was kept, in sentences.
+    pub kept: Vec<String>,
+}
+
+/// The answer of `build`.
+#[derive(Clone, Debug, Serialize)]
+pub struct BuildReport {
+    pub image: ImageReport,
+    pub timings_ms: BTreeMap<&'static str, u64>,
+}

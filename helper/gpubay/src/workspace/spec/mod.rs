@@ -1,0 +1,275 @@
+//! From configuration, image, user and GPUs to the options that a container is created with. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::config::model::{Cache, Config, EngineOptions, Mount, MountSource};
+use crate::engine::{CreateSpec, Image, Stdio};
+use crate::gpu;
+use crate::workspace::labels::{self, Role};
+use crate::workspace::user::ContainerUser;
+use crate::{ContainerPath, HostPath};
+use gpubay_protocol::agent::{AGENT_DIR, AGENT_PATH, RUN_DIR};
+
+/// Where the venv's, the agent's and the run folder's data lie on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    /// Mounted over `<workdir>/<venv name>`.
+    pub(super) venv: HostPath,
+    /// Holds the agent's executable; mounted read-only.
+    pub(super) agent: HostPath,
+    /// Holds the agent's socket.
+    pub(super) run: HostPath,
+    /// An empty folder, mounted over host envs that a mount would show to the container.
+    pub(super) cover: HostPath,
+}
+
+/// What the options are made of.
+#[derive(Debug)]
+pub(super) struct Inputs<'a> {
+    pub(super) config: &'a Config,
+    pub(super) workspace: &'a HostPath,
+    /// 64 hexadecimal digits.
+    pub(super) id: &'a str,
+    /// `gpubay-<slug>-<id8>`
+    pub(super) base_name: &'a str,
+    pub(super) owner: u32,
+    /// Tells apart the users of all machines that share the engine.
+    pub(super) user_key: &'a str,
+    pub(super) image: &'a Image,
+    pub(super) image_reference: &'a str,
+    pub(super) user: &'a ContainerUser,
+    pub(super) gpu: &'a gpu::Plan,
+    /// Where the venv is mounted.
+    pub(super) venv: &'a ContainerPath,
+    pub(super) places: &'a Places,
+    /// Of the engine, in bytes; 0 if unknown.
+    pub(super) memory: u64,
+    /// Host envs of any workspace, as their absolute paths.
+    pub(super) known_host_envs: &'a [HostPath],
+}
+
+/// What the container is to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Task<'a> {
+    Dev,
+    Job { name: &'a str, argv: &'a [String], cwd: Option<&'a ContainerPath>, env: &'a [(String, String)], stdio: Stdio },
+}
+
+/// A volume that must exist, and belong to the user, before the container starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OwnedVolume {
+    pub(super) name: String,
+    pub(super) target: ContainerPath,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Planned {
+    pub(super) spec: CreateSpec,
+    pub(super) volumes: Vec<OwnedVolume>,
+}
+
+/// The agent's command line for a container of this configuration.
+fn agent_argv(config: &Config, image: &Image, task: &Task<'_>) -> Vec<String> {
+    use crate::config::model::EntrypointUse;
+    let mut argv = vec![match task {
+        Task::Dev => "init".to_owned(),
+        Task::Job { .. } => "job".to_owned(),
+    }];
+    if config.container.entrypoint == EntrypointUse::Image && !image.entrypoint.is_empty() {
+        argv.push("--entrypoint-json".to_owned());
+        argv.push(serde_json::to_string(&image.entrypoint).unwrap_or_else(|_| "[]".to_owned()));
+    }
+    if let Task::Job { argv: command, .. } = task {
+        argv.push("--".to_owned());
+        argv.extend_from_slice(command);
+    }
+    argv
+}
+
+/// Puts everything together.
+pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
+    let Inputs { config, user, image, places, .. } = inputs;
+    let container = &config.container;
+    let workdir = &container.workdir;
+    let inside = |path: &str| ContainerPath::new(path).expect("a constant path");
+    let mount = |source, target, read_only| Mount { source, target, read_only };
+    let host = |path: &HostPath| MountSource::Host(path.clone());
+
+    let mut mounts = vec![
+        mount(host(inputs.workspace), workdir.clone(), false),
+        mount(host(&places.venv), inputs.venv.clone(), false),
+        mount(host(&places.agent), inside(&format!("{AGENT_DIR}/bin")), true),
+        mount(host(&places.run), inside(RUN_DIR), false),
+    ];
+    mounts.extend(container.mounts.iter().cloned());
+    for cover in covers(&mounts, inputs) {
+        mounts.push(mount(host(&places.cover), cover, true));
+    }
+    let mut volumes = Vec::new();
+    let own_volume = |name: String, target: ContainerPath, mounts: &mut Vec<Mount>, volumes: &mut Vec<OwnedVolume>| {
+        if mounts.iter().any(|mount| mount.target == target) {
+            return;
+        }
+        mounts.push(mount(MountSource::Volume(name.clone()), target.clone(), false));
+        volumes.push(OwnedVolume { name, target });
+    };
+    for mount in &container.mounts {
+        if let MountSource::Volume(name) = &mount.source {
+            volumes.push(OwnedVolume { name: name.clone(), target: mount.target.clone() });
+        }
+    }
+    let cache = home_path(user, "~/.cache");
+    match container.cache {
+        Cache::User => own_volume(user_cache(inputs), cache.clone(), &mut mounts, &mut volumes),
+        Cache::Workspace => own_volume(format!("{}-cache", inputs.base_name), cache.clone(), &mut mounts, &mut volumes),
+        Cache::None => {}
+    }
+    for path in &container.persist {
+        let target = home_path(user, path);
+        let name = format!("{}-{}", inputs.base_name, volume_suffix(path));
+        own_volume(name, target, &mut mounts, &mut volumes);
+    }
+
+    let mut groups: Vec<String> = user.groups.iter().map(u32::to_string).collect();
+    groups.extend(container.engine.group_add.iter().cloned());
+    groups.dedup();
+    let mut labels = labels::common(inputs.workspace, inputs.id, inputs.owner, Role::Dev);
+    labels.insert(labels::GPUS.to_owned(), inputs.gpu.label.clone());
+    labels.insert(labels::INJECTION.to_owned(), gpu::name_of(inputs.gpu.injection).to_owned());
+    labels.insert(labels::REASON.to_owned(), inputs.gpu.reason.clone());
+    let metadata = serde_json::json!([{ "remoteUser": user.name, "workspaceFolder": workdir.as_str() }]);
+    labels.insert(labels::METADATA.to_owned(), metadata.to_string());
+
+    let mut spec = CreateSpec {
+        name: container.engine.name.clone().unwrap_or_else(|| inputs.base_name.to_owned()),
+        image: inputs.image_reference.to_owned(),
+        labels,
+        env: environment(inputs),
+        entrypoint: vec![AGENT_PATH.to_owned()],
+        cmd: agent_argv(config, image, task),
+        user: user.ids(),
+        workdir: workdir.clone(),
+        mounts,
+        ports: container.ports.clone(),
+        groups,
+        shm_size: container.shm_size.or_else(|| default_shm(inputs.memory)),
+        cpus: container.cpus.clone(),
+        memory: container.memory,
+        network: container.network.clone(),
+        restart: container.restart,
+        options: EngineOptions { name: None, group_add: Vec::new(), ..container.engine.clone() },
+        gpu: inputs.gpu.request.clone(),
+        stdio: Stdio::Detached,
+    };
+    if let Task::Job { name, argv, cwd, env, stdio } = task {
+        // A published port belongs to the dev container; a job that took it would keep it from starting.
+        spec.ports.clear();
+        spec.restart = crate::config::model::Restart::No;
+        spec.name = format!("{}-{name}", inputs.base_name);
+        spec.labels.insert(labels::ROLE.to_owned(), Role::Job.as_str().to_owned());
+        spec.labels.insert(labels::JOB.to_owned(), (*name).to_owned());
+        spec.labels.insert(labels::COMMAND.to_owned(), serde_json::to_string(argv).unwrap_or_default());
+        spec.env.extend(env.iter().cloned());
+        if let Some(cwd) = cwd {
+            spec.workdir = (*cwd).clone();
+        }
+        spec.stdio = *stdio;
+    }
+    let fingerprint = spec.fingerprint();
+    spec.labels.insert(labels::CONFIG.to_owned(), fingerprint);
+    Planned { spec, volumes }
+}
+
+/// Half of the memory, at most 16 GiB: data loaders fill the engine's own 64 MiB at once.
+fn default_shm(memory: u64) -> Option<u64> {
+    (memory > 0).then(|| (memory / 2).min(16 << 30))
+}
+
+fn environment(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
+    let Inputs { config, image, user, venv, .. } = inputs;
+    let path = image.var("PATH").unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let mut env = BTreeMap::from([
+        ("VIRTUAL_ENV".to_owned(), venv.to_string()),
+        ("PATH".to_owned(), format!("{venv}/bin:{path}")),
+        ("HOME".to_owned(), user.home.to_string()),
+        ("USER".to_owned(), user.name.clone()),
+    ]);
+    if config.container.cache != Cache::None && image.var("HF_TOKEN_PATH").is_none() {
+        // The cache is shared between workspaces, and a token is not a cache.
+        env.insert("HF_TOKEN_PATH".to_owned(), format!("{}/.config/huggingface/token", user.home));
+    }
+    if config.container.persist.iter().any(|path| path == "~/.config") {
+        env.insert("HISTFILE".to_owned(), format!("{}/.config/.shell_history", user.home));
+    }
+    if inputs.gpu.request == crate::engine::GpuRequest::None && image.var("NVIDIA_VISIBLE_DEVICES").is_some() {
+        // An engine whose default runtime is NVIDIA's would follow the image's wish.
+        env.insert("NVIDIA_VISIBLE_DEVICES".to_owned(), "void".to_owned());
+    }
+    if let Some(zone) = &config.container.engine.timezone {
+        env.insert("TZ".to_owned(), zone.clone());
+    }
+    env.extend(config.container.env.clone());
+    env
+}
+
+/// `~` is the container user's home; anything else is taken as it is.
+pub(super) fn home_path(user: &ContainerUser, path: &str) -> ContainerPath {
+    let full = match path.strip_prefix('~') {
+        Some(rest) => format!("{}{rest}", user.home.as_str().trim_end_matches('/')),
+        None => path.to_owned(),
+    };
+    ContainerPath::new(full).unwrap_or_else(|_| user.home.clone())
+}
+
+/// One for each user of this machine; never shared between two.
+fn user_cache(inputs: &Inputs<'_>) -> String {
+    format!("gpubay-cache-{}", inputs.user_key)
+}
+
+fn volume_suffix(path: &str) -> String {
+    let plain: String =
+        path.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    plain.trim_matches('-').to_owned()
+}
+
+/// Where a mount shows the container a folder that holds a host env: what the host runs must not be
+/// writable from inside, so each such place gets an empty read-only folder.
+fn covers(mounts: &[Mount], inputs: &Inputs<'_>) -> Vec<ContainerPath> {
+    let mut covers = Vec::new();
+    for mount in mounts {
+        let MountSource::Host(source) = &mount.source else { continue };
+        for host_env in inputs.known_host_envs {
+            let Ok(rest) = host_env.as_path().strip_prefix(source.as_path()) else { continue };
+            let Some(rest) = rest.to_str().filter(|rest| !rest.is_empty()) else { continue };
+            let Ok(target) = mount.target.join(rest) else { continue };
+            if !mounts.iter().any(|other| other.target == target) && !covers.contains(&target) {
+                covers.push(target);
+            }
+        }
+    }
+    covers
+}
+
+/// Folders that must be there and belong to the user before the engine makes them as root: the home,
+/// and what lies between it and a mount in it. Never below a folder of the host.
+pub(super) fn owned_folders(planned: &Planned, user: &ContainerUser) -> Vec<ContainerPath> {
+    let mut folders = vec![user.home.clone()];
+    for mount in &planned.spec.mounts {
+        let mut parent = mount.target.parent();
+        while let Some(folder) = parent {
+            if folder.below(&user.home).is_none_or(str::is_empty) || folders.contains(&folder) {
+                break;
+            }
+            parent = folder.parent();
+            folders.push(folder);
+        }
+    }
+    let of_host =
+        |folder: &ContainerPath| planned.spec.mounts.iter().any(|mount| folder.below(&mount.target).is_some());
+    folders.retain(|folder| !of_host(folder));
+    folders.sort();
+    folders
+}
+
+#[cfg(test)]
+mod tests;

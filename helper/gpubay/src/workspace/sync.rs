@@ -1,0 +1,48 @@
+//! `sync`: the host's picture of the container's Python, brought up to date.
+
+use super::report::SyncReport;
+use super::up::{self, Image, Stages};
+use super::{Recreate, Workspace, dev, lock, python};
+use crate::engine::ContainerState;
+use crate::error::{Error, Result};
+
+/// What to do when most of a mirrored folder has vanished from the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletions {
+    /// Halt, and keep what was mirrored.
+    Ask,
+    /// The user has said that it is meant.
+    Allowed,
+}
+
+/// Compares every import root with its mirror and copies what changed.
+///
+/// # Errors
+/// `not_running` without a running dev container; `mirror_halted` for suspicious deletions.
+pub async fn sync(workspace: &Workspace, deletions: Deletions) -> Result<SyncReport> {
+    let mut stages = Stages::start();
+    let name = workspace.dev_name();
+    let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
+    match dev::find(workspace, &name).await?.map(|container| container.state) {
+        Some(ContainerState::Running) => {}
+        _ => {
+            return Err(Error::new("not_running", format!("the dev container {name} is not running"))
+                .with_hint("Start it with `gpubay up`."));
+        }
+    }
+    let ground = up::ground(workspace, Image::KeepRunning, &workspace.config().gpus).await?;
+    let dev = up::bring_up(workspace, &ground, Recreate::WhenNothingIsLost).await?;
+    stages.lap("container");
+    let gpus = python::record(workspace).map(|record| record.gpus).unwrap_or_default();
+    let prepared = python::refresh(workspace, &ground, &dev, &gpus, deletions).await?;
+    stages.lap("python");
+    let mut warnings = workspace.loaded.warnings.clone();
+    warnings.extend(prepared.warnings);
+    Ok(SyncReport {
+        changed: prepared.changed,
+        host_env: prepared.host_env,
+        paths: prepared.paths,
+        timings_ms: stages.end(),
+        warnings,
+    })
+}

@@ -1,0 +1,296 @@
+//! What the workflow tests share: real engines, real users, a workspace in a fresh home.
+//!
+//! `make test` starts the engines and sets the variables that [`lab`] reads; without them every
+//! test fails with a sentence that says so. Nothing is skipped.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The surroundings that `make test` provides.
+#[derive(Debug)]
+pub struct Lab {
+    /// Name and socket.
+    pub engines: Vec<(String, PathBuf)>,
+    /// The engine's own tool, for looking at what we made from the outside.
+    pub docker: PathBuf,
+    /// An ordinary user of this machine.
+    pub user: String,
+    pub uid: u32,
+    pub gid: u32,
+    /// The program under test, where an ordinary user can run it.
+    pub gpubay: PathBuf,
+}
+
+/// # Panics
+/// With the next step, where the surroundings are not there.
+pub fn lab() -> &'static Lab {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    LAB.get_or_init(|| {
+        let var = |name: &str| {
+            std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests through `make test`"))
+        };
+        let engines = var("GPUBAY_TEST_ENGINES")
+            .split(',')
+            .map(|pair| {
+                let (name, host) = pair.split_once('=').expect("GPUBAY_TEST_ENGINES is name=unix://socket,…");
+                (name.to_owned(), PathBuf::from(host.trim_start_matches("unix://")))
+            })
+            .collect();
+        let user = var("GPUBAY_TEST_USER");
+        let passwd = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd");
+        let entry = passwd.lines().find(|line| line.starts_with(&format!("{user}:"))).expect("the test user exists");
+        let field = |n: usize| entry.split(':').nth(n).and_then(|id| id.parse().ok()).expect("a number");
+        Lab {
+            engines,
+            docker: PathBuf::from(var("GPUBAY_TEST_DOCKER")),
+            uid: field(2),
+            gid: field(3),
+            user,
+            gpubay: runnable_copy(Path::new(&var("GPUBAY_BIN"))),
+        }
+    })
+}
+
+/// The build's folder may be closed to others.
+fn runnable_copy(built: &Path) -> PathBuf {
+    let stamp = std::fs::metadata(built).and_then(|found| found.modified()).expect("GPUBAY_BIN is built");
+    let stamp = stamp.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
+    let folder = std::env::temp_dir().join(format!("gpubay-e2e-{stamp}"));
+    let copy = folder.join("gpubay");
+    if !copy.exists() {
+        std::fs::create_dir_all(&folder).expect("made");
+        std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).expect("opened");
+        let aside = folder.join(format!("gpubay.{}", std::process::id()));
+        std::fs::copy(built, &aside).expect("copied");
+        std::fs::set_permissions(&aside, PermissionsExt::from_mode(0o755)).expect("opened");
+        std::fs::rename(&aside, &copy).expect("renamed");
+    }
+    copy
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Root,
+    Ordinary,
+}
+
+/// A user with a home of their own and a workspace, on one engine.
+#[derive(Debug)]
+pub struct Bench {
+    pub engine: String,
+    pub socket: PathBuf,
+    pub who: Who,
+    pub home: PathBuf,
+    pub workspace: PathBuf,
+    root: TempDir,
+}
+
+impl Bench {
+    /// The workspace's folder is `name` in the user's home.
+    pub fn new(engine: &str, who: Who, name: &str) -> Self {
+        let lab = lab();
+        let (engine, socket) = lab
+            .engines
+            .iter()
+            .find(|(known, _)| known == engine)
+            .unwrap_or_else(|| panic!("no engine {engine} in GPUBAY_TEST_ENGINES"))
+            .clone();
+        let root = tempfile::Builder::new().prefix("gpubay-e2e-").tempdir().expect("a folder");
+        std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).expect("opened");
+        let home = root.path().join("home");
+        let workspace = home.join(name);
+        std::fs::create_dir_all(&workspace).expect("made");
+        let bench = Self { engine, socket, who, home, workspace, root };
+        bench.own(&bench.home.clone());
+        bench.own(&bench.workspace.clone());
+        bench
+    }
+
+    /// A folder of this test that lies outside of the home.
+    pub fn outside(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub fn uid(&self) -> u32 {
+        if self.who == Who::Root { 0 } else { lab().uid }
+    }
+
+    pub fn gid(&self) -> u32 {
+        if self.who == Who::Root { 0 } else { lab().gid }
+    }
+
+    /// Hands a path to the user.
+    pub fn own(&self, path: &Path) {
+        chown(path, Some(self.uid()), Some(self.gid())).expect("handed over");
+    }
+
+    /// Writes a file of the workspace, as the user.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.workspace.join(path);
+        let mut parent = path.parent().expect("below the workspace").to_owned();
+        let mut made = Vec::new();
+        while !parent.exists() {
+            made.push(parent.clone());
+            parent = parent.parent().expect("a parent").to_owned();
+        }
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(&path, text).expect("written");
+        for folder in made {
+            self.own(&folder);
+        }
+        self.own(&path);
+    }
+
+    /// A command as the user, with nothing of this process's environment but what a login gives.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = match self.who {
+            Who::Root => Command::new(program),
+            Who::Ordinary => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", &lab().user, "--regid", &self.gid().to_string(), "--init-groups", "--"]);
+                command.arg(program);
+                command
+            }
+        };
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", &self.home)
+            .env("USER", if self.who == Who::Root { "root" } else { &lab().user })
+            .env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
+            .env("GPUBAY_LOG", std::env::var("GPUBAY_LOG").unwrap_or_default())
+            .current_dir(&self.workspace)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// `gpubay …` in the workspace.
+    pub fn gpubay(&self, args: &[&str]) -> Command {
+        let mut command = self.command(&lab().gpubay);
+        command.args(args);
+        command
+    }
+
+    /// Runs it to its end; its output is in the message of a failed test.
+    pub fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(self.gpubay(args).output().expect("started"), args)
+    }
+
+    /// `--json`, successful.
+    #[track_caller]
+    pub fn json(&self, args: &[&str]) -> Value {
+        let mut all = args.to_vec();
+        all.insert(1, "--json");
+        let ran = self.run(&all);
+        ran.succeeded().json()
+    }
+
+    #[track_caller]
+    pub fn up(&self) -> Value {
+        self.json(&["up"])
+    }
+
+    /// The `.venv/bin/python` of the host.
+    pub fn python(&self, args: &[&str]) -> Command {
+        let mut command = self.command(self.workspace.join(".venv/bin/python"));
+        command.args(args);
+        command
+    }
+
+    /// The engine's own tool.
+    pub fn docker(&self, args: &[&str]) -> Ran {
+        let mut command = Command::new(&lab().docker);
+        command.args(args).env("DOCKER_HOST", format!("unix://{}", self.socket.display())).stdin(Stdio::null());
+        Ran::of(command.output().expect("started"), args)
+    }
+
+    /// `docker inspect` of a container.
+    #[track_caller]
+    pub fn inspect(&self, container: &str) -> Value {
+        let ran = self.docker(&["inspect", container]);
+        ran.succeeded().json()[0].clone()
+    }
+
+    /// Containers that carry the workspace's label, of any role.
+    pub fn containers(&self) -> Vec<String> {
+        let folder = self.workspace.canonicalize().expect("the workspace");
+        let filter = format!("label=gpubay.workspace={}", folder.display());
+        let ran = self.docker(&["ps", "-aq", "--filter", &filter]);
+        ran.succeeded().stdout.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for container in self.containers() {
+            self.docker(&["rm", "-fv", &container]);
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    what: String,
+}
+
+impl Ran {
+    pub fn of(output: Output, what: &[&str]) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            what: what.join(" "),
+        }
+    }
+
+    #[track_caller]
+    pub fn succeeded(&self) -> &Self {
+        assert_eq!(self.code, Some(0), "{}:\n{}\n{}", self.what, self.stdout, self.stderr);
+        self
+    }
+
+    /// It failed with this error code in its JSON, or said `text` on stderr.
+    #[track_caller]
+    pub fn failed(&self, text: &str) -> &Self {
+        assert_ne!(self.code, Some(0), "{} succeeded:\n{}", self.what, self.stdout);
+        assert!(
+            self.stderr.contains(text) || self.stdout.contains(text),
+            "{} does not say {text:?}:\n{}\n{}",
+            self.what,
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{}: {error}:\n{}", self.what, self.stdout))
+    }
+}
+
+/// Waits for a condition, since a test must not wait for time.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < std::time::Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// Ends a child for good, as a power cut would.
+pub fn kill(child: &mut Child) {
+    child.kill().expect("killed");
+    child.wait().expect("reaped");
+}
