@@ -1,4 +1,4 @@
-//! Builds images with the engine's BuildKit.
+//! Builds images with the engine's `BuildKit`.
 //!
 //! Two connections: one on which the engine calls us (`session`) for the files of the context, for
 //! secrets and for credentials, and one with the build request, whose answer tells the progress.

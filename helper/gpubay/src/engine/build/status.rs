@@ -143,7 +143,7 @@ impl<'a> Build<'a> {
             self.progress.warn(self.redactor.apply(&text));
         }
         // An end comes in one message with the last lines, which belong before it.
-        for vertex in status.vertexes {
+        for vertex in &status.vertexes {
             self.ended(vertex);
         }
     }
@@ -156,7 +156,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn ended(&mut self, vertex: Vertex) {
+    fn ended(&mut self, vertex: &Vertex) {
         let Some(known) = self.steps.get_mut(&vertex.digest) else { return };
         if !vertex.error.is_empty() && self.failed.is_none() && !vertex.error.contains("context canceled") {
             let error = self.redactor.apply(&vertex.error);

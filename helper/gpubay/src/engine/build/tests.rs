@@ -325,13 +325,14 @@ async fn the_engine_gets_stats_then_the_data_that_it_asks_for() {
     loop {
         let packet = packets.message().await.expect("a packet").expect("no end before FIN");
         match packet.r#type() {
-            PacketType::PacketStat => match packet.stat {
-                Some(stat) => stats.push((stat.path, stat.linkname, stat.size)),
-                None => {
+            PacketType::PacketStat => {
+                if let Some(stat) = packet.stat {
+                    stats.push((stat.path, stat.linkname, stat.size))
+                } else {
                     let ask = Packet { r#type: PacketType::PacketReq.into(), id: 1, ..Packet::default() };
                     requests.send(ask).await.expect("a request");
                 }
-            },
+            }
             PacketType::PacketData if packet.data.is_empty() => {
                 let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
                 requests.send(fin).await.expect("an end");
