@@ -112,7 +112,7 @@ fn logical_line(lines: &[&str], at: &mut usize, escape: char) -> Option<String> 
             continue;
         }
         if let Some(start) = line.trim_end_matches([' ', '\t', '\r']).strip_suffix(escape) {
-            logical.push_str(start)
+            logical.push_str(start);
         } else {
             logical.push_str(line);
             continued = false;

@@ -212,6 +212,14 @@ async fn an_answer_cut_anywhere_is_never_a_success() {
 }
 
 #[tokio::test]
+async fn an_answer_that_ends_well_without_an_image_is_no_success() {
+    for answer in [&b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"[..], b"HTTP/1.1 200 OK\r\n\r\n{\"stream\":\"x\"}\n"]
+    {
+        assert!(matches!(played(answer, "FROM a", None).await, Err(BuildError::Lost(_))));
+    }
+}
+
+#[tokio::test]
 async fn an_error_that_comes_before_a_cut_is_told() {
     // The last chunk, which ends the answer, is missing.
     let cut = STEP_28.len() - 5;
@@ -327,7 +335,7 @@ async fn the_engine_gets_stats_then_the_data_that_it_asks_for() {
         match packet.r#type() {
             PacketType::PacketStat => {
                 if let Some(stat) = packet.stat {
-                    stats.push((stat.path, stat.linkname, stat.size))
+                    stats.push((stat.path, stat.linkname, stat.size));
                 } else {
                     let ask = Packet { r#type: PacketType::PacketReq.into(), id: 1, ..Packet::default() };
                     requests.send(ask).await.expect("a request");
