@@ -134,6 +134,7 @@ async fn run(
         }
     }
     build.message(&lines.rest());
+    build.settle_all();
     drop(session);
     if let Some(message) = build.error.take() {
         if let Some(error) = failure.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -178,6 +178,11 @@ async fn a_build_names_its_image_and_its_steps() {
             events.iter().filter(|e| matches!(e, Event::Ended { end: StepEnd::Done | StepEnd::Cached, .. })).count();
         assert!(started >= 4, "{events:?}");
         assert_eq!(started, ended, "every step ends well");
+        let titles: Vec<_> = events
+            .iter()
+            .filter_map(|e| if let Event::Started { title, .. } = e { Some(title) } else { None })
+            .collect();
+        assert_eq!(titles.iter().collect::<std::collections::HashSet<_>>().len(), titles.len(), "{titles:?}");
         let path = &fake.seen()[1];
         assert!(path.contains("buildargs=%7B%22A%22%3A%22x%20y%26%5Cn%22%7D"), "{path}");
         assert!(path.contains("t=me%2Fproject%3A1.0"), "{path}");
