@@ -177,7 +177,13 @@ async fn the_context_arrives_as_dockerignore_selects_it() {
             ]
             .map(str::to_owned)
         );
-        assert!(events.all().iter().any(|e| matches!(e, Event::Advanced { unit: Unit::Bytes, done, .. } if *done > 1_000_000)));
+        let sent = |e: &Event| matches!(e, Event::Advanced { unit: Unit::Bytes, done, .. } if *done > 1_000_000);
+        assert!(events.all().iter().any(sent), "{:?}", events.all());
+        let mut titles: Vec<_> = events.all().into_iter().filter_map(|e| if let Event::Started { title, .. } = e { Some(title) } else { None }).collect();
+        titles.sort();
+        let all = titles.clone();
+        titles.dedup();
+        assert_eq!(titles, all, "each step is told once");
     })
     .await;
 }

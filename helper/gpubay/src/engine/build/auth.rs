@@ -95,13 +95,16 @@ impl Entry {
     }
 }
 
+/// The name becomes part of a program's name that is searched for, never a path.
+fn helper_program(helper: &str) -> Option<String> {
+    let plain = helper.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    plain.then(|| format!("docker-credential-{helper}"))
+}
+
 async fn ask_helper(helper: &str, key: &str) -> Option<CredentialsResponse> {
-    // The name becomes part of a program's name, never a path.
-    if !helper.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
-        return None;
-    }
+    let program = helper_program(helper)?;
     let run = async {
-        let mut child = tokio::process::Command::new(format!("docker-credential-{helper}"))
+        let mut child = tokio::process::Command::new(program)
             .arg("get")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -147,6 +150,14 @@ impl Auth for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_helper_is_a_name() {
+        assert_eq!(helper_program("ecr-login").as_deref(), Some("docker-credential-ecr-login"));
+        for bad in ["../x", "a/b", "a b", "$(x)"] {
+            assert_eq!(helper_program(bad), None);
+        }
+    }
 
     #[tokio::test]
     async fn credentials_come_from_the_users_configuration() {

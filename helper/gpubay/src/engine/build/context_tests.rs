@@ -115,7 +115,10 @@ fn a_fifo_blocks_nobody() {
     rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0)
         .expect("a fifo");
     let root = open_root(dir.path()).expect("a root");
-    assert_eq!(open_file(root.as_fd(), "fifo").unwrap_err(), Errno::INVAL);
+    let (told, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || told.send(open_file(root.as_fd(), "fifo").map(|_| ())));
+    let answer = answer.recv_timeout(std::time::Duration::from_secs(10)).expect("an answer in time");
+    assert_eq!(answer, Err(Errno::INVAL));
 }
 
 #[test]
@@ -129,4 +132,46 @@ fn names_that_the_wire_cannot_carry_are_told() {
     };
     assert!(matches!(walked(&Selection::default()), Err(ContextError::Name(_))));
     assert!(walked(&Selection { excludes: strings(&["a*"]), ..Selection::default() }).is_ok());
+}
+
+/// The files and the outcome of a comparison with what the engine's own tool (buildx 0.29 with
+/// Docker 28.5) sends.
+#[test]
+fn a_tricky_ignore_file_selects_what_the_engines_own_tool_sends() {
+    let dir = tree(&[
+        "a/b/c/f.txt",
+        "a/b/g.md",
+        "a/h.pyc",
+        "data/1",
+        "data/keep/k",
+        "data/keep/k.tmp",
+        "data/other/o",
+        "sp ace/f g",
+        "node_modules/x/i.js",
+        "node_modules/x/node_modules/y/j.js",
+        ".git/HEAD",
+        "src/__pycache__/m.pyc",
+        "docs/api/i.md",
+        "docs/README.md",
+        "README.md",
+        "README-secret.md",
+        "we[ir]d/x",
+        "logs/2024/01/l.log",
+        "logs/keep.log",
+        "build/out/o.bin",
+        "build/keep.bin",
+        "ü.txt",
+        "#hash",
+        "!bang",
+        "secret.env",
+        "prod.env",
+    ]);
+    let text = "# comment\n  **/*.pyc  \ndata\n!data/keep\ndata/keep/*.tmp\n**/node_modules/**\n!node_modules/x/i.js\n*.md\n\
+                !README*.md\nREADME-secret.md\n/build/*\n!build/keep.bin\nlogs/**/*.log\n!logs/keep.log\n.git\nwe\\[ir\\]d\n\
+                *.env\n!prod.en?\ndocs/**\n!docs/api/\n#hash\na/**/f.*\n";
+    let selection = Selection { excludes: ignore::read_ignore_file(text.as_bytes()), ..Selection::default() };
+    let want = "!bang|#hash|README.md|a|a/b|a/b/c|a/b/g.md|build|build/keep.bin|data|data/keep|data/keep/k|docs|docs/api|\
+                docs/api/i.md|logs|logs/2024|logs/2024/01|logs/keep.log|node_modules|node_modules/x|node_modules/x/i.js|\
+                prod.env|sp ace|sp ace/f g|src|src/__pycache__|ü.txt";
+    assert_eq!(selected(dir.path(), &selection).join("|"), want);
 }

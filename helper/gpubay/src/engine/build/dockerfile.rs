@@ -111,12 +111,11 @@ fn logical_line(lines: &[&str], at: &mut usize, escape: char) -> Option<String> 
         if !logical.is_empty() && (is_comment(line) || line.trim().is_empty()) {
             continue;
         }
-        match line.trim_end_matches([' ', '\t', '\r']).strip_suffix(escape) {
-            Some(start) => logical.push_str(start),
-            None => {
-                logical.push_str(line);
-                continued = false;
-            }
+        if let Some(start) = line.trim_end_matches([' ', '\t', '\r']).strip_suffix(escape) {
+            logical.push_str(start);
+        } else {
+            logical.push_str(line);
+            continued = false;
         }
     }
     Some(logical.trim().to_owned())

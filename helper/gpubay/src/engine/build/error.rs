@@ -52,7 +52,7 @@ fn exit(code: Option<i64>) -> String {
 }
 
 fn tail(output: &[String]) -> String {
-    output.iter().map(|line| format!("\n    {line}")).collect()
+    output.iter().flat_map(|line| ["\n    ", line]).collect()
 }
 
 impl Explain for BuildError {

@@ -1,6 +1,8 @@
 //! Requests to the engine that bollard does not carry: an upgraded session, and a build that joins
 //! it without a second session of bollard's own, an answer that may take hours to begin.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
@@ -95,7 +97,9 @@ pub(super) fn pair(query: &mut String, key: &str, value: &str) {
         for byte in text.bytes() {
             match byte {
                 b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => query.push(char::from(byte)),
-                byte => query.push_str(&format!("%{byte:02X}")),
+                byte => {
+                    let _ = write!(query, "%{byte:02X}");
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Builds images with the engine's BuildKit.
+//! Builds images with the engine's `BuildKit`.
 //!
 //! Two connections: one on which the engine calls us (`session`) for the files of the context, for
 //! secrets and for credentials, and one with the build request, whose answer tells the progress.
@@ -134,6 +134,7 @@ async fn run(
         }
     }
     build.message(&lines.rest());
+    build.settle_all();
     drop(session);
     if let Some(message) = build.error.take() {
         if let Some(error) = failure.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -85,6 +85,10 @@ pub(super) struct Failed {
 struct Known {
     name: String,
     step: Option<Step>,
+    /// How it ended, where that may not be the last word.
+    waiting: Option<StepEnd>,
+    /// Told as ended: what the engine repeats of it is not told again.
+    ended: bool,
     /// Bytes by part: done and, where known, of how many.
     parts: HashMap<String, (u64, u64)>,
     partial: HashMap<i64, Vec<u8>>,
@@ -131,6 +135,11 @@ impl<'a> Build<'a> {
     fn status(&mut self, status: StatusResponse) {
         for vertex in &status.vertexes {
             self.started(vertex);
+            if vertex.started.is_some() {
+                for input in &vertex.inputs {
+                    self.settle(input);
+                }
+            }
         }
         for part in status.statuses {
             self.advanced(part);
@@ -143,7 +152,7 @@ impl<'a> Build<'a> {
             self.progress.warn(self.redactor.apply(&text));
         }
         // An end comes in one message with the last lines, which belong before it.
-        for vertex in status.vertexes {
+        for vertex in &status.vertexes {
             self.ended(vertex);
         }
     }
@@ -151,12 +160,15 @@ impl<'a> Build<'a> {
     fn started(&mut self, vertex: &Vertex) {
         let known = self.steps.entry(vertex.digest.clone()).or_default();
         known.name = self.redactor.apply(&vertex.name);
-        if known.step.is_none() && vertex.started.is_some() {
+        if vertex.started.is_some() {
+            known.waiting = None;
+        }
+        if known.step.is_none() && vertex.started.is_some() && !known.ended {
             known.step = Some(self.progress.step(known.name.clone()));
         }
     }
 
-    fn ended(&mut self, vertex: Vertex) {
+    fn ended(&mut self, vertex: &Vertex) {
         let Some(known) = self.steps.get_mut(&vertex.digest) else { return };
         if !vertex.error.is_empty() && self.failed.is_none() && !vertex.error.contains("context canceled") {
             let error = self.redactor.apply(&vertex.error);
@@ -166,12 +178,34 @@ impl<'a> Build<'a> {
             return;
         }
         known.flush(&self.redactor);
-        if let Some(step) = known.step.take() {
-            step.end(match (vertex.error.is_empty(), vertex.cached) {
-                (false, _) => StepEnd::Failed,
-                (true, true) => StepEnd::Cached,
-                (true, false) => StepEnd::Done,
-            });
+        known.waiting = Some(match (vertex.error.is_empty(), vertex.cached) {
+            (false, _) => StepEnd::Failed,
+            (true, true) => StepEnd::Cached,
+            (true, false) => StepEnd::Done,
+        });
+        // The engine looks at sources first, says that this is done, and then does them, and their
+        // bytes may come after their end: they end when something takes them up.
+        if !(known.name.starts_with("[internal]") || known.name.contains("] FROM ")) {
+            self.settle(&vertex.digest);
+        }
+    }
+
+    fn settle(&mut self, digest: &str) {
+        let Some(known) = self.steps.get_mut(digest) else { return };
+        if let Some(end) = known.waiting.take()
+            && let Some(step) = known.step.take()
+        {
+            known.ended = true;
+            step.end(end);
+        }
+    }
+
+    /// The answer is at its end: so are all steps that said so.
+    pub(super) fn settle_all(&mut self) {
+        let mut digests: Vec<String> = self.steps.keys().cloned().collect();
+        digests.sort();
+        for digest in digests {
+            self.settle(&digest);
         }
     }
 

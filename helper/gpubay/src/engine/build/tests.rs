@@ -178,6 +178,11 @@ async fn a_build_names_its_image_and_its_steps() {
             events.iter().filter(|e| matches!(e, Event::Ended { end: StepEnd::Done | StepEnd::Cached, .. })).count();
         assert!(started >= 4, "{events:?}");
         assert_eq!(started, ended, "every step ends well");
+        let titles: Vec<_> = events
+            .iter()
+            .filter_map(|e| if let Event::Started { title, .. } = e { Some(title) } else { None })
+            .collect();
+        assert_eq!(titles.iter().collect::<std::collections::HashSet<_>>().len(), titles.len(), "{titles:?}");
         let path = &fake.seen()[1];
         assert!(path.contains("buildargs=%7B%22A%22%3A%22x%20y%26%5Cn%22%7D"), "{path}");
         assert!(path.contains("t=me%2Fproject%3A1.0"), "{path}");
@@ -208,6 +213,14 @@ async fn an_answer_cut_anywhere_is_never_a_success() {
     for cut in (0..end).step_by(end / 23) {
         let result = played(&BUILT_28[..cut], "FROM a", None).await;
         assert!(matches!(result, Err(BuildError::Lost(_))), "cut at {cut}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_well_without_an_image_is_no_success() {
+    for answer in [&b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"[..], b"HTTP/1.1 200 OK\r\n\r\n{\"stream\":\"x\"}\n"]
+    {
+        assert!(matches!(played(answer, "FROM a", None).await, Err(BuildError::Lost(_))));
     }
 }
 
@@ -325,13 +338,14 @@ async fn the_engine_gets_stats_then_the_data_that_it_asks_for() {
     loop {
         let packet = packets.message().await.expect("a packet").expect("no end before FIN");
         match packet.r#type() {
-            PacketType::PacketStat => match packet.stat {
-                Some(stat) => stats.push((stat.path, stat.linkname, stat.size)),
-                None => {
+            PacketType::PacketStat => {
+                if let Some(stat) = packet.stat {
+                    stats.push((stat.path, stat.linkname, stat.size));
+                } else {
                     let ask = Packet { r#type: PacketType::PacketReq.into(), id: 1, ..Packet::default() };
                     requests.send(ask).await.expect("a request");
                 }
-            },
+            }
             PacketType::PacketData if packet.data.is_empty() => {
                 let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
                 requests.send(fin).await.expect("an end");
