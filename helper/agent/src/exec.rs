@@ -59,6 +59,7 @@ pub(crate) fn exec(
         gone: Event::new()?,
         over: Event::new()?,
         is_over: AtomicBool::new(false),
+        reports_stdin: AtomicBool::new(false),
     });
     let feeder = program.stdin.take().map(|stdin| {
         let (shared, client) = (Arc::clone(&shared), Arc::clone(&client));
@@ -229,6 +230,8 @@ struct Shared {
     /// The program's output is all sent: nobody needs input any more.
     over: Event,
     is_over: AtomicBool,
+    /// The client keeps to the window and wants to hear of it.
+    reports_stdin: AtomicBool,
 }
 
 struct Input {
@@ -282,6 +285,7 @@ fn listen(mut from: FromClient, shared: &Shared) {
                     resize(terminal, size);
                 }
             }
+            ToAgent::ReportStdin => shared.reports_stdin.store(true, Ordering::SeqCst),
             ToAgent::Signal(signal) => shared.running.signal(signal),
             _ => break,
         }
@@ -329,7 +333,9 @@ fn feed(stdin: &OwnedFd, shared: &Shared, client: &Client) {
         }
         shared.input.changed.notify_all();
         drop(queue);
-        let _ = client.send(&FromAgent::StdinTaken { bytes: chunk.len() as u32 });
+        if shared.reports_stdin.load(Ordering::SeqCst) {
+            let _ = client.send(&FromAgent::StdinTaken { bytes: chunk.len() as u32 });
+        }
         if !written {
             return;
         }

@@ -57,6 +57,8 @@ pub enum ToAgent {
     /// Answered by [`FromAgent::Environment`] as soon as the ENTRYPOINT's fate is known: how an agent
     /// that an engine's exec started learns what PID 1 knows.
     Environment,
+    /// During an exec: from now on each [`FromAgent::StdinTaken`] is wanted.
+    ReportStdin,
 }
 
 /// From the agent to the helper or the shim.
@@ -90,8 +92,8 @@ pub enum FromAgent {
     Gpus(GpuReport),
     /// The request could not be carried out; nothing follows.
     Failed(Failure),
-    /// So many bytes of `Stdin` have reached the program. A client that never has more than
-    /// [`STDIN_WINDOW`] bytes on the way can always get a signal through; others may ignore this.
+    /// So many bytes of `Stdin` have reached the program; sent after [`ToAgent::ReportStdin`]. A client
+    /// that never has more than [`STDIN_WINDOW`] bytes on the way can always get a signal through.
     StdinTaken {
         bytes: u32,
     },
