@@ -122,7 +122,7 @@ async fn a_program_that_reads_nothing_holds_up_neither_output_nor_signals() {
     let (input, mut events) = agent.client().await.exec(request).await.expect("started");
     let flood = tokio::spawn({
         let input = input.clone();
-        async move { while input.stdin(&[b'z'; 100_000]).await {} }
+        async move { while input.stdin(&vec![b'z'; 100_000]).await {} }
     });
     until(&mut events, "ready").await;
     eventually("the window is full", || !flood.is_finished()).await;

@@ -204,8 +204,8 @@ async fn folders_that_may_not_be_read_are_counted() {
         write(&root.join("secret/x.py"), b"x");
         write(&root.join("open/y.py"), b"y");
         write(&root.join("closed.py"), b"z");
-        fs::set_permissions(root.join("secret"), fs::Permissions::from_mode(0)).expect("set");
-        fs::set_permissions(root.join("closed.py"), fs::Permissions::from_mode(0)).expect("set");
+        fs::set_permissions(root.join("secret"), fs::Permissions::from_mode(0o0)).expect("set");
+        fs::set_permissions(root.join("closed.py"), fs::Permissions::from_mode(0o0)).expect("set");
         let run = folder.path().join("run");
         fs::create_dir(&run).expect("made");
         fs::set_permissions(&run, fs::Permissions::from_mode(0o777)).expect("set");
@@ -228,7 +228,7 @@ async fn folders_that_may_not_be_read_are_counted() {
     } else {
         let folder = tempfile::tempdir().expect("a folder");
         write(&folder.path().join("secret/x.py"), b"x");
-        fs::set_permissions(folder.path().join("secret"), fs::Permissions::from_mode(0)).expect("set");
+        fs::set_permissions(folder.path().join("secret"), fs::Permissions::from_mode(0o0)).expect("set");
         let agent = Agent::start();
         let scanner = scan(&agent, request(&[folder.path()])).await;
         assert_eq!((scanner.entries.len(), scanner.scanned.left_out), (0, 1));
