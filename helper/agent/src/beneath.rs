@@ -46,6 +46,8 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
+    type Way = fn(BorrowedFd<'_>, &[u8], OFlags) -> Result<OwnedFd, Errno>;
+
     #[test]
     fn both_ways_refuse_links_and_climbing() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -54,7 +56,6 @@ mod tests {
         symlink("a", folder.path().join("link")).expect("linked");
         symlink("/etc/passwd", folder.path().join("a/out")).expect("linked");
         let root = std::fs::File::open(folder.path()).expect("opened");
-        type Way = fn(BorrowedFd<'_>, &[u8], OFlags) -> Result<OwnedFd, Errno>;
         let slow: Way = |root, path, flags| step_by_step(root, path, flags | OFlags::NOFOLLOW);
         for way in [open as Way, slow] {
             assert!(way(root.as_fd(), b"a/b/f", OFlags::RDONLY).is_ok());

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -47,8 +48,18 @@ impl AsFd for Event {
 
 static TABLE: Mutex<Option<HashMap<i32, Arc<Ended>>>> = Mutex::new(None);
 
-/// Starts a program; it must lead a process group of its own for [`Running::signal`].
+/// Starts a program, with no signal blocked; it must lead a process group of its own for
+/// [`Running::signal`].
 pub(crate) fn spawn(command: &mut Command) -> io::Result<(Running, Child)> {
+    // SAFETY: only async-signal-safe calls between fork and exec, on memory of its own.
+    unsafe {
+        command.pre_exec(|| {
+            let mut none = std::mem::zeroed();
+            libc::sigemptyset(&raw mut none);
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+            Ok(())
+        });
+    }
     let ended = Arc::new(Ended { exit: OnceLock::new(), event: Event::new()? });
     let mut table = TABLE.lock().expect("no holder panics");
     let child = command.spawn()?;
@@ -143,7 +154,6 @@ pub(crate) fn signal_all(signal: i32) {
 }
 
 /// The signals that the agent takes itself, blocked so that none is lost before it is taken.
-/// Programs get a clean mask: `Command` empties it between fork and exec.
 pub(crate) struct Signals(libc::sigset_t);
 
 impl Signals {

@@ -199,13 +199,12 @@ fn terminal(command: &mut Command, size: WindowSize) -> io::Result<Ends> {
     let master = openpt(flags)?;
     grantpt(&master)?;
     unlockpt(&master)?;
-    let theirs = match ioctl_tiocgptpeer(&master, flags) {
-        Ok(theirs) => theirs,
-        Err(_) => {
-            use rustix::fs::{Mode, OFlags};
-            let name = ptsname(&master, Vec::new())?;
-            rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?
-        }
+    let theirs = if let Ok(theirs) = ioctl_tiocgptpeer(&master, flags) {
+        theirs
+    } else {
+        use rustix::fs::{Mode, OFlags};
+        let name = ptsname(&master, Vec::new())?;
+        rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?
     };
     resize(&master, size);
     rustix::io::ioctl_fionbio(&master, true)?;
@@ -433,6 +432,6 @@ fn end(running: &Running) {
     running.signal(libc::SIGTERM);
     if running.wait(TO_KILL).is_none() {
         running.signal(libc::SIGKILL);
-        running.wait(Duration::from_mins(1));
+        running.wait(Duration::from_secs(60));
     }
 }

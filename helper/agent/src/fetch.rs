@@ -38,7 +38,7 @@ pub(crate) fn fetch(tree: &Tree, indices: &[u32], client: &Client) -> io::Result
         changed: Condvar::new(),
         ahead: threads * AHEAD,
     };
-    let sent = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let mut helpers = 0;
         for _ in 0..threads {
             let started = std::thread::Builder::new().spawn_scoped(scope, || window.read(tree, indices, &units));
@@ -56,8 +56,7 @@ pub(crate) fn fetch(tree: &Tree, indices: &[u32], client: &Client) -> io::Result
         });
         window.stop();
         sent.and_then(|()| client.send(&FromAgent::Fetched))
-    });
-    sent
+    })
 }
 
 fn units(tree: &Tree, indices: &[u32]) -> Vec<Range<usize>> {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use gpubay_protocol::agent::{Entrypoint, Exit};
@@ -44,7 +44,7 @@ pub(crate) fn init(options: Options) -> i32 {
         }
     });
     loop {
-        match signals.next(Duration::from_hours(1)) {
+        match signals.next(Duration::from_secs(3600)) {
             Some(libc::SIGTERM | libc::SIGINT) => {
                 end_all(&signals);
                 return 0;
@@ -91,9 +91,9 @@ pub(crate) fn job(options: Options, argv: Vec<OsString>) -> i32 {
         std::process::exit(run_job(&environment, &argv));
     });
     loop {
-        match signals.next(Duration::from_hours(1)) {
+        match signals.next(Duration::from_secs(3600)) {
             Some(libc::SIGCHLD) | None => drop(children::reap()),
-            Some(signal) => match JOB.load(Ordering::SeqCst) {
+            Some(signal) => match *JOB.lock().expect("no holder panics") {
                 0 if matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT) => {
                     children::signal_all(libc::SIGKILL);
                     return 128 + signal;
@@ -106,8 +106,8 @@ pub(crate) fn job(options: Options, argv: Vec<OsString>) -> i32 {
     }
 }
 
-/// The job's process group, once it runs.
-static JOB: AtomicI32 = AtomicI32::new(0);
+/// The job's process group, once it runs; held while it starts, so that a signal comes before or after.
+static JOB: Mutex<i32> = Mutex::new(0);
 
 fn run_job(environment: &Environment, argv: &[OsString]) -> i32 {
     let (variables, _) = environment.known();
@@ -140,6 +140,7 @@ fn run_job(environment: &Environment, argv: &[OsString]) -> i32 {
             Ok(())
         });
     }
+    let mut job = JOB.lock().expect("no holder panics");
     let running = match children::spawn(&mut command) {
         Ok((running, _)) => running,
         Err(e) => {
@@ -147,9 +148,10 @@ fn run_job(environment: &Environment, argv: &[OsString]) -> i32 {
             return 126;
         }
     };
-    JOB.store(running.pid, Ordering::SeqCst);
+    *job = running.pid;
+    drop(job);
     loop {
-        if let Some(exit) = running.wait(Duration::from_hours(1)) {
+        if let Some(exit) = running.wait(Duration::from_secs(3600)) {
             return exit.as_code().into();
         }
     }
@@ -176,7 +178,7 @@ pub(crate) fn stdio(options: Options) -> i32 {
         std::process::exit(0);
     });
     loop {
-        match signals.next(Duration::from_hours(1)) {
+        match signals.next(Duration::from_secs(3600)) {
             Some(signal @ (libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) => {
                 end_all(&signals);
                 return Exit::Signal(signal).as_code().into();

@@ -311,15 +311,12 @@ impl<'a> Walk<'a> {
             let mut stat = None;
             // Some file systems do not tell the kind in the listing.
             if kind == FileType::Unknown || (kind == FileType::RegularFile && form.is_some()) {
-                match statat(&fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(known) => {
-                        kind = FileType::from_raw_mode(known.st_mode);
-                        stat = Some(known);
-                    }
-                    Err(_) => {
-                        self.left_out();
-                        continue;
-                    }
+                if let Ok(known) = statat(&fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                    kind = FileType::from_raw_mode(known.st_mode);
+                    stat = Some(known);
+                } else {
+                    self.left_out();
+                    continue;
                 }
             }
             match (kind, form, stat) {

@@ -28,6 +28,9 @@ pub enum AgentError {
     Misbehaved(String),
     #[error("the connection to the agent broke: {0}")]
     Lost(#[source] io::Error),
+    /// A request that is too large (arguments and environment of a program, say).
+    #[error("the request cannot be sent: {0}")]
+    Unsendable(#[source] io::Error),
     #[error("{program} wrote more than {limit} bytes")]
     TooMuchOutput { program: String, limit: usize },
     #[error("{program} did not end within {} s", .after.as_secs_f32())]
@@ -51,6 +54,7 @@ impl Explain for AgentError {
             },
             Self::Misbehaved(_) => "agent_misbehaved",
             Self::Lost(_) => "agent_lost",
+            Self::Unsendable(_) => "request_too_large",
             Self::TooMuchOutput { .. } => "too_much_output",
             Self::TimedOut { .. } => "program_timed_out",
         }
@@ -61,8 +65,8 @@ impl Explain for AgentError {
             Self::Unreachable { .. } | Self::Lost(_) => {
                 "See with `gpubay ps` whether the container still runs; `gpubay up` starts it again."
             }
-            Self::NotASocket { .. } | Self::Misbehaved(_) => {
-                "A program in the container has taken the agent's place; look at what runs there, then `gpubay up --recreate`."
+            Self::NotASocket { .. } | Self::Misbehaved(_) | Self::Unanswered { .. } => {
+                "Another program may have taken the agent's place in the container; look at what runs there, then `gpubay up --recreate`."
             }
             Self::Version { .. } => {
                 "The container was started by another version of gpubay; `gpubay up --recreate` puts the present one in."

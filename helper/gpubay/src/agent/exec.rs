@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::wire::{Incoming, Writer, send, unexpected};
+use super::wire::{Incoming, Writer, send_frames, unexpected};
 use super::{AgentError, Client};
 
 /// How much input one message carries, in bytes.
@@ -126,19 +126,21 @@ pub struct CaptureLimits {
 
 impl Default for CaptureLimits {
     fn default() -> Self {
-        Self { bytes: 16 << 20, time: Duration::from_mins(1) }
+        Self { bytes: 16 << 20, time: Duration::from_secs(60) }
     }
 }
 
 impl Client {
     /// Starts a program and leaves it to the caller.
     pub async fn exec(mut self, request: ExecRequest) -> Result<(ExecInput, ExecEvents), AgentError> {
-        send(&mut self.to, &ToAgent::Exec(request)).await?;
+        // Both at once: a short program has ended before a second message could come.
+        let mut frames = frame::encode(&ToAgent::Exec(request)).map_err(AgentError::Unsendable)?;
+        frames.extend(frame::encode(&ToAgent::ReportStdin).map_err(AgentError::Unsendable)?);
+        send_frames(&mut self.to, &frames).await?;
         let pid = match self.from.next().await? {
             FromAgent::Started { pid } => pid,
             other => return Err(unexpected(&other)),
         };
-        send(&mut self.to, &ToAgent::ReportStdin).await?;
         let (frames, queue) = mpsc::channel(16);
         tokio::spawn(write(self.to, queue));
         let input = ExecInput { frames, window: Arc::new(Semaphore::new(STDIN_WINDOW)) };

@@ -56,8 +56,11 @@ impl Incoming {
 }
 
 pub(super) async fn send(to: &mut Writer, message: &ToAgent) -> Result<(), AgentError> {
-    let frame = frame::encode(message).map_err(AgentError::Lost)?;
-    to.write_all(&frame).await.map_err(AgentError::Lost)?;
+    send_frames(to, &frame::encode(message).map_err(AgentError::Unsendable)?).await
+}
+
+pub(super) async fn send_frames(to: &mut Writer, frames: &[u8]) -> Result<(), AgentError> {
+    to.write_all(frames).await.map_err(AgentError::Lost)?;
     to.flush().await.map_err(AgentError::Lost)
 }
 
