@@ -432,6 +432,6 @@ fn end(running: &Running) {
     running.signal(libc::SIGTERM);
     if running.wait(TO_KILL).is_none() {
         running.signal(libc::SIGKILL);
-        running.wait(Duration::from_secs(60));
+        running.wait(Duration::from_mins(1));
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn init(options: Options) -> i32 {
         }
     });
     loop {
-        match signals.next(Duration::from_secs(3600)) {
+        match signals.next(Duration::from_hours(1)) {
             Some(libc::SIGTERM | libc::SIGINT) => {
                 end_all(&signals);
                 return 0;
@@ -91,7 +91,7 @@ pub(crate) fn job(options: Options, argv: Vec<OsString>) -> i32 {
         std::process::exit(run_job(&environment, &argv));
     });
     loop {
-        match signals.next(Duration::from_secs(3600)) {
+        match signals.next(Duration::from_hours(1)) {
             Some(libc::SIGCHLD) | None => drop(children::reap()),
             Some(signal) => match *JOB.lock().expect("no holder panics") {
                 0 if matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT) => {
@@ -151,7 +151,7 @@ fn run_job(environment: &Environment, argv: &[OsString]) -> i32 {
     *job = running.pid;
     drop(job);
     loop {
-        if let Some(exit) = running.wait(Duration::from_secs(3600)) {
+        if let Some(exit) = running.wait(Duration::from_hours(1)) {
             return exit.as_code().into();
         }
     }
@@ -178,7 +178,7 @@ pub(crate) fn stdio(options: Options) -> i32 {
         std::process::exit(0);
     });
     loop {
-        match signals.next(Duration::from_secs(3600)) {
+        match signals.next(Duration::from_hours(1)) {
             Some(signal @ (libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) => {
                 end_all(&signals);
                 return Exit::Signal(signal).as_code().into();

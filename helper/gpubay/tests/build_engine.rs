@@ -12,8 +12,8 @@ use bollard::Docker;
 use futures_util::StreamExt;
 use gpubay::HostPath;
 use gpubay::config::model::{Dockerfile, Secret, SecretSource};
-use gpubay::engine::build::{BuildError, BuildRequest, Built, build};
-use gpubay::engine::endpoint::Endpoint;
+use gpubay::engine::build::{BuildError, BuildRequest, Built};
+use gpubay::engine::{Endpoint, Engine as Ours, Located};
 use gpubay::progress::{Event, Progress, StepEnd, Unit};
 
 const BASE: &str = "gpubay-test/busybox:1";
@@ -22,6 +22,12 @@ struct Engine {
     name: String,
     docker: Docker,
     endpoint: Endpoint,
+}
+
+/// As the workflows reach it.
+async fn ours(engine: &Engine) -> Ours {
+    let located = Located { endpoint: engine.endpoint.clone(), because: "the test".to_owned() };
+    Ours::connect(located).await.expect("a connection")
 }
 
 /// Several tests at once would import the base at once.
@@ -135,7 +141,8 @@ impl Events {
 
 async fn built(engine: &Engine, request: BuildRequest) -> (Result<Built, BuildError>, Events) {
     let events = Events::default();
-    (build(&engine.docker, &engine.endpoint, request, &events.progress()).await, events)
+    let result = ours(engine).await.build(request, &events.progress()).await;
+    (result, events)
 }
 
 /// The lines between marks that a RUN printed.
@@ -329,7 +336,7 @@ async fn cancelling_stops_the_engine_too() {
         });
         *cancel.lock().expect("a token") = Some(progress.cancel.clone());
         let request = BuildRequest { no_cache: true, ..workspace.request() };
-        let result = build(&engine.docker, &engine.endpoint, request, &progress).await;
+        let result = ours(engine).await.build(request, &progress).await;
         assert!(matches!(result, Err(BuildError::Cancelled)), "{result:?}");
         let until = Instant::now() + Duration::from_secs(30);
         while sleepers() > 0 {

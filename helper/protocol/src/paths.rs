@@ -56,7 +56,8 @@ impl HostPath {
         let relative = relative.as_ref();
         debug_assert!(
             relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)),
-            "{relative:?}"
+            "{}",
+            relative.display()
         );
         Self(self.0.join(relative))
     }

@@ -179,7 +179,7 @@ impl Bench {
 
     /// Runs it to its end; its output is in the message of a failed test.
     pub fn run(&self, args: &[&str]) -> Ran {
-        Ran::of(self.gpubay(args).output().expect("started"), args)
+        Ran::of(&self.gpubay(args).output().expect("started"), args)
     }
 
     /// `--json`, successful.
@@ -207,7 +207,7 @@ impl Bench {
     pub fn docker(&self, args: &[&str]) -> Ran {
         let mut command = Command::new(&lab().docker);
         command.args(args).env("DOCKER_HOST", format!("unix://{}", self.socket.display())).stdin(Stdio::null());
-        Ran::of(command.output().expect("started"), args)
+        Ran::of(&command.output().expect("started"), args)
     }
 
     /// `docker inspect` of a container.
@@ -244,7 +244,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    pub fn of(output: Output, what: &[&str]) -> Self {
+    pub fn of(output: &Output, what: &[&str]) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -284,7 +284,7 @@ impl Ran {
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
     while !condition() {
-        assert!(start.elapsed() < std::time::Duration::from_secs(60), "never: {what}");
+        assert!(start.elapsed() < std::time::Duration::from_mins(1), "never: {what}");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }

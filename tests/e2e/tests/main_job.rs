@@ -28,7 +28,7 @@ fn main_job(engine: &str, who: Who) {
 
     // The program of the host's .venv is the container's, and what it writes is the user's.
     let output = bench.python(&["train.py", "--x", "a b"]).output().expect("started");
-    let ran = Ran::of(output, &["train.py"]);
+    let ran = Ran::of(&output, &["train.py"]);
     assert_eq!(ran.code, Some(7), "{ran:?}");
     assert_eq!(ran.stdout, format!("{} ['--x', 'a b']\n", bench.uid()));
     let written = std::fs::metadata(bench.workspace.join("out.txt")).expect("written");

@@ -21,7 +21,7 @@ use super::wire::{Incoming, Reader, Writer, send, unexpected};
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Some answers wait for the image's ENTRYPOINT and for `nvidia-smi`, ten seconds each.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 
 /// Between two attempts of [`wait_ready`].
 const RETRY: Duration = Duration::from_millis(2);

@@ -126,7 +126,7 @@ pub struct CaptureLimits {
 
 impl Default for CaptureLimits {
     fn default() -> Self {
-        Self { bytes: 16 << 20, time: Duration::from_secs(60) }
+        Self { bytes: 16 << 20, time: Duration::from_mins(1) }
     }
 }
 

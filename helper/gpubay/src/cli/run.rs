@@ -50,11 +50,11 @@ fn options(common: &Common, command: Run, workspace: &Workspace) -> Result<RunOp
     let mut gpus = command.gpus.as_deref().map(parse_gpus).transpose()?;
     let mut argv = command.command;
     // One word that names a job of the configuration is that job.
-    if let [name] = argv.as_slice() {
-        if let Some(job) = config.jobs.get(name) {
-            gpus = gpus.or_else(|| job.gpus.clone());
-            argv.clone_from(&job.command);
-        }
+    if let [name] = argv.as_slice()
+        && let Some(job) = config.jobs.get(name)
+    {
+        gpus = gpus.or_else(|| job.gpus.clone());
+        argv.clone_from(&job.command);
     }
     let stdio = if command.detach { Stdio::Detached } else { Stdio::Attached { tty: terminal::is_interactive() } };
     Ok(RunOptions {

@@ -262,17 +262,19 @@ fn device_requests(gpu: &GpuRequest) -> Option<Vec<DeviceRequest>> {
             ..DeviceRequest::default()
         },
         GpuRequest::NvidiaAll => {
-            DeviceRequest { count: Some(-1), capabilities: gpu_capability(), ..DeviceRequest::default() }
+            DeviceRequest { count: Some(-1), capabilities: Some(gpu_capability()), ..DeviceRequest::default() }
         }
-        GpuRequest::Nvidia(ids) => {
-            DeviceRequest { device_ids: Some(ids.clone()), capabilities: gpu_capability(), ..DeviceRequest::default() }
-        }
+        GpuRequest::Nvidia(ids) => DeviceRequest {
+            device_ids: Some(ids.clone()),
+            capabilities: Some(gpu_capability()),
+            ..DeviceRequest::default()
+        },
     };
     Some(vec![request])
 }
 
-fn gpu_capability() -> Option<Vec<Vec<String>>> {
-    Some(vec![vec!["gpu".to_owned()]])
+fn gpu_capability() -> Vec<Vec<String>> {
+    vec![vec!["gpu".to_owned()]]
 }
 
 fn throttles(limits: &[(String, u64)]) -> Option<Vec<ThrottleDevice>> {

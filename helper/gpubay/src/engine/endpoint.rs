@@ -164,11 +164,8 @@ struct ContextEndpoint {
 
 fn current_context(config: &Path) -> Result<Option<String>, EngineError> {
     let path = config.join("config.json");
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        // Without a configuration (or a readable one) the engine's own tool uses the default, too.
-        Err(_) => return Ok(None),
-    };
+    // Without a configuration (or a readable one) the engine's own tool uses the default, too.
+    let Ok(text) = std::fs::read(&path) else { return Ok(None) };
     let config: DockerConfig = serde_json::from_slice(&text)
         .map_err(|error| EngineError::Context { name: path.display().to_string(), why: error.to_string() })?;
     Ok(config.current_context)

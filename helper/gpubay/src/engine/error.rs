@@ -96,8 +96,9 @@ pub(super) fn sort(doing: &str, error: bollard::errors::Error) -> EngineError {
                 _ => EngineError::Refused { doing, status, message },
             }
         }
-        B::DockerStreamError { error } => EngineError::Refused { doing, status: 200, message: error },
-        B::DockerContainerWaitError { error, .. } => EngineError::Refused { doing, status: 200, message: error },
+        B::DockerStreamError { error } | B::DockerContainerWaitError { error, .. } => {
+            EngineError::Refused { doing, status: 200, message: error }
+        }
         other => EngineError::Lost { doing, message: whole(&other) },
     }
 }

@@ -94,7 +94,7 @@ impl Engine {
         Ok(Self { docker, located })
     }
 
-    /// Builds an image with the engine's BuildKit.
+    /// Builds an image with the engine's `BuildKit`.
     ///
     /// # Errors
     /// [`build::BuildError`], with the failed step's line and output where a step failed.

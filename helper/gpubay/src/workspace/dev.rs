@@ -1,6 +1,6 @@
 //! The dev container: found, made, started, and never taken away from whoever works in it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
@@ -421,16 +421,16 @@ pub(super) async fn log_tail(workspace: &Workspace, name: &str) -> String {
 /// Gives every port that is taken on the host the next free one, unless it was written out.
 fn free_ports(ports: &mut [Port]) -> Vec<String> {
     let mut moved = Vec::new();
-    let mut used = BTreeMap::new();
+    let mut used = BTreeSet::new();
     for port in ports {
         if port.address != Ipv4Addr::LOCALHOST {
             continue;
         }
         let asked = port.host;
-        while port.host < u16::MAX && (used.contains_key(&port.host) || !is_free(port)) {
+        while port.host < u16::MAX && (used.contains(&port.host) || !is_free(port)) {
             port.host += 1;
         }
-        used.insert(port.host, ());
+        used.insert(port.host);
         if port.host != asked {
             moved.push(format!(
                 "port {asked} is taken: the container's {} is at 127.0.0.1:{}",

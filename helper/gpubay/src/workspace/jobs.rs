@@ -53,7 +53,7 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     ground.places.run = workspace.config().paths.data.join("run").join(format!("{}-{name}", workspace.id8()));
     let mode = std::fs::metadata(workspace.run_folder().as_path()).map(|found| found.permissions());
     std::fs::create_dir_all(ground.places.run.as_path())
-        .and_then(|()| mode.map(|mode| std::fs::set_permissions(ground.places.run.as_path(), mode)).unwrap_or(Ok(())))
+        .and_then(|()| mode.map_or(Ok(()), |mode| std::fs::set_permissions(ground.places.run.as_path(), mode)))
         .map_err(|error| Error::new("data_folder", format!("make {}: {error}", ground.places.run)))?;
     let cwd = exec::inside(workspace, &options.cwd);
     let task = Task::Job { name: &name, argv: &options.argv, cwd: Some(&cwd), env: &options.env, stdio: options.stdio };

@@ -178,7 +178,7 @@ fn inputs(workspace: &Workspace) -> String {
     use sha2::{Digest, Sha256};
     let venv = &workspace.config().venv;
     let mut hash = Sha256::new();
-    hash.update(format!("{:?} {:?} {:?}", venv.installer, venv.python, helper_executable()));
+    hash.update(format!("{:?} {:?} {}", venv.installer, venv.python, helper_executable().display()));
     for file in &venv.requirements {
         hash.update(file.to_string());
         hash.update(std::fs::read(file.as_path()).unwrap_or_default());

@@ -130,13 +130,13 @@ async fn chosen_image(
     missing: Image,
     desired: Desired,
 ) -> Result<(EngineImage, String, bool, bool)> {
-    if desired.found.is_none() && missing == Image::KeepRunning {
-        if let Some(running) = dev::find(workspace, &workspace.dev_name()).await? {
-            if let Some(image) = workspace.engine.image(&running.image).await? {
-                let reference = image.id.clone();
-                return Ok((image, reference, false, true));
-            }
-        }
+    if desired.found.is_none()
+        && missing == Image::KeepRunning
+        && let Some(running) = dev::find(workspace, &workspace.dev_name()).await?
+        && let Some(image) = workspace.engine.image(&running.image).await?
+    {
+        let reference = image.id.clone();
+        return Ok((image, reference, false, true));
     }
     let (image, reference, built) = image::ensure(workspace, desired, super::build::Cache::Use).await?;
     Ok((image, reference, built, false))
@@ -229,10 +229,10 @@ async fn gpus_inside(workspace: &Workspace, ground: &Ground, dev: &Dev) -> Resul
     if dev.container.label(labels::INJECTION) == "none" {
         return Ok(Vec::new());
     }
-    if !dev.started {
-        if let Some(record) = python::record(workspace).filter(|record| record.container == dev.container.id) {
-            return Ok(record.gpus);
-        }
+    if !dev.started
+        && let Some(record) = python::record(workspace).filter(|record| record.container == dev.container.id)
+    {
+        return Ok(record.gpus);
     }
     check_gpus(&ground.gpu, &ground.places.run).await
 }

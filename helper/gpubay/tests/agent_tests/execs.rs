@@ -106,7 +106,7 @@ async fn bytes_come_back_as_they_went() {
     .collect();
     let mut request = exec(&["cat"]);
     request.stdin = true;
-    let limits = CaptureLimits { bytes: 10 << 20, time: Duration::from_secs(60) };
+    let limits = CaptureLimits { bytes: 10 << 20, time: Duration::from_mins(1) };
     let captured = agent.client().await.capture(request, bytes.clone(), limits).await.expect("runs");
     assert!(captured.stdout == bytes);
     assert_eq!(captured.exit, Exit::Code(0));
@@ -235,7 +235,7 @@ async fn leaving_a_program_that_reads_nothing_ends_it_too() {
 #[tokio::test]
 async fn limits_end_the_program() {
     let agent = Agent::start();
-    let limits = CaptureLimits { bytes: 1000, time: Duration::from_secs(60) };
+    let limits = CaptureLimits { bytes: 1000, time: Duration::from_mins(1) };
     let error = agent.client().await.capture(exec(&["yes"]), Vec::new(), limits).await.expect_err("too much");
     assert_eq!(error.code(), "too_much_output");
     let limits = CaptureLimits { bytes: 1000, time: Duration::from_millis(50) };

@@ -62,7 +62,7 @@ impl Agent {
     }
 
     pub(crate) async fn sh(&self, script: &str) -> Captured {
-        let limits = CaptureLimits { bytes: 64 << 20, time: Duration::from_secs(60) };
+        let limits = CaptureLimits { bytes: 64 << 20, time: Duration::from_mins(1) };
         self.client().await.capture(sh(script), Vec::new(), limits).await.expect("it runs")
     }
 

@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tonic::{Request, Response, Status};
 
 /// How long a credential helper may take: it may ask the user.
-const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
+const HELPER_TIMEOUT: Duration = Duration::from_mins(1);
 const HUB: &str = "registry-1.docker.io";
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
