@@ -71,7 +71,7 @@ fn consent_names_the_arguments_and_is_remembered() {
     bench.run(&["up", "--allow", &argument]).succeeded();
     bench.run(&["up"]).succeeded();
     bench.write("gpubay.toml", &format!("[container]\nmounts = [\"{}:/other\"]\n", outside.display()));
-    bench.run(&["up"]).failed("needs");
+    bench.run(&["up"]).failed("--allow");
 }
 
 #[test]
@@ -119,7 +119,13 @@ fn a_deleted_environment_comes_back() {
     let output = bench.python(&["-c", "print(6*7)"]).output().expect("started");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "42\n");
     // What the host runs is not what the container can write.
-    let inside = bench.run(&["exec", "--", "python3", "-c", "import os; print(os.path.exists('/workspace/.venv/gpubay-env.json'))"]);
+    let inside = bench.run(&[
+        "exec",
+        "--",
+        "python3",
+        "-c",
+        "import os; print(os.path.exists('/workspace/.venv/gpubay-env.json'))",
+    ]);
     assert_eq!(inside.succeeded().stdout, "False\n");
 }
 
@@ -171,7 +177,10 @@ fn a_kill_at_any_stage_leaves_nothing_that_the_next_up_cannot_use() {
     ] {
         let bench = Bench::new("docker28", Who::Ordinary, "killed");
         // A layer of its own makes an image of its own, and so a mirror of its own.
-        bench.write("Dockerfile", &format!("FROM gpubay-lab/python\nRUN echo {place}{} > /mark\n", bench.outside().display()));
+        bench.write(
+            "Dockerfile",
+            &format!("FROM gpubay-lab/python\nRUN echo {place}{} > /mark\n", bench.outside().display()),
+        );
         let ran = bench.gpubay(&["up"]).env("GPUBAY_FAILPOINT", format!("{place}:abort")).output().expect("started");
         assert!(!ran.status.success(), "{place} was not reached: {}", String::from_utf8_lossy(&ran.stderr));
         let report = bench.up();
