@@ -9,7 +9,7 @@ SHELL := /bin/bash
 PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 LAB := $(PYTHON) tests/lab/lab
 
-.PHONY: help build test lint audit parity demo clean-lab
+.PHONY: help build test lint audit parity demo bench clean-lab
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,6 +41,9 @@ parity: ## Five language servers outside against the same ones inside; minutes
 
 demo: ## The main job on examples/digits
 	$(PYTHON) tests/demo/demo
+
+bench: ## Times beside docker, devcontainer and tar; takes root
+	$(PYTHON) tests/bench/bench
 
 clean-lab: ## Stop the lab's engines and remove its cache
 	$(LAB) clean
