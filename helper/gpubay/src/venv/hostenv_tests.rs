@@ -209,6 +209,7 @@ fn a_line_break_never_becomes_a_second_line() {
     let temp = tempfile::tempdir().expect("a folder");
     let env = env(temp.path(), ".venv");
     let folders = [HostPath::new("/data/x\nimport os").expect("absolute")];
-    let error = write(&Layout { env: &env, folders: &folders, shim: b"", scripts: &[] }).expect_err("refused");
+    let error =
+        write(&Layout { env: &env, home: None, folders: &folders, shim: b"", scripts: &[] }).expect_err("refused");
     assert!(matches!(error, HostEnvError::LineBreak { .. }));
 }
