@@ -9,7 +9,7 @@ SHELL := /bin/bash
 PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 LAB := $(PYTHON) tests/lab/lab
 
-.PHONY: help build test lint audit demo bench clean-lab
+.PHONY: help build test lint audit parity demo bench clean-lab
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,6 +23,7 @@ test: ## Everything that CI checks; takes root, since it starts engines
 	$(MAKE) --no-print-directory lint
 	cargo build --workspace --locked
 	eval "$$($(LAB) env)"; GPUBAY_BIN='$(CURDIR)/target/debug/gpubay' cargo nextest run --workspace --locked --no-fail-fast
+	$(PYTHON) -m unittest discover -q -s tests/parity
 
 lint: audit ## Formatting, clippy at zero, dependencies
 	cargo fmt --all --check
@@ -31,6 +32,12 @@ lint: audit ## Formatting, clippy at zero, dependencies
 audit: ## Licences, bans and sources of the dependencies
 	$(PYTHON) tests/audit/test_audit.py
 	$(PYTHON) tests/audit/audit
+
+parity: ## Five language servers outside against the same ones inside; minutes
+	$(LAB) setup host user docker28 rootfs images servers
+	$(LAB) start docker28 >/dev/null
+	cargo build --locked -p gpubay
+	eval "$$($(LAB) env)"; $(PYTHON) tests/parity/parity.py --gpubay target/debug/gpubay --base gpubay-lab/python
 
 demo: ## The main job on examples/digits
 	$(PYTHON) tests/demo/demo

@@ -48,6 +48,12 @@ impl Environment {
         (Arc::clone(&state.variables), state.entrypoint.clone())
     }
 
+    /// Waits while the ENTRYPOINT runs, at most so long.
+    pub(crate) fn wait(&self, at_most: std::time::Duration) {
+        let state = self.0.0.lock().expect("no holder panics");
+        drop(self.0.1.wait_timeout_while(state, at_most, |state| state.entrypoint == Entrypoint::Running));
+    }
+
     /// The ENTRYPOINT's end. `left`: its environment, where it told it.
     pub(crate) fn settle(&self, left: Option<Variables>, fate: impl FnOnce(u32) -> Entrypoint) {
         let mut state = self.0.0.lock().expect("no holder panics");

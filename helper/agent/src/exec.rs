@@ -173,6 +173,7 @@ fn pipes(command: &mut Command, with_stdin: bool) -> io::Result<Ends> {
     if with_stdin {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
+        let _ = rustix::pipe::fcntl_setpipe_size(&ours, CHUNK);
         command.stdin(theirs);
         stdin = Some(ours);
     } else {

@@ -17,6 +17,9 @@ use crate::{complain, entrypoint, server};
 /// How long programs have between SIGTERM and SIGKILL when the container stops.
 const GRACE: Duration = Duration::from_millis(1500);
 
+/// How long PID 1 may take to say what it knows already.
+const PID_1_ANSWERS: Duration = Duration::from_millis(200);
+
 /// Signals that a job's command gets as if it were PID 1 itself.
 const FORWARDED: &[i32] = &[
     libc::SIGHUP,
@@ -172,8 +175,14 @@ pub(crate) fn stdio(options: Options) -> i32 {
         }
     };
     std::thread::spawn(move || {
-        let environment = server::environment_of_init(&options.socket)
-            .unwrap_or_else(|| Environment::new(Environment::own(), Entrypoint::NotRun));
+        let environment = Environment::new(Environment::own(), Entrypoint::Running);
+        let learning = environment.clone();
+        std::thread::spawn(move || match server::environment_of_init(&options.socket) {
+            Some((variables, fate)) => learning.settle(Some(variables), |_| fate),
+            None => learning.settle(None, |_| Entrypoint::NotRun),
+        });
+        // PID 1 answers at once, except while the ENTRYPOINT runs: then that is the true status.
+        environment.wait(PID_1_ANSWERS);
         server::converse(from, to, &environment);
         std::process::exit(0);
     });

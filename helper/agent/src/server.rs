@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gpubay_protocol::agent::{Failure, FailureKind, FromAgent, PROTOCOL, ToAgent};
+use gpubay_protocol::agent::{Entrypoint, Failure, FailureKind, FromAgent, PROTOCOL, ToAgent};
 use gpubay_protocol::frame;
 
-use crate::environment::{self, Environment};
+use crate::environment::{self, Environment, Variables};
 use crate::{complain, exec, fetch, gpus, python, scan, status};
 
 /// More are turned away: each is a thread or three, and a container's limit on those is shared.
@@ -136,7 +136,7 @@ fn answer(mut from: FromClient, client: Client, environment: &Environment) -> io
 
 /// What PID 1 knows of the environment. It must be PID 1 that answers, or our own user: anybody in
 /// the container may put a socket there, and a root exec must not take its environment from them.
-pub(crate) fn environment_of_init(socket: &Path) -> Option<Environment> {
+pub(crate) fn environment_of_init(socket: &Path) -> Option<(Variables, Entrypoint)> {
     let stream = UnixStream::connect(socket).ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&stream).ok()?;
     if peer.pid.as_raw_nonzero().get() != 1 && peer.uid != rustix::process::geteuid() {
@@ -156,7 +156,7 @@ pub(crate) fn environment_of_init(socket: &Path) -> Option<Environment> {
                     None => learned.remove(std::ffi::OsStr::new(name)),
                 };
             }
-            Some(Environment::new(learned, entrypoint))
+            Some((learned, entrypoint))
         }
         _ => None,
     }

@@ -29,7 +29,9 @@ impl ExecInput {
         for piece in bytes.chunks(PIECE) {
             let Ok(permits) = self.window.acquire_many(piece.len() as u32).await else { return false };
             permits.forget();
-            if !self.send(&ToAgent::Stdin(piece.to_vec())).await {
+            let mut frame = Vec::with_capacity(piece.len() + 16);
+            let encoded = frame::append_data(&mut frame, ToAgent::Stdin, piece);
+            if encoded.is_err() || self.frames.send(frame).await.is_err() {
                 return false;
             }
         }

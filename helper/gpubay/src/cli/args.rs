@@ -68,7 +68,11 @@ impl Common {
 pub(super) enum Command {
     Up(Up),
     Build(Build),
+    /// Remove dev container and jobs; venv, mirror, caches and image stay
+    #[command(after_help = "Example:\n  gpubay down")]
     Down(Down),
+    /// Stop the dev container and keep it with its files; `gpubay up` starts it again
+    #[command(after_help = "Example:\n  gpubay stop")]
     Stop(Down),
     Exec(Exec),
     Shell(Shell),
@@ -105,9 +109,7 @@ pub(super) struct Build {
     pub(super) no_cache: bool,
 }
 
-/// Remove dev container and jobs (down), or stop the dev container (stop); venv, mirror and caches stay
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  gpubay down")]
 pub(super) struct Down {
     /// Also when something of yours still runs
     #[arg(long)]

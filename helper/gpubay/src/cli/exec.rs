@@ -69,8 +69,8 @@ async fn finish(session: Result<(ExecInput, ExecEvents)>, output: &Output) -> u8
         Err(error) => {
             output.error(&error);
             match error.code {
-                "command_not_found" => 127,
-                "command_not_executable" => 126,
+                "program_not_found" => 127,
+                "program_not_executable" => 126,
                 _ => OWN_FAILURE,
             }
         }

@@ -126,3 +126,6 @@ fn sort_text(error: bollard::errors::Error) -> String {
 }
 
 use error::sort;
+
+#[cfg(test)]
+mod tests;

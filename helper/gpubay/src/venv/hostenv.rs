@@ -120,10 +120,34 @@ fn is_ours(folder: impl std::os::fd::AsFd) -> bool {
         .is_ok_and(|stat| stat.is_some_and(|stat| within::kind(&stat) == FileType::RegularFile))
 }
 
+/// Makes `folder` look like the installation that a venv was made from: an empty `bin`, and in `lib`
+/// the standard library's folder under the name that tools expect. Returns its `bin`, for `home` in
+/// `pyvenv.cfg`: ty finds the sources of the standard library from there and from nowhere else.
+///
+/// No `python` lies in it: what runs is the shim, and only in the host env.
+pub fn make_home(folder: &HostPath, version: &str, stdlib: &HostPath) -> Result<HostPath, HostEnvError> {
+    let minor = probe::minor(version).ok_or_else(|| HostEnvError::Version { version: version.to_owned() })?;
+    let write = || {
+        std::fs::create_dir_all(folder.as_path())?;
+        let root = within::open(folder.as_path())?;
+        within::make_folder(&root, "bin")?;
+        let lib = within::make_folder(&root, "lib")?;
+        let versioned = format!("python{minor}");
+        for other in within::names(&lib)?.iter().filter(|other| **other != versioned) {
+            within::remove(&lib, other)?;
+        }
+        within::symlink(&lib, stdlib.as_path(), &versioned)
+    };
+    write().map_err(|source| HostEnvError::Write { path: folder.clone(), source })?;
+    Ok(folder.join("bin"))
+}
+
 /// What the host env is to hold.
 #[derive(Clone, Debug)]
 pub struct Layout<'a> {
     pub env: &'a HostEnv,
+    /// What `home` in `pyvenv.cfg` becomes, as [`make_home`] gives it; `None` where no standard library is on the host.
+    pub home: Option<&'a HostPath>,
     /// Lines of `container.pth`: the venv's site-packages, then the other roots in the order of `sys.path`.
     pub folders: &'a [HostPath],
     /// The shim's executable.
@@ -206,11 +230,9 @@ fn write_below(folder: &std::os::fd::OwnedFd, layout: &Layout<'_>, minor: &str, 
     changed |= within::write(&site, "container.pth", pth.as_bytes(), 0o644)?;
 
     // Last: with it the folder is a virtual environment for tools.
-    let config = format!(
-        "home = {}/bin\ninclude-system-site-packages = false\nversion = {}\n",
-        text.replace(['\n', '\r'], " "),
-        env.version
-    );
+    let own = env.path.join("bin");
+    let home = layout.home.unwrap_or(&own).to_string().replace(['\n', '\r'], " ");
+    let config = format!("home = {home}\ninclude-system-site-packages = false\nversion = {}\n", env.version);
     changed |= within::write(folder, "pyvenv.cfg", config.as_bytes(), 0o644)?;
     Ok(changed)
 }

@@ -27,7 +27,7 @@ fn env(workspace: &Path, name: &str) -> HostEnv {
 fn lay(env: &HostEnv, shim: &[u8], scripts: &[&str]) -> Result<bool, HostEnvError> {
     let scripts: Vec<String> = scripts.iter().map(|s| (*s).to_owned()).collect();
     let folders = [HostPath::new("/data/venvs/1/lib/python3.12/site-packages").expect("absolute")];
-    write(&Layout { env, folders: &folders, shim, scripts: &scripts })
+    write(&Layout { env, home: None, folders: &folders, shim, scripts: &scripts })
 }
 
 #[test]
@@ -72,6 +72,38 @@ fn the_layout_is_complete_and_a_second_write_changes_nothing() {
         let again = prepare_mount_point(&env.workspace, ".venv").expect("prepares");
         assert_eq!(again.name, ".venv", "ours is taken again");
     }
+}
+
+#[test]
+fn the_home_has_the_standard_library_and_follows_it() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let host = |path: &str| HostPath::new(temp.path().join(path)).expect("absolute");
+    for generation in ["1", "2"] {
+        fs::create_dir_all(temp.path().join(generation)).expect("makes");
+        fs::write(temp.path().join(generation).join("os.py"), generation).expect("writes");
+    }
+    let folder = host("cache/homes/0");
+    for (version, generation, name) in
+        [("3.11.2", "1", "python3.11"), ("3.11.2", "2", "python3.11"), ("3.12.1", "2", "python3.12")]
+    {
+        let home = make_home(&folder, version, &host(generation)).expect("makes");
+        assert_eq!(home, folder.join("bin"));
+        assert_eq!(fs::read_dir(home.as_path()).expect("lists").count(), 0);
+        let lib = folder.join("lib");
+        assert_eq!(fs::read_to_string(lib.join(name).join("os.py").as_path()).expect("reads"), generation);
+        assert_eq!(fs::read_dir(lib.as_path()).expect("lists").count(), 1, "an earlier version's name is gone");
+    }
+    assert_eq!(fs::read_to_string(temp.path().join("1/os.py")).expect("reads"), "1", "never through the link");
+    let error = make_home(&folder, "../x", &host("1")).expect_err("refused");
+    assert!(matches!(error, HostEnvError::Version { .. }), "{error}");
+
+    let ws = temp.path().join("ws");
+    fs::create_dir(&ws).expect("makes");
+    let env = env(&ws, ".venv");
+    let home = folder.join("bin");
+    write(&Layout { env: &env, home: Some(&home), folders: &[], shim: b"shim", scripts: &[] }).expect("writes");
+    let config = fs::read_to_string(ws.join(".venv/pyvenv.cfg")).expect("reads");
+    assert!(config.starts_with(&format!("home = {home}\n")), "{config}");
 }
 
 #[test]
@@ -177,6 +209,7 @@ fn a_line_break_never_becomes_a_second_line() {
     let temp = tempfile::tempdir().expect("a folder");
     let env = env(temp.path(), ".venv");
     let folders = [HostPath::new("/data/x\nimport os").expect("absolute")];
-    let error = write(&Layout { env: &env, folders: &folders, shim: b"", scripts: &[] }).expect_err("refused");
+    let error =
+        write(&Layout { env: &env, home: None, folders: &folders, shim: b"", scripts: &[] }).expect_err("refused");
     assert!(matches!(error, HostEnvError::LineBreak { .. }));
 }

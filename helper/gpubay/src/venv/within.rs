@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
@@ -106,6 +107,15 @@ pub(super) fn link(at: impl AsFd, existing: &str, name: &str, bytes: &[u8], mode
         }
         Err(e) => Err(e),
     }
+}
+
+/// Makes `name` a link to `target`, in one step. Returns whether it was not one already.
+pub(super) fn symlink(at: impl AsFd, target: &Path, name: &str) -> io::Result<bool> {
+    if rustix::fs::readlinkat(&at, name, Vec::new()).is_ok_and(|old| old.as_bytes() == target.as_os_str().as_bytes()) {
+        return Ok(false);
+    }
+    replace(&at, name, |temporary| Ok(rustix::fs::symlinkat(target, &at, temporary)?))?;
+    Ok(true)
 }
 
 fn replace(at: impl AsFd, name: &str, make: impl FnOnce(&str) -> io::Result<()>) -> io::Result<()> {

@@ -301,7 +301,20 @@ async fn stakes(
                     })
             })
     };
-    let files = changed.into_iter().filter(|path| !expected(path)).collect();
+    // A folder is listed as changed because of what changed in it, and that is listed, too.
+    let leads_to_another =
+        |path: &str| changed.iter().any(|other| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
+    let mut files: Vec<String> =
+        changed.iter().filter(|path| !expected(path) && !leads_to_another(path)).cloned().collect();
+    if status.is_some() && !files.is_empty() {
+        // What the engine mounted for a GPU is nobody's file.
+        let mounts: Vec<ContainerPath> =
+            files.iter().map(|path| ContainerPath::new(path).unwrap_or_else(|_| wanted.venv.clone())).collect();
+        let client = agent::Client::connect(&wanted.places.run).await?;
+        let mounted = client.status(StatusRequest { mounts, stamp: Vec::new() }).await?.mounted;
+        let mut mounted = mounted.into_iter();
+        files.retain(|_| !mounted.next().unwrap_or(false));
+    }
     Ok(Stakes { processes, files })
 }
 

@@ -31,8 +31,8 @@ pub struct ExecOptions {
 /// Starts `argv`.
 ///
 /// # Errors
-/// `not_running` when there is no running dev container; `command_not_found` and
-/// `command_not_executable` for the program itself.
+/// `not_running` when there is no running dev container; `program_not_found` and
+/// `program_not_executable` for the program itself.
 pub async fn exec(workspace: &Workspace, argv: Vec<String>, options: &ExecOptions) -> Result<(ExecInput, ExecEvents)> {
     require_running(workspace).await?;
     start(workspace, argv, options).await.map_err(Error::from)

@@ -75,7 +75,17 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
         };
         workspace.engine.start(&id).await?;
         if ground.gpu.promised != gpu::Promise::Nothing {
-            up::check_gpus(&ground.gpu, &ground.places.run).await?;
+            tokio::select! {
+                checked = up::check_gpus(&ground.gpu, &ground.places.run) => {
+                    if let Err(error) = checked {
+                        // A job that has ended meanwhile answers nothing more; its exit code says the rest.
+                        if is_running(workspace, &id).await? {
+                            return Err(error);
+                        }
+                    }
+                }
+                _ = workspace.engine.wait(&id) => {}
+            }
         }
         Ok::<_, Error>(attached)
     }
@@ -88,6 +98,10 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
             Err(error)
         }
     }
+}
+
+async fn is_running(workspace: &Workspace, id: &str) -> Result<bool> {
+    Ok(workspace.engine.container(id).await?.is_some_and(|found| found.state == ContainerState::Running))
 }
 
 fn check_name(name: &str) -> Result<()> {

@@ -40,6 +40,10 @@ pub(super) async fn sync(
     }
     let request =
         ScanRequest { roots: roots.to_vec(), exclude: exclude.to_vec(), known: None, limits: ScanLimits::default() };
+    // The workspace's lock is ours, so one that is there was left behind by a process that was killed.
+    for stale in workspace.engine.list(&[(labels::ID, workspace.id()), (labels::ROLE, Role::Helper.as_str())]).await? {
+        workspace.engine.remove(&stale.id).await?;
+    }
     let cache = &workspace.config().paths.cache;
     let store = Store::open(cache)?;
     let key = BaseKey::new(image, &request);
@@ -81,10 +85,6 @@ async fn make_base(
     };
     let mut spec = workspace.helper_spec(image);
     spec.mounts = vec![bind(&ground.places.agent, &format!("{AGENT_DIR}/bin"), true), bind(&run, RUN_DIR, false)];
-    // The workspace's lock is ours, so one that is there was left behind by a process that was killed.
-    for stale in workspace.engine.list(&[(labels::ID, workspace.id()), (labels::ROLE, Role::Helper.as_str())]).await? {
-        workspace.engine.remove(&stale.id).await?;
-    }
     let made = async {
         let id = workspace.engine.create(&spec).await?;
         let filled = async {

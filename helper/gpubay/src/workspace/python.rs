@@ -20,7 +20,7 @@ use crate::venv::create::{self, Made};
 use crate::venv::hostenv::{self as layout, HostEnvError, Layout};
 use crate::venv::inside::{Inside, Output, Run, Stream};
 use crate::venv::install::{Install, install};
-use crate::venv::probe::{self, PLACES};
+use crate::venv::probe::{self, PLACES, Probe};
 use crate::venv::roots::{self, Kind, Shared};
 use crate::{ContainerPath, HostPath, Mapping, PathMap};
 
@@ -295,9 +295,15 @@ pub(super) async fn refresh(
             cache: workspace.config().paths.cache.join("shim").join(workspace.id8()),
         };
         failpoint::hit("hostenv.write")?;
+        let home = home(workspace, &probe, &on_host)?;
         let scripts = layout::console_scripts(&workspace.venv_folder());
-        prepared.changed |=
-            layout::write(&Layout { env: &env, folders: &folders, shim: embedded::SHIM, scripts: &scripts })?;
+        prepared.changed |= layout::write(&Layout {
+            env: &env,
+            home: home.as_ref(),
+            folders: &folders,
+            shim: embedded::SHIM,
+            scripts: &scripts,
+        })?;
         remember_host_env(workspace, path)?;
         prepared.host_env = Some(HostEnvReport {
             path: path.clone(),
@@ -314,6 +320,17 @@ pub(super) async fn refresh(
     }
     save(workspace, dev, gpus, &prepared, stamped, stamp);
     Ok(prepared)
+}
+
+/// What the venv was made from, as host tools are to find it; `None` where the host has no copy of its
+/// standard library.
+fn home(workspace: &Workspace, probe: &Probe, on_host: &[Mapping]) -> Result<Option<HostPath>> {
+    let stdlib = probe.paths.get("stdlib").cloned().flatten().and_then(|path| ContainerPath::new(path).ok());
+    let stdlib = stdlib.and_then(|path| PathMap::new(on_host.to_vec()).to_host(&path));
+    let Some(stdlib) = stdlib.filter(|path| path.is_dir()) else { return Ok(None) };
+    let stdlib = HostPath::new(stdlib).map_err(|error| Error::new("internal", error.to_string()))?;
+    let folder = workspace.config().paths.cache.join("homes").join(workspace.id8());
+    Ok(Some(layout::make_home(&folder, &probe.version, &stdlib)?))
 }
 
 fn save(

@@ -1,0 +1,245 @@
+//! What goes wrong: bad input, lost races, kills at every stage. Each time the message is its own,
+//! nothing is lost, and the next `up` succeeds.
+
+use std::os::unix::fs::PermissionsExt;
+
+use gpubay_e2e::{Bench, Who, eventually};
+
+const PLAIN: &str = "FROM gpubay-lab/python\n";
+
+fn plain(who: Who, name: &str) -> Bench {
+    let bench = Bench::new("docker28", who, name);
+    bench.write("Dockerfile", PLAIN);
+    bench
+}
+
+#[track_caller]
+fn error_code(bench: &Bench, args: &[&str]) -> String {
+    let mut all = args.to_vec();
+    all.insert(1, "--json");
+    let ran = bench.run(&all);
+    assert_ne!(ran.code, Some(0), "{ran:?}");
+    let report = ran.json();
+    assert_eq!(report["outcome"], "error");
+    assert!(report["error"]["message"].as_str().is_some_and(|message| !message.is_empty()));
+    report["error"]["code"].as_str().expect("a code").to_owned()
+}
+
+#[test]
+fn each_bad_input_has_its_own_code_and_leaves_nothing() {
+    for (toml, dockerfile, code) in [
+        ("[container]\nworkdirr = \"/x\"\n", Some(PLAIN), "unknown_key"),
+        ("[container]\nmemory = true\n", Some(PLAIN), "wrong_type"),
+        ("[container\n", Some(PLAIN), "config_syntax"),
+        ("", None, "no_dockerfile"),
+        ("[container]\nmounts = [\"./nowhere:/data\"]\n", Some(PLAIN), "missing_mount_source"),
+        ("", Some("FROM gpubay-lab/python\nRUN exit 7\n"), "build_step_failed"),
+        ("", Some("FROM gpubay-lab/python\nRUNN true\n"), "dockerfile_syntax"),
+        ("[gpus]\nuse = [\"9\"]\n", Some(PLAIN), "gpu_unknown"),
+        ("[gpus]\nuse = 7\n", Some(PLAIN), "gpu_too_many"),
+        ("[container]\nprivileged = true\n", Some(PLAIN), "needs_consent"),
+    ] {
+        let bench = Bench::new("docker28", Who::Ordinary, "bad");
+        bench.write("gpubay.toml", toml);
+        if let Some(dockerfile) = dockerfile {
+            bench.write("Dockerfile", dockerfile);
+        }
+        assert_eq!(error_code(&bench, &["up"]), code, "{toml}{dockerfile:?}");
+        assert!(bench.containers().is_empty(), "{code} left a container");
+    }
+}
+
+#[test]
+fn a_failing_step_is_shown_with_its_line_and_output() {
+    let bench = Bench::new("docker28", Who::Ordinary, "failing");
+    bench.write("Dockerfile", "FROM gpubay-lab/python\n\nRUN echo the-reason >&2; exit 7\n");
+    let ran = bench.run(&["up"]);
+    ran.failed("Dockerfile:3");
+    ran.failed("the-reason");
+}
+
+#[test]
+fn consent_names_the_arguments_and_is_remembered() {
+    let bench = plain(Who::Ordinary, "consent");
+    let outside = bench.outside().join("data");
+    std::fs::create_dir(&outside).expect("made");
+    bench.write("gpubay.toml", &format!("[container]\nmounts = [\"{}:/data\"]\n", outside.display()));
+    let refused = bench.run(&["up"]);
+    refused.failed("--allow");
+    let argument = format!("mount:{}:/data", outside.canonicalize().expect("there").display());
+    assert!(refused.stderr.contains(&argument), "{}", refused.stderr);
+    bench.run(&["up", "--allow", &argument]).succeeded();
+    bench.run(&["up"]).succeeded();
+    bench.write("gpubay.toml", &format!("[container]\nmounts = [\"{}:/other\"]\n", outside.display()));
+    bench.run(&["up"]).failed("--allow");
+}
+
+#[test]
+fn a_strange_path_is_only_a_path() {
+    for name in ["my $(touch x) ws", "it's \"quoted\"", "模型 naïve", "-rf"] {
+        let bench = plain(Who::Ordinary, name);
+        bench.write("t.py", "import os; print(os.getcwd())");
+        bench.up();
+        let output = bench.python(&["t.py"]).output().expect("started");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "/workspace\n", "{name}");
+        bench.run(&["down"]).succeeded();
+    }
+}
+
+#[test]
+fn a_foreign_container_of_the_same_name_is_left_alone() {
+    let bench = plain(Who::Root, "foreign");
+    let report = bench.up();
+    let name = report["container"]["name"].as_str().expect("a name").to_owned();
+    bench.run(&["down"]).succeeded();
+    bench.docker(&["create", "--name", &name, "gpubay-lab/python", "true"]).succeeded();
+    let before = bench.inspect(&name)["Id"].clone();
+    assert_eq!(error_code(&bench, &["up"]), "foreign_container");
+    assert_eq!(bench.inspect(&name)["Id"], before);
+    bench.docker(&["rm", &name]).succeeded();
+}
+
+#[test]
+fn an_environment_of_somebody_else_is_never_touched() {
+    let bench = plain(Who::Ordinary, "taken");
+    bench.write(".venv/pyvenv.cfg", "home = /usr/bin\n");
+    let report = bench.up();
+    assert!(report["host_env"]["path"].as_str().is_some_and(|path| path.ends_with("/.venv-gpubay")), "{report}");
+    let names: Vec<_> = std::fs::read_dir(bench.workspace.join(".venv")).expect("there").collect();
+    assert_eq!(names.len(), 1);
+}
+
+#[test]
+fn a_deleted_environment_comes_back() {
+    let bench = plain(Who::Ordinary, "deleted");
+    bench.up();
+    std::fs::remove_dir_all(bench.workspace.join(".venv")).expect("removed");
+    let report = bench.up();
+    assert_eq!(report["outcome"], "success");
+    let output = bench.python(&["-c", "print(6*7)"]).output().expect("started");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "42\n");
+    // What the host runs is not what the container can write.
+    let inside = bench.run(&[
+        "exec",
+        "--",
+        "python3",
+        "-c",
+        "import os; print(os.path.exists('/workspace/.venv/gpubay-env.json'))",
+    ]);
+    assert_eq!(inside.succeeded().stdout, "False\n");
+}
+
+#[test]
+fn a_read_only_workspace_still_gets_its_container() {
+    let bench = plain(Who::Ordinary, "readonly");
+    std::fs::set_permissions(&bench.workspace, PermissionsExt::from_mode(0o555)).expect("closed");
+    let report = bench.up();
+    assert_eq!(report["host_env"], serde_json::Value::Null);
+    assert!(report["warnings"].to_string().contains("read-only"), "{report}");
+    bench.run(&["exec", "--", "python3", "-c", "import sys; print(sys.prefix)"]).succeeded();
+    std::fs::set_permissions(&bench.workspace, PermissionsExt::from_mode(0o755)).expect("opened");
+}
+
+#[test]
+fn two_at_once_make_one_container() {
+    let bench = plain(Who::Ordinary, "twice");
+    let children: Vec<_> = (0..2)
+        .map(|_| {
+            let mut command = bench.gpubay(&["up", "--json"]);
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+            command.spawn().expect("started")
+        })
+        .collect();
+    for child in children {
+        let output = child.wait_with_output().expect("ended");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(bench.containers().len(), 1);
+}
+
+#[test]
+fn a_kill_at_any_stage_leaves_nothing_that_the_next_up_cannot_use() {
+    for place in [
+        "image.build",
+        "image.built",
+        "container.created",
+        "container.started",
+        "venv.created",
+        "venv.installed",
+        "mirror.helper",
+        "mirror.scan",
+        "mirror.plan",
+        "mirror.stage",
+        "mirror.seal",
+        "mirror.apply",
+        "mirror.applied",
+        "hostenv.write",
+    ] {
+        let bench = Bench::new("docker28", Who::Ordinary, "killed");
+        // A layer of its own makes an image of its own, and so a mirror of its own.
+        bench.write(
+            "Dockerfile",
+            &format!("FROM gpubay-lab/python\nRUN echo {place}{} > /mark\n", bench.outside().display()),
+        );
+        let ran = bench.gpubay(&["up"]).env("GPUBAY_FAILPOINT", format!("{place}:abort")).output().expect("started");
+        assert!(!ran.status.success(), "{place} was not reached: {}", String::from_utf8_lossy(&ran.stderr));
+        let report = bench.up();
+        assert_eq!(report["outcome"], "success", "{place}");
+        assert_eq!(bench.containers().len(), 1, "{place} left a container behind");
+        let output = bench.python(&["-c", "print('alive')"]).output().expect("started");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "alive\n", "{place}");
+        let stages = std::fs::read_dir(bench.home.join(".cache/gpubay/mirror")).expect("the mirrors");
+        let left: Vec<_> =
+            stages.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(".stage")).collect();
+        assert!(left.is_empty(), "{place} left {left:?}");
+    }
+}
+
+#[test]
+fn an_error_after_the_container_was_made_takes_it_away_again() {
+    let bench = plain(Who::Ordinary, "undone");
+    let ran = bench.gpubay(&["up"]).env("GPUBAY_FAILPOINT", "container.started:error").output().expect("started");
+    assert!(!ran.status.success());
+    assert!(bench.containers().is_empty());
+}
+
+#[test]
+fn ctrl_c_during_a_build_ends_it() {
+    let bench = Bench::new("docker28", Who::Root, "cancelled");
+    let mark = bench.outside().file_name().expect("a name").to_string_lossy().into_owned();
+    bench.write("Dockerfile", &format!("FROM gpubay-lab/python\nRUN echo begun-{mark} && sleep 1000\n"));
+    let mut command = bench.gpubay(&["up"]);
+    command.stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("started");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().expect("piped")));
+    assert!(lines.any(|line| line.expect("text").trim() == format!("begun-{mark}")), "the step never began");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("interrupted");
+    drop(lines);
+    assert_eq!(child.wait().expect("ended").code(), Some(130));
+    assert!(bench.containers().is_empty());
+    eventually("the step ends with its build", || {
+        let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+        !processes.into_iter().any(|entry| {
+            std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| {
+                let text = String::from_utf8_lossy(&line);
+                text.contains(&format!("begun-{mark}")) && text.contains("sleep")
+            })
+        })
+    });
+}
+
+#[test]
+fn no_engine_and_no_permission_are_different_sentences() {
+    let bench = plain(Who::Ordinary, "nobody");
+    let ran = bench.gpubay(&["up"]).env("DOCKER_HOST", "unix:///nonexistent/d.sock").output().expect("started");
+    let text = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(text.contains("no container engine at unix:///nonexistent/d.sock") && text.contains("next:"), "{text}");
+    let closed = bench.outside().join("closed.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&closed).expect("bound");
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o600)).expect("closed");
+    let host = format!("unix://{}", closed.display());
+    let ran = bench.gpubay(&["up"]).env("DOCKER_HOST", host).output().expect("started");
+    let text = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(text.contains("permission denied"), "{text}");
+}
