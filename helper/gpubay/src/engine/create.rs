@@ -59,11 +59,14 @@ pub enum Stdio {
 }
 
 impl CreateSpec {
-    /// Over every create option but the image, the name and the labels of ours: what makes a
-    /// container of another fingerprint a different one.
+    /// Over every create option but the image, the name, the labels of ours and the GPUs' request:
+    /// what makes a container of another fingerprint a different one.
     pub fn fingerprint(&self) -> String {
         let mut body = self.body();
         body.image = None;
+        if let Some(host) = &mut body.host_config {
+            host.device_requests = None;
+        }
         if let Some(labels) = &mut body.labels {
             labels.retain(|name, _| !name.starts_with("gpubay.") && name != "devcontainer.metadata");
         }

@@ -10,6 +10,7 @@ mod create;
 pub mod endpoint;
 mod error;
 mod exec;
+mod hello;
 mod images;
 mod info;
 mod volumes;
@@ -54,15 +55,16 @@ impl Engine {
             because: located.because.clone(),
             why,
         };
+        let mut agreed = None;
         let docker = match &located.endpoint {
             Endpoint::Unix(path) => {
-                if let Err(error) = reachable(path).await {
-                    if error.kind() == std::io::ErrorKind::PermissionDenied {
-                        return Err(EngineError::Permission { socket: path.clone() });
-                    }
-                    return Err(not_there(error.to_string()));
-                }
-                Docker::connect_with_unix(&format!("unix://{}", path.display()), TIMEOUT, &NEWEST_API)
+                let spoken = hello::api_version(path).await.map_err(|error| match error.kind() {
+                    std::io::ErrorKind::PermissionDenied => EngineError::Permission { socket: path.clone() },
+                    _ => not_there(error.to_string()),
+                })?;
+                agreed = spoken.map(|api| if api < NEWEST_API { api } else { NEWEST_API });
+                let api = agreed.as_ref().unwrap_or(&NEWEST_API);
+                Docker::connect_with_unix(&format!("unix://{}", path.display()), TIMEOUT, api)
             }
             Endpoint::Tcp { address, tls: None } => {
                 Docker::connect_with_http(&format!("tcp://{address}"), TIMEOUT, &NEWEST_API)
@@ -77,11 +79,14 @@ impl Engine {
             ),
         }
         .map_err(|error| not_there(error.to_string()))?;
-        let negotiated = tokio::time::timeout(Duration::from_secs(20), docker.negotiate_version()).await;
-        let docker = match negotiated {
-            Ok(Ok(docker)) => docker,
-            Ok(Err(error)) => return Err(not_there(sort_text(error))),
-            Err(_) => return Err(not_there("no answer within 20 s".to_owned())),
+        let docker = if agreed.is_some() {
+            docker
+        } else {
+            match tokio::time::timeout(Duration::from_secs(20), docker.negotiate_version()).await {
+                Ok(Ok(docker)) => docker,
+                Ok(Err(error)) => return Err(not_there(sort_text(error))),
+                Err(_) => return Err(not_there("no answer within 20 s".to_owned())),
+            }
         };
         let api = docker.client_version();
         if (api.major_version, api.minor_version) < (LEAST_API.major_version, LEAST_API.minor_version) {
@@ -114,11 +119,6 @@ impl Engine {
     pub fn is_local(&self) -> bool {
         matches!(self.located.endpoint, Endpoint::Unix(_))
     }
-}
-
-/// bollard hides why a connection failed, so the first one is ours.
-async fn reachable(path: &std::path::Path) -> std::io::Result<()> {
-    tokio::net::UnixStream::connect(path).await.map(drop)
 }
 
 fn sort_text(error: bollard::errors::Error) -> String {

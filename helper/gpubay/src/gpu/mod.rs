@@ -155,6 +155,28 @@ pub fn decide(wanted: &Gpus, info: &EngineInfo) -> Result<Plan, GpuError> {
     }
 }
 
+/// The plan that a container was made by, from what its labels say of injection, GPUs and reason.
+///
+/// `None` where the engine has to be asked: GPUs may have come to it since the container went without.
+pub fn remembered(wanted: &Gpus, injection: &str, gpus: &str, reason: &str) -> Option<Plan> {
+    let names = || gpus.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let (injection, request) = match injection {
+        "none" if wanted.select == GpuSelection::None => (Injection::None, GpuRequest::None),
+        "cdi" => (Injection::Cdi, GpuRequest::Cdi(names())),
+        "nvidia-runtime" if gpus == "all" => (Injection::NvidiaRuntime, GpuRequest::NvidiaAll),
+        "nvidia-runtime" => (Injection::NvidiaRuntime, GpuRequest::Nvidia(names())),
+        _ => return None,
+    };
+    let promised = match &request {
+        GpuRequest::None => Promise::Nothing,
+        GpuRequest::NvidiaAll => Promise::AtLeastOne,
+        GpuRequest::Cdi(names) if names.iter().any(|name| name == "nvidia.com/gpu=all") => Promise::AtLeastOne,
+        GpuRequest::Cdi(names) | GpuRequest::Nvidia(names) => Promise::Exactly(names.len() as u32),
+    };
+    let (reason, label) = (reason.to_owned(), gpus.to_owned());
+    Some(Plan { injection, isolation: Isolation::Hard, reason, request, promised, label })
+}
+
 fn with_cdi(wanted: &Gpus, devices: &[&str]) -> Result<Plan, GpuError> {
     // NVIDIA's generator names a device by its index, by its UUID or both, and all of them `all`.
     let indices: Vec<&str> = {

@@ -8,6 +8,7 @@ use gpubay_protocol::agent::{Process, Status, StatusRequest};
 
 use super::labels;
 use super::spec::{Places, Planned, owned_folders};
+use super::up::Offer;
 use super::user::ContainerUser;
 use super::{Recreate, Workspace};
 use crate::agent;
@@ -19,6 +20,8 @@ use crate::{ContainerPath, HostPath};
 
 /// How long an agent may take to answer after the engine has started its container.
 const AGENT_PATIENCE: Duration = Duration::from_secs(30);
+/// The code of the error that says: replacing the container loses nothing, and takes asking the engine or a build.
+pub(super) const NEEDS_GROUND: &str = "needs_ground";
 /// How often a lost race for a name or a port is run again.
 const TRIES: u32 = 5;
 
@@ -76,10 +79,22 @@ pub(super) struct Wanted<'a> {
     pub(super) places: &'a Places,
     /// The image's id, or `None` where it would have to be built first.
     pub(super) image: Option<&'a str>,
+    pub(super) offer: Offer,
     pub(super) venv: &'a ContainerPath,
     /// Folders whose fingerprint the status brings along.
     pub(super) stamp: &'a [ContainerPath],
     pub(super) recreate: Recreate,
+}
+
+impl Wanted<'_> {
+    /// # Errors
+    /// [`NEEDS_GROUND`] where too little is known to make a container.
+    fn must_be_makeable(&self) -> Result<(), Attempt> {
+        if self.image.is_some() && self.offer == Offer::Asked {
+            return Ok(());
+        }
+        Err(Attempt::Failed(Error::new(NEEDS_GROUND, "the dev container has to be made anew")))
+    }
 }
 
 /// Brings the dev container to life, making it where there is none.
@@ -87,11 +102,13 @@ pub(super) struct Wanted<'a> {
 /// # Errors
 /// `foreign_container` when the name belongs to somebody else; the engine's own errors. A container
 /// that this call made is removed again when it does not come up.
-pub(super) async fn ensure(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev> {
+///
+/// `seen` is what the caller has just found, to save asking for it again.
+pub(super) async fn ensure(workspace: &Workspace, wanted: &Wanted<'_>, mut seen: Option<Container>) -> Result<Dev> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match attempt(workspace, wanted).await {
+        match attempt(workspace, wanted, seen.take()).await {
             // Somebody on another machine was faster, or took ours away meanwhile: look again.
             Err(Attempt::Again(error)) if tries >= TRIES => return Err(error),
             Err(Attempt::Again(_)) => {}
@@ -129,9 +146,13 @@ impl From<EngineError> for Attempt {
     }
 }
 
-async fn attempt(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt> {
+async fn attempt(workspace: &Workspace, wanted: &Wanted<'_>, seen: Option<Container>) -> Result<Dev, Attempt> {
     let name = &wanted.planned.spec.name;
-    let Some(found) = find(workspace, name).await? else {
+    let found = match seen {
+        Some(seen) => Some(seen),
+        None => find(workspace, name).await?,
+    };
+    let Some(found) = found else {
         return make(workspace, wanted).await;
     };
     match found.state {
@@ -192,10 +213,7 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
     if !drift.is_empty() {
         let stakes = stakes(workspace, &found, wanted, status.as_ref()).await?;
         if wanted.recreate == Recreate::Allowed || stakes.is_empty() {
-            if wanted.image.is_none() {
-                // The caller has not built it, since a running container needs no image.
-                return Err(Attempt::Failed(Error::new("needs_build", "the image has to be built first")));
-            }
+            wanted.must_be_makeable()?;
             for line in &drift {
                 workspace.progress.note(format!("recreating the dev container: {line}"));
             }
@@ -238,9 +256,11 @@ fn drift_of(found: &Container, wanted: &Wanted<'_>) -> Vec<String> {
         None => drift.push("the Dockerfile, its arguments or its context changed since the image was built".to_owned()),
         Some(_) => {}
     }
-    let config = wanted.planned.spec.labels.get(labels::CONFIG).map_or("", String::as_str);
-    if found.label(labels::CONFIG) != config {
+    let differs = |label| found.label(label) != wanted.planned.spec.labels.get(label).map_or("", String::as_str);
+    if differs(labels::CONFIG) {
         drift.push("the container's options in the configuration changed".to_owned());
+    } else if differs(labels::GPUS) || differs(labels::INJECTION) {
+        drift.push("the engine offers other GPUs than when the container was made".to_owned());
     }
     drift
 }
@@ -299,9 +319,7 @@ async fn stakes(
 }
 
 async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt> {
-    if wanted.image.is_none() {
-        return Err(Attempt::Failed(Error::new("needs_build", "the image has to be built first")));
-    }
+    wanted.must_be_makeable()?;
     let mut planned = wanted.planned.clone();
     let moved = free_ports(&mut planned.spec.ports);
     let id = create(workspace, &planned, wanted.user).await?;

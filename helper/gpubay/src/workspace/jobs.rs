@@ -49,7 +49,7 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     if let Some(gpus) = &options.gpus {
         selection.select = gpus.clone();
     }
-    let mut ground = up::ground(workspace, up::Image::Build, &selection).await?;
+    let mut ground = up::ground(workspace, &selection, None).await?;
     ground.places.run = workspace.config().paths.data.join("run").join(format!("{}-{name}", workspace.id8()));
     let mode = std::fs::metadata(workspace.run_folder().as_path()).map(|found| found.permissions());
     std::fs::create_dir_all(ground.places.run.as_path())

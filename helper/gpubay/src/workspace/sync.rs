@@ -1,7 +1,7 @@
 //! `sync`: the host's picture of the container's Python, brought up to date.
 
 use super::report::SyncReport;
-use super::up::{self, Image, Stages};
+use super::up::{self, Stages};
 use super::{Recreate, Workspace, dev, lock, python};
 use crate::engine::ContainerState;
 use crate::error::{Error, Result};
@@ -23,16 +23,12 @@ pub async fn sync(workspace: &Workspace, deletions: Deletions) -> Result<SyncRep
     let mut stages = Stages::start();
     let name = workspace.dev_name();
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
-    match dev::find(workspace, &name).await?.map(|container| container.state) {
-        Some(ContainerState::Running) => {}
-        _ => {
-            return Err(Error::new("not_running", format!("the dev container {name} is not running"))
-                .with_hint("Start it with `gpubay up`."));
-        }
+    let running = dev::find(workspace, &name).await?.filter(|container| container.state == ContainerState::Running);
+    if running.is_none() {
+        return Err(Error::new("not_running", format!("the dev container {name} is not running"))
+            .with_hint("Start it with `gpubay up`."));
     }
-    let ground = up::ground(workspace, Image::KeepRunning, &workspace.config().gpus).await?;
-    let dev = up::bring_up(workspace, &ground, Recreate::WhenNothingIsLost).await?;
-    stages.lap("container");
+    let (ground, dev) = up::reach(workspace, running, Recreate::WhenNothingIsLost, &mut stages).await?;
     let gpus = python::record(workspace).map(|record| record.gpus).unwrap_or_default();
     let prepared = python::refresh(workspace, &ground, &dev, &gpus, deletions).await?;
     stages.lap("python");

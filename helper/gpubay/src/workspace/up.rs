@@ -12,7 +12,7 @@ use super::{Recreate, Workspace, delivery, labels, lock, python};
 use crate::HostPath;
 use crate::agent;
 use crate::config::model::Gpus;
-use crate::engine::Image as EngineImage;
+use crate::engine::{Container, ContainerState, Image as EngineImage};
 use crate::error::{Error, Result};
 use crate::gpu;
 
@@ -42,12 +42,13 @@ impl Stages {
     }
 }
 
-/// What to do about an image that is not there.
+/// Where the GPUs' plan comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Image {
-    Build,
-    /// A container runs already: use its image and say that it is out of date.
-    KeepRunning,
+pub(super) enum Offer {
+    /// The engine has just said what it offers: good for a new container.
+    Asked,
+    /// The labels of the container that runs. An engine takes 20 ms to say what it offers.
+    Remembered,
 }
 
 /// Everything that a container of this workspace is planned from.
@@ -60,6 +61,7 @@ pub(super) struct Ground {
     pub(super) outdated: bool,
     pub(super) user: ContainerUser,
     pub(super) gpu: gpu::Plan,
+    pub(super) offer: Offer,
     pub(super) places: Places,
     pub(super) python: python::Place,
     memory: u64,
@@ -88,17 +90,12 @@ impl Ground {
     }
 }
 
-/// Finds out, and builds or pulls, what a container is made of.
-pub(super) async fn ground(workspace: &Workspace, missing: Image, gpus: &Gpus) -> Result<Ground> {
-    let (desired, info) = tokio::join!(image::desired(workspace), workspace.engine.info());
-    let (desired, info) = (desired?, info?);
-    if info.os != "linux" {
-        return Err(Error::new("engine_os", format!("the engine runs {} containers", info.os))
-            .with_hint("Switch it to Linux containers."));
-    }
+/// Finds out, and builds or pulls, what a container is made of. `running` is the one to keep, if any.
+pub(super) async fn ground(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>) -> Result<Ground> {
+    let (desired, offered) = tokio::join!(image::desired(workspace), offered(workspace, gpus, running));
     // Before a build that may take minutes: what cannot work is said at once.
-    let gpu = gpu::decide(gpus, &info)?;
-    let (image, reference, built, outdated) = chosen_image(workspace, missing, desired).await?;
+    let (desired, (gpu, memory, offer)) = (desired?, offered?);
+    let (image, reference, built, outdated) = chosen_image(workspace, running, desired).await?;
     let users = image::users(workspace, &image).await?;
     let user =
         user::resolve(&workspace.config().container.user, &workspace.host, &image.user, image.var("HOME"), &users)?;
@@ -117,22 +114,40 @@ pub(super) async fn ground(workspace: &Workspace, missing: Image, gpus: &Gpus) -
         outdated,
         user,
         gpu,
+        offer,
         places,
         python,
-        memory: info.memory,
+        memory,
         base_name: workspace.base_name(),
         known_host_envs: python::known_host_envs(workspace),
     })
 }
 
+/// The GPUs' plan and the engine's memory in bytes.
+async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>) -> Result<(gpu::Plan, u64, Offer)> {
+    let remembered = running.filter(|container| container.state == ContainerState::Running).and_then(|container| {
+        let label = |name| container.label(name);
+        gpu::remembered(gpus, label(labels::INJECTION), label(labels::GPUS), label(labels::REASON))
+    });
+    if let Some(plan) = remembered {
+        return Ok((plan, 0, Offer::Remembered));
+    }
+    let info = workspace.engine.info().await?;
+    if info.os != "linux" {
+        return Err(Error::new("engine_os", format!("the engine runs {} containers", info.os))
+            .with_hint("Switch it to Linux containers."));
+    }
+    Ok((gpu::decide(gpus, &info)?, info.memory, Offer::Asked))
+}
+
+/// Builds or pulls what is missing, unless a container is there: then its image is used, and said to be out of date.
 async fn chosen_image(
     workspace: &Workspace,
-    missing: Image,
+    running: Option<&Container>,
     desired: Desired,
 ) -> Result<(EngineImage, String, bool, bool)> {
     if desired.found.is_none()
-        && missing == Image::KeepRunning
-        && let Some(running) = dev::find(workspace, &workspace.dev_name()).await?
+        && let Some(running) = running
         && let Some(image) = workspace.engine.image(&running.image).await?
     {
         let reference = image.id.clone();
@@ -157,21 +172,7 @@ pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), progress).await?;
     stages.lap("lock");
     let existing = dev::find(workspace, &workspace.dev_name()).await?;
-    let missing = match (&existing, recreate) {
-        (Some(_), Recreate::WhenNothingIsLost) => Image::KeepRunning,
-        _ => Image::Build,
-    };
-    let mut ground = ground(workspace, missing, &workspace.config().gpus).await?;
-    stages.lap("image");
-    let dev = match bring_up(workspace, &ground, recreate).await {
-        // Nothing is lost by replacing it, so the image that was only missing is built after all.
-        Err(error) if error.code == "needs_build" => {
-            ground = self::ground(workspace, Image::Build, &workspace.config().gpus).await?;
-            bring_up(workspace, &ground, recreate).await?
-        }
-        other => other?,
-    };
-    stages.lap("container");
+    let (ground, dev) = reach(workspace, existing, recreate, &mut stages).await?;
     let devices = match gpus_inside(workspace, &ground, &dev).await {
         Ok(devices) => devices,
         Err(error) => {
@@ -208,7 +209,33 @@ pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
     })
 }
 
-pub(super) async fn bring_up(workspace: &Workspace, ground: &Ground, recreate: Recreate) -> Result<Dev> {
+/// The dev container, and what it is made of. One that is there is looked at first with what it says
+/// itself; only for a new one the engine is asked what it offers, and a missing image is built.
+pub(super) async fn reach(
+    workspace: &Workspace,
+    existing: Option<Container>,
+    recreate: Recreate,
+    stages: &mut Stages,
+) -> Result<(Ground, Dev)> {
+    let gpus = &workspace.config().gpus;
+    let kept = existing.as_ref().filter(|_| recreate == Recreate::WhenNothingIsLost);
+    let mut ground = ground(workspace, gpus, kept).await?;
+    stages.lap("image");
+    // After a build that took minutes it may have become another.
+    let seen = existing.filter(|_| !ground.built);
+    let dev = match bring_up(workspace, &ground, recreate, seen).await {
+        // Nothing is lost by replacing it.
+        Err(error) if error.code == dev::NEEDS_GROUND => {
+            ground = self::ground(workspace, gpus, None).await?;
+            bring_up(workspace, &ground, recreate, None).await?
+        }
+        other => other?,
+    };
+    stages.lap("container");
+    Ok((ground, dev))
+}
+
+async fn bring_up(workspace: &Workspace, ground: &Ground, recreate: Recreate, seen: Option<Container>) -> Result<Dev> {
     let planned = plan(&ground.inputs(workspace), &Task::Dev);
     dev::prepare_mount_points(&planned)?;
     let stamp = python::record(workspace).map(|record| record.roots).unwrap_or_default();
@@ -217,11 +244,12 @@ pub(super) async fn bring_up(workspace: &Workspace, ground: &Ground, recreate: R
         user: &ground.user,
         places: &ground.places,
         image: (!ground.outdated).then_some(ground.image.id.as_str()),
+        offer: ground.offer,
         venv: &ground.python.venv,
         stamp: &stamp,
         recreate,
     };
-    dev::ensure(workspace, &wanted).await
+    dev::ensure(workspace, &wanted, seen).await
 }
 
 /// The GPUs that answer inside: asked after a start, remembered while the container runs.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::model::{Cache, Config, EngineOptions, Mount, MountSource};
+use crate::config::model::{Cache, Config, EngineOptions, Gpus, Mount, MountSource};
 use crate::engine::{CreateSpec, Image, Stdio};
 use crate::gpu;
 use crate::workspace::labels::{self, Role};
@@ -67,6 +67,9 @@ pub(super) struct Planned {
     pub(super) spec: CreateSpec,
     pub(super) volumes: Vec<OwnedVolume>,
 }
+
+/// What the NVIDIA runtime's hook reads.
+const VISIBLE_DEVICES: &str = "NVIDIA_VISIBLE_DEVICES";
 
 /// The agent's command line for a container of this configuration.
 fn agent_argv(config: &Config, image: &Image, task: &Task<'_>) -> Vec<String> {
@@ -175,9 +178,21 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
         }
         spec.stdio = *stdio;
     }
-    let fingerprint = spec.fingerprint();
+    let fingerprint = wish(&spec, config).fingerprint();
     spec.labels.insert(labels::CONFIG.to_owned(), fingerprint);
     Planned { spec, volumes }
+}
+
+/// The options without what follows from the engine's present offer, so that a container that runs
+/// can be compared with the configuration before the engine is asked for it.
+fn wish(spec: &CreateSpec, config: &Config) -> CreateSpec {
+    let mut wish = CreateSpec { shm_size: config.container.shm_size, ..spec.clone() };
+    if !config.container.env.contains_key(VISIBLE_DEVICES) {
+        wish.env.remove(VISIBLE_DEVICES);
+    }
+    let Gpus { select, isolation, injection, required: _ } = &config.gpus;
+    wish.options.labels.insert("wished GPUs".to_owned(), format!("{select:?} {isolation:?} {injection:?}"));
+    wish
 }
 
 /// Half of the memory, at most 16 GiB: data loaders fill the engine's own 64 MiB at once.
@@ -201,9 +216,9 @@ fn environment(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
     if config.container.persist.iter().any(|path| path == "~/.config") {
         env.insert("HISTFILE".to_owned(), format!("{}/.config/.shell_history", user.home));
     }
-    if inputs.gpu.request == crate::engine::GpuRequest::None && image.var("NVIDIA_VISIBLE_DEVICES").is_some() {
+    if inputs.gpu.request == crate::engine::GpuRequest::None && image.var(VISIBLE_DEVICES).is_some() {
         // An engine whose default runtime is NVIDIA's would follow the image's wish.
-        env.insert("NVIDIA_VISIBLE_DEVICES".to_owned(), "void".to_owned());
+        env.insert(VISIBLE_DEVICES.to_owned(), "void".to_owned());
     }
     if let Some(zone) = &config.container.engine.timezone {
         env.insert("TZ".to_owned(), zone.clone());

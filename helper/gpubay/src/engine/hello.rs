@@ -1,0 +1,82 @@
+//! The first words with an engine: whether it is there, and the API that it speaks.
+//!
+//! bollard asks `/version` for that, for which an engine starts two programs; `/_ping` says the same
+//! in a header and costs it nothing.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use bollard::ClientVersion;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+/// An engine answers within milliseconds; one that is slower is asked in the usual way.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A header is a few hundred bytes.
+const MOST: u64 = 16 << 10;
+
+/// The API of the engine at `socket`, or `None` where it does not say so in the header.
+///
+/// # Errors
+/// When there is no connection: bollard hides why.
+pub(super) async fn api_version(socket: &Path) -> io::Result<Option<ClientVersion>> {
+    let mut stream = UnixStream::connect(socket).await?;
+    let asked = async {
+        stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        stream.take(MOST).read_to_end(&mut answer).await?;
+        Ok::<_, io::Error>(answer)
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(answer)) => Ok(version_in(&String::from_utf8_lossy(&answer))),
+        Ok(Err(_)) | Err(_) => Ok(None),
+    }
+}
+
+fn version_in(answer: &str) -> Option<ClientVersion> {
+    let mut lines = answer.lines();
+    lines.next().filter(|status| status.starts_with("HTTP/1.") && status.contains(" 200 "))?;
+    let (_, version) = lines
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("api-version"))?;
+    let (major, minor) = version.trim().split_once('.')?;
+    Some(ClientVersion { major_version: major.parse().ok()?, minor_version: minor.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_a_header_of_a_good_answer() {
+        for (answer, expected) in [
+            ("HTTP/1.0 200 OK\r\nApi-Version: 1.51\r\nServer: Docker\r\n\r\nOK", Some((1, 51))),
+            ("HTTP/1.1 200 OK\r\napi-version:1.41\r\n\r\nOK", Some((1, 41))),
+            ("HTTP/1.0 200 OK\r\n\r\nApi-Version: 1.51", None),
+            ("HTTP/1.0 500 Internal Server Error\r\nApi-Version: 1.51\r\n\r\n", None),
+            ("HTTP/1.0 200 OK\r\nApi-Version: new\r\n\r\n", None),
+            ("HTTP/1.0 200 OK\r\nApi-Version: 1.\r\n\r\n", None),
+            ("SSH-2.0-x\r\nApi-Version: 1.51\r\n", None),
+            ("", None),
+        ] {
+            let found = version_in(answer).map(|version| (version.major_version, version.minor_version));
+            assert_eq!(found, expected, "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_serves_is_an_error_and_a_strange_server_is_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("s");
+        assert!(api_version(&socket).await.is_err());
+        let listener = tokio::net::UnixListener::bind(&socket).expect("bound");
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            stream.write_all(b"220 mail\r\n").await.expect("written");
+        });
+        assert_eq!(api_version(&socket).await.expect("connected"), None);
+        served.await.expect("served");
+    }
+}
