@@ -301,6 +301,17 @@ fn sync_follows_what_is_installed_in_the_image() {
 }
 
 #[test]
+fn a_read_only_root_still_has_a_user_and_a_home() {
+    let bench = with("docker28", Who::Ordinary, "FROM gpubay-lab/python\n", "[container]\nread_only = true\n");
+    let report = bench.up();
+    assert!(report["host_env"]["version"].is_string(), "{report}");
+    let ran =
+        bench.run(&["exec", "--", "sh", "-c", "id -un && touch ~/x ~/.cache/y ~/.config/z && echo written; touch /x"]);
+    assert_eq!(ran.stdout, format!("{}\nwritten\n", lab().user), "{ran:?}");
+    assert!(ran.stderr.contains("Read-only"), "{ran:?}");
+}
+
+#[test]
 fn the_test_user_is_ordinary() {
     assert_ne!(lab().uid, 0);
 }

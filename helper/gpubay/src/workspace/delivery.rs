@@ -63,7 +63,19 @@ pub(super) fn prepare(
     let mode = if user.uid == host.uid || user.uid == 0 { 0o700 } else { 0o777 };
     folder(run.as_path(), mode)?;
     folder(venv.as_path(), mode)?;
-    Ok(Places { venv: venv.clone(), agent, run, cover })
+    let etc = data.join("etc").join(run_name);
+    for (name, file) in [("passwd", &user.passwd), ("group", &user.group)] {
+        let Some(text) = file else { continue };
+        let path = etc.join(name);
+        if std::fs::read_to_string(path.as_path()).is_ok_and(|known| known == *text) {
+            continue;
+        }
+        folder(data.join("etc").as_path(), 0o700)?;
+        folder(etc.as_path(), 0o755)?;
+        // In place: a container that mounts this very file must see the change.
+        std::fs::write(path.as_path(), text).map_err(at(path.as_path()))?;
+    }
+    Ok(Places { venv: venv.clone(), agent, run, cover, etc })
 }
 
 /// `<data>/agent/<hash of the agent>/`, complete.

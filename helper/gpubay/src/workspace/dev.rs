@@ -367,8 +367,11 @@ pub(super) async fn create(
             fresh.push(&volume.target);
         }
     }
-    let id = engine.create(&planned.spec).await?;
     let owner = Owner { uid: user.uid, gid: user.gid };
+    if planned.spec.options.read_only && !fresh.is_empty() {
+        own_volumes(workspace, planned, &fresh, owner).await?;
+    }
+    let id = engine.create(&planned.spec).await?;
     let root = Owner { uid: 0, gid: 0 };
     let mut archive = Archive::default();
     if !planned.spec.options.read_only {
@@ -398,6 +401,25 @@ pub(super) async fn create(
             Err(error)
         }
     }
+}
+
+/// Hands fresh volumes to the user through a container whose root can be written; it never runs.
+async fn own_volumes(
+    workspace: &Workspace,
+    planned: &Planned,
+    fresh: &[&ContainerPath],
+    owner: Owner,
+) -> Result<(), EngineError> {
+    let mut spec = workspace.helper_spec(&planned.spec.image);
+    spec.mounts = planned.spec.mounts.iter().filter(|mount| fresh.contains(&&mount.target)).cloned().collect();
+    let mut archive = Archive::default();
+    for target in fresh {
+        archive.folder(target, 0o755, owner);
+    }
+    let id = workspace.engine.create(&spec).await?;
+    let put = workspace.engine.put(&id, archive).await;
+    workspace.engine.remove(&id).await?;
+    put
 }
 
 async fn start(workspace: &Workspace, wanted: &Wanted<'_>, id: &str) -> Result<(), Attempt> {

@@ -153,9 +153,8 @@ impl Workspace {
 
     /// No network, no workspace, nothing of the user's.
     fn helper_spec(&self, image: &str) -> CreateSpec {
-        let short = image.trim_start_matches("sha256:");
         CreateSpec {
-            name: format!("gpubay-helper-{}-{}", &short[..short.len().min(12)], unique()),
+            name: format!("gpubay-helper-{}-{}", self.id8(), unique()),
             image: image.to_owned(),
             labels: labels::common(self.folder(), self.id(), self.host.uid, Role::Helper),
             env: BTreeMap::new(),

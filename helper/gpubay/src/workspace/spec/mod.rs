@@ -21,6 +21,8 @@ pub(super) struct Places {
     pub(super) run: HostPath,
     /// An empty folder, mounted over host envs that a mount would show to the container.
     pub(super) cover: HostPath,
+    /// Holds `passwd` and `group`, for containers whose own root cannot be written.
+    pub(super) etc: HostPath,
 }
 
 /// What the options are made of.
@@ -105,6 +107,13 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
         mount(host(&places.run), inside(RUN_DIR), false),
     ];
     mounts.extend(container.mounts.iter().cloned());
+    if container.engine.read_only {
+        for (name, file) in [("passwd", &user.passwd), ("group", &user.group)] {
+            if file.is_some() {
+                mounts.push(mount(host(&places.etc.join(name)), inside(&format!("/etc/{name}")), true));
+            }
+        }
+    }
     for cover in covers(&mounts, inputs) {
         mounts.push(mount(host(&places.cover), cover, true));
     }
@@ -164,6 +173,11 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
         gpu: inputs.gpu.request.clone(),
         stdio: Stdio::Detached,
     };
+    if container.engine.read_only && user.uid != 0 {
+        // The home has to be writable, and nothing can be put into the container before it starts.
+        let options = format!("mode=0755,uid={},gid={},exec", user.uid, user.gid);
+        spec.options.tmpfs.entry(user.home.to_string()).or_insert(options);
+    }
     if let Task::Job { name, argv, cwd, env, stdio } = task {
         // A published port belongs to the dev container; a job that took it would keep it from starting.
         spec.ports.clear();

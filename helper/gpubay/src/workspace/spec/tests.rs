@@ -80,6 +80,7 @@ impl Bench {
                 agent: host("/data/agent/1"),
                 run: host("/data/run/1"),
                 cover: host("/data/cover"),
+                etc: host("/data/etc/1"),
             },
             known: Vec::new(),
         }
@@ -216,6 +217,16 @@ fn folders_between_the_home_and_a_mount_belong_to_the_user() {
     let planned = bench.plan(&Task::Dev);
     let folders: Vec<String> = owned_folders(&planned, &bench.user).iter().map(ToString::to_string).collect();
     assert_eq!(folders, ["/home/ada", "/home/ada/data", "/home/ada/data/sets"]);
+}
+
+#[test]
+fn a_read_only_root_gets_its_user_by_mounts() {
+    let mut bench = Bench::new();
+    bench.config.container.engine.read_only = true;
+    bench.user.passwd = Some("ada:x:1000:1000::/home/ada:/bin/sh\n".to_owned());
+    let planned = bench.plan(&Task::Dev);
+    assert!(targets(&planned).contains(&"/etc/passwd") && !targets(&planned).contains(&"/etc/group"));
+    assert_eq!(planned.spec.options.tmpfs["/home/ada"], "mode=0755,uid=1000,gid=1000,exec");
 }
 
 #[test]
