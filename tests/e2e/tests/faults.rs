@@ -230,6 +230,25 @@ fn ctrl_c_during_a_build_ends_it() {
 }
 
 #[test]
+fn ctrl_c_during_an_installation_takes_the_new_container_away() {
+    let bench = plain(Who::Ordinary, "interrupted");
+    bench.write("slow/setup.py", "import time\nopen('/workspace/begun', 'w').close()\ntime.sleep(1000)\n");
+    bench.write("requirements.txt", "/workspace/slow\n");
+    bench.write(
+        "gpubay.toml",
+        "[venv]\nrequirements = [\"requirements.txt\"]\n[container]\nenv = { PIP_NO_BUILD_ISOLATION = \"false\" }\n",
+    );
+    let mut child = bench.gpubay(&["up"]).stderr(std::process::Stdio::null()).spawn().expect("started");
+    eventually("the installation begins", || bench.workspace.join("begun").exists());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
+        .expect("sent");
+    assert_eq!(child.wait().expect("ended").code(), Some(130));
+    assert!(bench.containers().is_empty());
+    bench.write("slow/setup.py", "from setuptools import setup\nsetup(name='slow', py_modules=[])\n");
+    bench.up();
+}
+
+#[test]
 fn no_engine_and_no_permission_are_different_sentences() {
     let bench = plain(Who::Ordinary, "nobody");
     let ran = bench.gpubay(&["up"]).env("DOCKER_HOST", "unix:///nonexistent/d.sock").output().expect("started");

@@ -183,7 +183,14 @@ pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
         }
     };
     stages.lap("gpu");
-    let prepared = python::prepare(workspace, &ground, &dev, &devices).await?;
+    let prepared = match python::prepare(workspace, &ground, &dev, &devices).await {
+        // The user has taken it back before anything could run in it; the venv's folder stays.
+        Err(error) if dev.created && progress.cancel.is_cancelled() => {
+            workspace.engine.remove(&dev.container.id).await?;
+            return Err(error);
+        }
+        other => other?,
+    };
     stages.lap("python");
     let mut warnings = workspace.loaded.warnings.clone();
     warnings.extend(prepared.warnings);
