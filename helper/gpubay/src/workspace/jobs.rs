@@ -1,6 +1,6 @@
 //! `run`, `ps` and `logs`: jobs are containers of the same image and venv, each for one command.
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt, stream};
 
 use super::labels;
 use super::report::Row;
@@ -206,5 +206,14 @@ pub async fn logs(
         return Err(Error::new("no_such_job", format!("{asked}; {there}"))
             .with_hint("`gpubay ps` lists them; `gpubay run --detach -- COMMAND` starts one."));
     };
-    Ok(workspace.engine.logs(&container.id, options))
+    let logs = workspace.engine.logs(&container.id, options);
+    // The output ends a moment before the engine has noted the end: whoever follows to the end may rely on it.
+    let (engine, id, follow) = (workspace.engine.clone(), container.id.clone(), options.follow);
+    let end = stream::once(async move { if follow { engine.wait(&id).await.err() } else { None } });
+    let end = end.filter_map(async |failed| match failed {
+        // Removed meanwhile: it has ended.
+        None | Some(EngineError::NotFound { .. }) => None,
+        Some(error) => Some(Err(error)),
+    });
+    Ok(logs.chain(end))
 }
