@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 /// An engine answers within milliseconds; one that is slower is asked in the usual way.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A header is a few hundred bytes.
-const MOST: u64 = 16 << 10;
+const MOST: usize = 16 << 10;
 
 /// The API of the engine at `socket`, or `None` where it does not say so in the header.
 ///
@@ -25,7 +25,12 @@ pub(super) async fn api_version(socket: &Path) -> io::Result<Option<ClientVersio
     let asked = async {
         stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n").await?;
         let mut answer = Vec::new();
-        stream.take(MOST).read_to_end(&mut answer).await?;
+        // Not to the end: a proxy may keep the connection.
+        while !answer.windows(4).any(|end| end == b"\r\n\r\n") && answer.len() < MOST {
+            if stream.read_buf(&mut answer).await? == 0 {
+                break;
+            }
+        }
         Ok::<_, io::Error>(answer)
     };
     match tokio::time::timeout(PATIENCE, asked).await {

@@ -307,6 +307,34 @@ mod tests {
     }
 
     #[test]
+    fn a_container_remembers_its_plan() {
+        let cdi = engine(&["0", "1", "GPU-a", "all"], &["runc", "nvidia"]);
+        let runtime = engine(&[], &["nvidia", "runc"]);
+        for select in [
+            GpuSelection::Auto,
+            GpuSelection::All,
+            GpuSelection::None,
+            GpuSelection::Count { count: 2, min_free: None },
+            named(&["1", "0"]),
+        ] {
+            for engine in [&cdi, &runtime] {
+                let wanted = wanted(select.clone());
+                let plan = decide(&wanted, engine).expect("planned");
+                let again = remembered(&wanted, name_of(plan.injection), &plan.label, &plan.reason);
+                assert_eq!(again, Some(plan));
+            }
+        }
+    }
+
+    #[test]
+    fn a_container_that_went_without_does_not_know_what_came_since() {
+        for select in [GpuSelection::Auto, GpuSelection::All] {
+            assert_eq!(remembered(&wanted(select), "none", "none", "no GPU"), None);
+        }
+        assert_eq!(remembered(&wanted(GpuSelection::None), "", "", ""), None, "of another version");
+    }
+
+    #[test]
     fn the_engine_decides_how() {
         let both = engine(&["0", "1", "GPU-a", "all"], &["runc", "nvidia"]);
         assert_eq!(decide(&wanted(GpuSelection::Auto), &both).expect("planned").injection, Injection::Cdi);

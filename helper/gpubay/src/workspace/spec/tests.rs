@@ -169,6 +169,23 @@ fn the_fingerprint_is_of_the_options_alone() {
 }
 
 #[test]
+fn the_fingerprint_is_of_the_wish_for_gpus_and_not_of_the_offer() {
+    let of = |bench: &Bench| bench.plan(&Task::Dev).spec.labels["gpubay.config"].clone();
+    let mut bench = Bench::new();
+    bench.image.env.push("NVIDIA_VISIBLE_DEVICES=all".to_owned());
+    let before = of(&bench);
+    bench.gpu.request = GpuRequest::Cdi(vec!["nvidia.com/gpu=0".to_owned()]);
+    assert_eq!(of(&bench), before);
+    bench.config.gpus.required = !bench.config.gpus.required;
+    assert_eq!(of(&bench), before, "whether one is required changes no container");
+    bench.config.container.env.insert("NVIDIA_VISIBLE_DEVICES".to_owned(), "1".to_owned());
+    assert_ne!(of(&bench), before);
+    bench.config.container.env.clear();
+    bench.config.gpus.select = GpuSelection::Count { count: 2, min_free: None };
+    assert_ne!(of(&bench), before);
+}
+
+#[test]
 fn a_job_is_its_own_container_without_ports() {
     let mut bench = Bench::new();
     bench.image.entrypoint = vec!["/start.sh".to_owned()];
