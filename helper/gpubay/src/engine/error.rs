@@ -111,8 +111,8 @@ fn port_in_use(message: &str) -> Option<u16> {
     }
     message
         .split_whitespace()
-        .filter_map(|word| word.trim_matches([':', '.', ',', '"']).rsplit_once(':'))
-        .find_map(|(_, port)| port.parse().ok())
+        // The first number after a colon: the engine's newer sentence goes on with the container's address.
+        .find_map(|word| word.split(':').skip(1).find_map(|part| part.parse().ok()))
 }
 
 fn whole(error: &dyn std::error::Error) -> String {

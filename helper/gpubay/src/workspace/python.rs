@@ -19,7 +19,7 @@ use crate::failpoint;
 use crate::venv::create::{self, Made};
 use crate::venv::hostenv::{self as layout, HostEnvError, Layout};
 use crate::venv::inside::{Inside, Output, Run, Stream};
-use crate::venv::install::{Install, install};
+use crate::venv::install::{Install, Installed, install};
 use crate::venv::probe::{self, PLACES, Probe};
 use crate::venv::roots::{self, Kind, Shared};
 use crate::{ContainerPath, HostPath, Mapping, PathMap};
@@ -45,6 +45,9 @@ pub(super) struct Record {
     image: String,
     /// Of the requirements files and the like.
     inputs: String,
+    /// Mirrored folders, and what a scan of them leaves out.
+    trees: Vec<ContainerPath>,
+    exclude: Vec<ContainerPath>,
     /// Folders that [`Record::stamp`] is over.
     pub(super) roots: Vec<ContainerPath>,
     stamp: u64,
@@ -63,7 +66,7 @@ pub(super) struct Prepared {
     pub(super) warnings: Vec<String>,
 }
 
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 pub(super) fn record(workspace: &Workspace) -> Option<Record> {
     let record: Record = read_cache(&record_path(workspace))?;
@@ -208,6 +211,24 @@ fn is_current(workspace: &Workspace, ground: &Ground, dev: &Dev, record: &Record
         })
 }
 
+/// Scans what is mirrored once more. `None`: something has changed, and everything is to be asked again.
+pub(super) async fn rescan(
+    workspace: &Workspace,
+    ground: &Ground,
+    dev: &Dev,
+    deletions: Deletions,
+) -> Result<Option<Prepared>> {
+    let Some(known) = record(workspace).filter(|record| is_current(workspace, ground, dev, record)) else {
+        return Ok(None);
+    };
+    let image = &dev.container.image;
+    let mirrored = mirrored::sync(workspace, ground, image, &known.trees, &known.exclude, deletions).await?;
+    if mirrored.changed {
+        return Ok(None);
+    }
+    Ok(Some(Prepared { host_env: known.report, paths: known.paths, changed: false, warnings: known.warnings }))
+}
+
 /// As [`prepare`], asking everything again.
 pub(super) async fn refresh(
     workspace: &Workspace,
@@ -232,7 +253,7 @@ pub(super) async fn refresh(
     let Some(chosen) = chosen else {
         progress.note("the image has no Python: the container works, and there is no .venv to make");
         prepared.warnings.push("the image has no Python, so there is no venv and nothing to complete from".to_owned());
-        save(workspace, dev, gpus, &prepared, Vec::new(), 0);
+        save(workspace, dev, gpus, &prepared, Seen::default());
         return Ok(prepared);
     };
     prepared.warnings.extend(chosen.passed_over.iter().cloned());
@@ -249,7 +270,7 @@ pub(super) async fn refresh(
     let python = format!("{venv}/bin/python");
     let before = probe::ask(&venv_side, &python).await?;
     let mounts = PathMap::new(shared.iter().map(|shared| shared.mapping.clone()).collect());
-    install(
+    let installed = install(
         &venv_side,
         &Install {
             venv,
@@ -264,7 +285,8 @@ pub(super) async fn refresh(
     )
     .await?;
     failpoint::hit("venv.installed")?;
-    let probe = probe::ask(&venv_side, &python).await?;
+    // A Python takes its time to start; what nothing was installed into answers the same.
+    let probe = if installed == Installed::Now { probe::ask(&venv_side, &python).await? } else { before };
     let roots = roots::roots(&probe, &shared);
     let stamped: Vec<ContainerPath> = roots.roots.iter().map(|root| root.container.clone()).collect();
     // Before the scan: what changes meanwhile makes the next look find another stamp.
@@ -318,7 +340,8 @@ pub(super) async fn refresh(
                 .collect(),
         });
     }
-    save(workspace, dev, gpus, &prepared, stamped, stamp);
+    let seen = Seen { trees: roots.trees(), exclude: roots.exclude(&shared), roots: stamped, stamp };
+    save(workspace, dev, gpus, &prepared, seen);
     Ok(prepared)
 }
 
@@ -333,22 +356,26 @@ fn home(workspace: &Workspace, probe: &Probe, on_host: &[Mapping]) -> Result<Opt
     Ok(Some(layout::make_home(&folder, &probe.version, &stdlib)?))
 }
 
-fn save(
-    workspace: &Workspace,
-    dev: &Dev,
-    gpus: &[GpuDevice],
-    prepared: &Prepared,
+/// What a later look is compared with.
+#[derive(Default)]
+struct Seen {
+    trees: Vec<ContainerPath>,
+    exclude: Vec<ContainerPath>,
     roots: Vec<ContainerPath>,
     stamp: u64,
-) {
+}
+
+fn save(workspace: &Workspace, dev: &Dev, gpus: &[GpuDevice], prepared: &Prepared, seen: Seen) {
     let record = Record {
         schema: SCHEMA,
         helper: embedded::ID.to_owned(),
         container: dev.container.id.clone(),
         image: dev.container.image.clone(),
         inputs: inputs(workspace),
-        roots,
-        stamp,
+        trees: seen.trees,
+        exclude: seen.exclude,
+        roots: seen.roots,
+        stamp: seen.stamp,
         gpus: gpus.to_vec(),
         report: prepared.host_env.clone(),
         paths: prepared.paths.clone(),

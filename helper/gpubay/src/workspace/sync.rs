@@ -30,7 +30,14 @@ pub async fn sync(workspace: &Workspace, deletions: Deletions) -> Result<SyncRep
     }
     let (ground, dev) = up::reach(workspace, running, Recreate::WhenNothingIsLost, &mut stages).await?;
     let gpus = python::record(workspace).map(|record| record.gpus).unwrap_or_default();
-    let prepared = python::refresh(workspace, &ground, &dev, &gpus, deletions).await?;
+    let prepared = match python::rescan(workspace, &ground, &dev, deletions).await? {
+        Some(unchanged) => unchanged,
+        None => {
+            let mut prepared = python::refresh(workspace, &ground, &dev, &gpus, deletions).await?;
+            prepared.changed = true;
+            prepared
+        }
+    };
     stages.lap("python");
     let mut warnings = workspace.loaded.warnings.clone();
     warnings.extend(prepared.warnings);
