@@ -268,10 +268,12 @@ fn jobs_are_containers_of_their_own() {
 fn what_runs_is_not_replaced_unasked() {
     let bench = with("docker28", Who::Ordinary, "FROM gpubay-lab/python\n", "");
     let first = bench.up();
-    let mut busy = bench.gpubay(&["exec", "--", "sleep", "1000"]);
-    let mut child = busy.spawn().expect("started");
+    let mut busy = bench.gpubay(&["exec", "--", "sh", "-c", "echo busy; exec sleep 1000"]);
+    let mut child = busy.stdout(std::process::Stdio::piped()).spawn().expect("started");
+    let mut line = String::new();
+    let mut out = std::io::BufReader::new(child.stdout.take().expect("piped"));
+    std::io::BufRead::read_line(&mut out, &mut line).expect("a line");
     bench.write("gpubay.toml", "[container]\nenv = { NEW = \"1\" }\n");
-    eventually("the process inside", || !bench.up()["drift"].as_array().expect("a list").is_empty());
     let drifted = bench.up();
     assert_eq!(drifted["container"]["id"], first["container"]["id"]);
     assert!(drifted["drift"].to_string().contains("sleep 1000"), "{drifted}");

@@ -1,5 +1,7 @@
 //! `run`, `ps` and `logs`: jobs are containers of the same image and venv, each for one command.
 
+use std::time::Duration;
+
 use futures_util::{Stream, StreamExt, stream};
 
 use super::labels;
@@ -77,11 +79,8 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
         if ground.gpu.promised != gpu::Promise::Nothing {
             tokio::select! {
                 checked = up::check_gpus(&ground.gpu, &ground.places.run) => {
-                    if let Err(error) = checked {
-                        // A job that has ended meanwhile answers nothing more; its exit code says the rest.
-                        if is_running(workspace, &id).await? {
-                            return Err(error);
-                        }
+                    if let Err(error) = checked && !ends_soon(workspace, &id, &error).await {
+                        return Err(error);
                     }
                 }
                 _ = workspace.engine.wait(&id) => {}
@@ -100,8 +99,11 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     }
 }
 
-async fn is_running(workspace: &Workspace, id: &str) -> Result<bool> {
-    Ok(workspace.engine.container(id).await?.is_some_and(|found| found.state == ContainerState::Running))
+/// A job that ends takes its agent with it, a moment before the engine has noted the end; its exit code
+/// says the rest. GPUs that an agent reported as missing are another matter.
+async fn ends_soon(workspace: &Workspace, id: &str, error: &Error) -> bool {
+    const MOMENT: Duration = Duration::from_secs(5);
+    error.code.starts_with("agent_") && tokio::time::timeout(MOMENT, workspace.engine.wait(id)).await.is_ok()
 }
 
 fn check_name(name: &str) -> Result<()> {
