@@ -1,16 +1,14 @@
 //! `gpubay run`
 
-use std::io::Write;
-
 use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;
 
 use super::args::{Common, Run};
 use super::exec::{OWN_FAILURE, working_directory};
-use super::output::Output;
+use super::output::{Output, pass_on};
 use super::{load, terminal};
 use crate::config::parse_gpus;
-use crate::engine::{Attached, LogChunk, Stdio};
+use crate::engine::{Attached, Stdio};
 use crate::error::{Error, Result};
 use crate::workspace::Workspace;
 use crate::workspace::jobs::{self, Job, RunOptions};
@@ -82,14 +80,7 @@ async fn watch(workspace: &Workspace, job: &Job, mut attached: Attached, stdio: 
         tokio::select! {
             chunk = attached.output.next() => {
                 let Some(chunk) = chunk else { break };
-                let written = match chunk? {
-                    LogChunk::Stdout(bytes) => {
-                        let mut out = std::io::stdout().lock();
-                        out.write_all(&bytes).and_then(|()| out.flush())
-                    }
-                    LogChunk::Stderr(bytes) => std::io::stderr().lock().write_all(&bytes),
-                };
-                if written.is_err() {
+                if pass_on(&chunk?).is_err() {
                     // Like a pipe whose reader has left.
                     workspace.engine.kill(&job.id, "SIGPIPE").await?;
                     break;
