@@ -109,7 +109,7 @@ ENGINES = {
         Engine("docker28-containerd", programs="docker28", has_cdi=True, daemon={"features": {"containerd-snapshotter": True}}),
     )
 }
-USUAL = ["docker28", "docker20"]
+USUAL = ["docker28", "docker20", "docker28-containerd"]
 
 
 def named(name: str) -> Engine:

@@ -47,6 +47,12 @@ fn main_job(engine: &str, who: Who) {
         );
     }
 
+    let ran = bench.run(&["exec", "--", "python", "-c", "import einops, sys; print(sys.prefix)"]);
+    assert_eq!(ran.succeeded().stdout, "/workspace/.venv\n");
+    let job = bench.run(&["run", "--", "python", "-c", "import einops, six, os; print(os.getuid())"]);
+    assert_eq!(job.succeeded().stdout, format!("{}\n", bench.uid()));
+    assert_eq!(bench.json(&["sync"])["changed"], false);
+
     let again = bench.up();
     assert_eq!(again["container"]["reused"], true);
     assert_eq!(again["container"]["id"], report["container"]["id"]);
@@ -77,4 +83,10 @@ fn as_root_on_docker_20() {
 #[test]
 fn as_an_ordinary_user_on_docker_20() {
     main_job("docker20", Who::Ordinary);
+}
+
+/// An image store without a graph driver, as newer engines have it.
+#[test]
+fn as_an_ordinary_user_on_the_containerd_store() {
+    main_job("docker28-containerd", Who::Ordinary);
 }
