@@ -3,7 +3,7 @@
 //!
 //! `docs/architecture.md` has the map. In one line each:
 //! [`config`] reads what the user wants, [`engine`] talks to Docker, [`agent`] to our program inside
-//! a container, [`gpu`] decides how GPUs get in, [`venv`] and [`mirror`] bring the container's
+//! a container, [`files`] reads what a stranger may have written, [`gpu`] decides how GPUs get in, [`venv`] and [`mirror`] bring the container's
 //! Python to the host, [`workspace`] holds the workflows over all of them, and [`cli`] prints.
 
 pub mod agent;
@@ -12,6 +12,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod failpoint;
+pub mod files;
 pub mod gpu;
 pub mod mirror;
 pub mod progress;

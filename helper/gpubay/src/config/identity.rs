@@ -82,7 +82,8 @@ fn slug(path: &Path) -> String {
 
 /// The machine's own id, or, where it has none, a random one that is kept in `data`.
 pub(super) fn machine_id(file: &Path, data: &HostPath) -> Result<String, ConfigError> {
-    if let Ok(text) = std::fs::read_to_string(file) {
+    if let Ok(text) = crate::files::read(file, crate::files::SMALL) {
+        let text = String::from_utf8_lossy(&text);
         let id = text.trim();
         // «uninitialized» is what systemd writes into images.
         if id.len() >= 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) {

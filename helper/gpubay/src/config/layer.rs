@@ -12,6 +12,7 @@ use super::model::{
 use super::parse::Step;
 use super::values::{self, Places};
 use super::{docker_args, engine_host, env_file, mounts};
+use crate::files::{self, FileError};
 use crate::{ContainerPath, HostPath};
 
 #[derive(Clone, Debug, Default)]
@@ -329,21 +330,31 @@ pub(super) fn read_env_file(path: &str, context: Context<'_>, layer: &mut Layer)
     Ok(())
 }
 
-/// A file of lines, with the error in the words of the key that names it.
+/// A file of lines, with the error in the words of the key that names it. Its path is that of the file which
+/// was read, since a name may lead elsewhere a moment later.
 pub(super) fn small_file(what: &'static str, path: &str, context: Context<'_>) -> Result<(HostPath, String), BadValue> {
-    let missing = |path: String| BadValue::MissingFile { what, path };
-    let path = context.places.canonical(path)?.map_err(|path| missing(path.display().to_string()))?;
-    let wrong = |why: String| BadValue::WrongFile { what, path: path.to_string(), why };
-    match super::parse::read_text(path.as_path()) {
-        Ok(Some(text)) => Ok((path, text)),
-        Ok(None) => Err(missing(path.to_string())),
-        Err(e @ super::ConfigError::Unreadable { .. }) => {
-            let why = std::error::Error::source(&e).map(ToString::to_string).unwrap_or_default();
-            Err(wrong(format!("cannot be read: {why}")))
+    let named = context.places.absolute(path)?;
+    let shown = || named.display().to_string();
+    let wrong = |why: String| BadValue::WrongFile { what, path: shown(), why };
+    let read = || {
+        let opened = files::open(&named)?;
+        Ok((opened.place()?, opened.read(files::SMALL)?))
+    };
+    let (place, bytes) = read().map_err(|error| match error {
+        FileError::Missing => BadValue::MissingFile { what, path: shown() },
+        // A link that leads nowhere.
+        FileError::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            BadValue::MissingFile { what, path: shown() }
         }
-        Err(super::ConfigError::NotAFile { what, .. }) => Err(wrong(format!("is {what}, not a file"))),
-        Err(super::ConfigError::NotUtf8 { at, .. }) => Err(wrong(format!("is not UTF-8 text (byte {at})"))),
-        Err(_) => Err(wrong("is too large".to_owned())),
+        FileError::TooLarge(_) => wrong("is too large".to_owned()),
+        other => wrong(other.to_string()),
+    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| wrong(format!("is not UTF-8 text (byte {})", error.utf8_error().valid_up_to())))?;
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+    match HostPath::new(place) {
+        Ok(place) if place.as_path().to_str().is_some() => Ok((place, text)),
+        _ => Err(BadValue::Path { given: path.to_owned(), why: "it is not UTF-8".to_owned() }),
     }
 }
 

@@ -12,9 +12,10 @@ use super::model::{
     Build, Cache, Config, Container, Dockerfile, Engine, EngineOptions, EntrypointUse, GpuSelection, Gpus, Image,
     Installer, Isolation, Paths, Restart, User, Venv,
 };
-use super::parse::{dotted, locate, parse, printable, read_text};
+use super::parse::{dotted, locate, parse, printable, read_text, text_of, unread};
 use super::powers::{self, Power};
 use super::values::{self, Places, resolve_existing};
+use crate::files::{self, FileError};
 use crate::{ContainerPath, HostPath};
 
 /// The workspace's own file.
@@ -95,8 +96,7 @@ pub fn load(request: &LoadRequest<'_>) -> Result<Loaded, ConfigError> {
     let user_file = xdg(request, "XDG_CONFIG_HOME", ".config").join("gpubay/config.toml");
     let user = read_layer(&absolute(user_file)?, context)?.unwrap_or_default();
     let own_path = workspace.join(FILE_NAME);
-    refuse_link_out(&own_path, &workspace)?;
-    let own = read_layer(&own_path, context)?;
+    let own = read_own(&own_path, &workspace, context)?;
     let file = own.is_some().then_some(own_path);
     let own = own.unwrap_or_default();
 
@@ -163,24 +163,30 @@ fn xdg(request: &LoadRequest<'_>, variable: &str, default: &str) -> PathBuf {
         .unwrap_or_else(|| request.home.join(default))
 }
 
-/// A link out of the workspace would make another file of the user's appear in messages.
-fn refuse_link_out(path: &HostPath, workspace: &HostPath) -> Result<(), ConfigError> {
-    let is_link = path.as_path().symlink_metadata().is_ok_and(|meta| meta.is_symlink());
-    if !is_link {
-        return Ok(());
+/// The workspace's own file. A link out of the workspace would make another file of the user's appear in
+/// messages, so the file that was opened is asked where it lies: the name may lead elsewhere by then.
+fn read_own(path: &HostPath, workspace: &HostPath, context: Context<'_>) -> Result<Option<Layer>, ConfigError> {
+    let opened = match files::open(path.as_path()) {
+        Ok(opened) => opened,
+        Err(FileError::Missing) => return Ok(None),
+        Err(error) => return Err(unread(path.as_path(), error)),
+    };
+    let target = opened.place().map_err(|error| unread(path.as_path(), error))?;
+    if !target.starts_with(workspace.as_path()) {
+        let target = printable(&target.display().to_string());
+        return Err(ConfigError::FileOutside { file: printable(&path.to_string()), target });
     }
-    let target = resolve_existing(path.as_path());
-    if target.starts_with(workspace.as_path()) {
-        return Ok(());
-    }
-    let target = printable(&target.display().to_string());
-    Err(ConfigError::FileOutside { file: printable(&path.to_string()), target })
+    layer_of(&text_of(path.as_path(), opened)?, path, context).map(Some)
 }
 
 fn read_layer(path: &HostPath, context: Context<'_>) -> Result<Option<Layer>, ConfigError> {
     let Some(text) = read_text(path.as_path())? else { return Ok(None) };
-    let file = parse(&text, path)?;
-    layer::resolve(&file, context).map(Some).map_err(|problem| placed(problem, &text, path))
+    layer_of(&text, path, context).map(Some)
+}
+
+fn layer_of(text: &str, path: &HostPath, context: Context<'_>) -> Result<Layer, ConfigError> {
+    let file = parse(text, path)?;
+    layer::resolve(&file, context).map_err(|problem| placed(problem, text, path))
 }
 
 fn placed(problem: Problem, text: &str, path: &HostPath) -> ConfigError {

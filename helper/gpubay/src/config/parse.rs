@@ -1,9 +1,7 @@
 //! From text to [`File`], with errors that say where.
 
 use std::fmt::Write as _;
-use std::io::Read;
 use std::ops::Range;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use toml::Spanned;
@@ -12,9 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Place};
 use super::file::File;
 use crate::HostPath;
-
-/// Configuration and variables are small; anything larger is the wrong file.
-const LIMIT: u64 = 1 << 20;
+use crate::files::{self, FileError};
 
 /// One step on the way to a value: `container` `mounts` `2`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,41 +65,36 @@ fn is_direction(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Reads a small text file; a FIFO or a device must not block, so nothing but an ordinary file is read.
+/// Reads a small text file; nothing but an ordinary file is read, and nothing is waited for.
 ///
 /// `Ok(None)`: there is none.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, ConfigError> {
-    let file_name = || printable(&path.display().to_string());
-    let unreadable = |source| ConfigError::Unreadable { file: file_name(), source };
-    // O_NONBLOCK: opening a FIFO without a writer would wait for one.
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path);
-    let file = match file {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.symlink_metadata().is_err() => return Ok(None),
-        // A socket cannot be opened at all.
-        Err(e) if e.raw_os_error() == Some(libc::ENXIO) => {
-            return Err(ConfigError::NotAFile { file: file_name(), what: "a socket or a device" });
-        }
-        Err(e) => return Err(unreadable(e)),
-    };
-    let meta = file.metadata().map_err(unreadable)?;
-    let kind = meta.file_type();
-    if !kind.is_file() {
-        let what = match kind {
-            kind if kind.is_dir() => "a folder",
-            kind if kind.is_fifo() => "a named pipe",
-            _ => "a socket or a device",
-        };
-        return Err(ConfigError::NotAFile { file: file_name(), what });
+    match files::open(path) {
+        Ok(opened) => text_of(path, opened).map(Some),
+        Err(FileError::Missing) => Ok(None),
+        Err(error) => Err(unread(path, error)),
     }
-    let mut bytes = Vec::with_capacity(meta.len().min(LIMIT) as usize + 1);
-    file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > LIMIT {
-        return Err(ConfigError::TooLarge { file: file_name(), limit: LIMIT });
-    }
+}
+
+/// The text of an open file; `path` is for the messages only.
+pub(super) fn text_of(path: &Path, opened: files::Opened) -> Result<String, ConfigError> {
+    let bytes = opened.read(files::SMALL).map_err(|error| unread(path, error))?;
     let text = String::from_utf8(bytes)
-        .map_err(|e| ConfigError::NotUtf8 { file: file_name(), at: e.utf8_error().valid_up_to() })?;
-    Ok(Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)))
+        .map_err(|e| ConfigError::NotUtf8 { file: shown(path), at: e.utf8_error().valid_up_to() })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+pub(super) fn unread(path: &Path, error: FileError) -> ConfigError {
+    let file = shown(path);
+    match error {
+        FileError::NotAFile(what) => ConfigError::NotAFile { file, what },
+        FileError::TooLarge(limit) => ConfigError::TooLarge { file, limit },
+        other => ConfigError::Unreadable { file, source: other.into() },
+    }
+}
+
+fn shown(path: &Path) -> String {
+    printable(&path.display().to_string())
 }
 
 /// `file` is for the messages only.

@@ -462,12 +462,17 @@ async fn ended_early(workspace: &Workspace, name: &str, code: Option<i64>) -> Er
 pub(super) async fn log_tail(workspace: &Workspace, name: &str) -> String {
     use crate::engine::{LogChunk, LogOptions};
     use futures_util::StreamExt;
+    // Ten lines may be of any length.
+    const MOST: usize = 8 << 10;
     let options = LogOptions { tail: Some(10), ..LogOptions::default() };
     let mut stream = std::pin::pin!(workspace.engine.logs(name, &options));
-    let mut text = String::new();
-    while let Some(Ok(LogChunk::Stdout(bytes) | LogChunk::Stderr(bytes))) = stream.next().await {
-        text.push_str(&String::from_utf8_lossy(&bytes));
+    let mut text = Vec::new();
+    while text.len() < MOST
+        && let Some(Ok(LogChunk::Stdout(bytes) | LogChunk::Stderr(bytes))) = stream.next().await
+    {
+        text.extend_from_slice(&bytes[..bytes.len().min(MOST - text.len())]);
     }
+    let text = String::from_utf8_lossy(&text);
     if text.trim().is_empty() { String::new() } else { format!("; it said: {}", text.trim()) }
 }
 

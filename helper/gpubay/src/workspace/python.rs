@@ -184,7 +184,7 @@ fn inputs(workspace: &Workspace) -> String {
     hash.update(format!("{:?} {:?} {}", venv.installer, venv.python, helper_executable().display()));
     for file in &venv.requirements {
         hash.update(file.to_string());
-        hash.update(std::fs::read(file.as_path()).unwrap_or_default());
+        hash.update(crate::files::read(file.as_path(), crate::files::SMALL).unwrap_or_default());
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,7 +5,7 @@
 //! FIN back and forth. Nothing but the list of paths is held in memory: packets wait in a bounded
 //! queue until the engine takes them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
@@ -36,11 +36,8 @@ pub(super) enum Source {
         root: Arc<OwnedFd>,
         never: Vec<String>,
     },
-    /// A single file that exists only here.
-    Text {
-        name: String,
-        text: String,
-    },
+    /// These files by their names, and no others.
+    Files(Arc<BTreeMap<String, Vec<u8>>>),
 }
 
 /// Serves the folders of one build.
@@ -198,10 +195,12 @@ fn send_stats(
         send(packets, Packet { r#type: PacketType::PacketStat.into(), stat: Some(stat), id: 0, data: Vec::new() })
     };
     match source {
-        Source::Text { name, text } => {
+        Source::Files(files) => {
             let follow = selection.follow;
-            if follow.is_empty() || follow.iter().any(|path| path.trim_start_matches('/') == name) {
-                tell(Stat { path: name.clone(), mode: 0o644, size: text.len() as i64, ..Stat::default() })?;
+            for (name, content) in files.iter() {
+                if follow.is_empty() || follow.iter().any(|path| path.trim_start_matches('/') == name) {
+                    tell(Stat { path: name.clone(), mode: 0o644, size: content.len() as i64, ..Stat::default() })?;
+                }
             }
         }
         Source::Folder { root, never } => {
@@ -216,8 +215,8 @@ fn send_stats(
 
 fn send_file(source: &Source, path: &str, id: u32, buffer: &mut [u8], packets: &Packets) -> Result<(), ContextError> {
     match source {
-        Source::Text { text, .. } => {
-            for chunk in text.as_bytes().chunks(CHUNK) {
+        Source::Files(files) => {
+            for chunk in files.get(path).map(Vec::as_slice).unwrap_or_default().chunks(CHUNK) {
                 send(packets, packet(PacketType::PacketData, id, chunk.to_vec()))?;
             }
         }

@@ -28,6 +28,7 @@ use bollard::Docker;
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
+use self::context::ContextError;
 pub use self::error::BuildError;
 use self::filesync::{Files, Source};
 use self::secrets::Values;
@@ -163,13 +164,23 @@ fn sources(request: &BuildRequest, text: &str) -> Result<(HashMap<String, Source
             let (Some(folder), Some(name)) = (path.as_path().parent(), name) else {
                 return Err(no_dockerfile(path, std::io::ErrorKind::InvalidFilename.into()));
             };
-            let root = context::open_root(folder)
-                .map_err(|error| no_dockerfile(path, std::io::Error::other(error.to_string())))?;
-            (Source::Folder { root: Arc::new(root), never: Vec::new() }, name.to_owned())
+            // These two, and nothing else of the folder that they happen to lie in.
+            let mut files = BTreeMap::from([(name.to_owned(), text.to_owned().into_bytes())]);
+            let ignore = format!("{name}.dockerignore");
+            match crate::files::read(&folder.join(&ignore), crate::files::SMALL) {
+                Ok(bytes) => _ = files.insert(ignore, bytes),
+                Err(crate::files::FileError::Missing) => {}
+                Err(error) => {
+                    let path = folder.join(&ignore);
+                    return Err(ContextError::Read { path, source: error.into() }.into());
+                }
+            }
+            (Source::Files(Arc::new(files)), name.to_owned())
         }
         Dockerfile::Generated { .. } => {
             let name = "Dockerfile".to_owned();
-            (Source::Text { name: name.clone(), text: text.to_owned() }, name)
+            let files = BTreeMap::from([(name.clone(), text.to_owned().into_bytes())]);
+            (Source::Files(Arc::new(files)), name)
         }
     };
     let context = Source::Folder { root: Arc::new(root), never };
@@ -183,9 +194,9 @@ fn no_dockerfile(path: &HostPath, source: std::io::Error) -> BuildError {
 fn dockerfile_text(dockerfile: &Dockerfile) -> Result<String, BuildError> {
     match dockerfile {
         Dockerfile::Generated { text, .. } => Ok(text.clone()),
-        Dockerfile::File(path) => std::fs::read(path)
+        Dockerfile::File(path) => crate::files::read_resolved(path, crate::files::SMALL)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .map_err(|source| no_dockerfile(path, source)),
+            .map_err(|error| no_dockerfile(path, error.into())),
     }
 }
 

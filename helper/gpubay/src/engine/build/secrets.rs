@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
 use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::Secrets;
@@ -11,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::error::BuildError;
 use crate::config::model::{Secret, SecretSource};
+use crate::files::{self, FileError};
 
 /// What the engine takes at most, in bytes.
 const LIMIT: u64 = 500 * 1024;
@@ -18,6 +18,10 @@ const LIMIT: u64 = 500 * 1024;
 const SHORTEST: usize = 3;
 /// A line of a secret of several lines is hidden by itself from this length on.
 const SHORTEST_LINE: usize = 6;
+
+fn too_large() -> String {
+    format!("it is larger than {} KB", LIMIT / 1024)
+}
 
 /// The secrets of one build by their ids.
 #[derive(Clone, Default)]
@@ -38,16 +42,13 @@ impl Values {
                 SecretSource::Env(name) => std::os::unix::ffi::OsStringExt::into_vec(
                     std::env::var_os(name).ok_or_else(|| fail(format!("the variable {name} is not set")))?,
                 ),
-                SecretSource::File(path) => {
-                    let mut value = Vec::new();
-                    std::fs::File::open(path)
-                        .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut value))
-                        .map_err(|error| fail(format!("cannot read {path}: {error}")))?;
-                    value
-                }
+                SecretSource::File(path) => files::read_resolved(path, LIMIT).map_err(|error| match error {
+                    FileError::TooLarge(_) => fail(too_large()),
+                    other => fail(format!("{path} {other}")),
+                })?,
             };
             if value.len() as u64 > LIMIT {
-                return Err(fail(format!("it is larger than {} KB", LIMIT / 1024)));
+                return Err(fail(too_large()));
             }
             values.insert(secret.id.clone(), value);
         }

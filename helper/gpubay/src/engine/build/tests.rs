@@ -384,3 +384,28 @@ async fn other_folders_and_unknown_secrets_are_refused() {
     let refused = SecretsClient::new(channel).get_secret(ask).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::NotFound);
 }
+
+#[test]
+fn a_dockerfile_brings_no_other_file_of_its_folder() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = dir.path().canonicalize().expect("canonical");
+    for (name, text) in [("Dockerfile", "FROM a\n"), ("Dockerfile.dockerignore", "x\n"), ("id_rsa", "s3cret")] {
+        std::fs::write(root.join(name), text).expect("written");
+    }
+    std::fs::create_dir(root.join("context")).expect("made");
+    let request = BuildRequest {
+        context: HostPath::new(root.join("context")).expect("absolute"),
+        dockerfile: Dockerfile::File(HostPath::new(root.join("Dockerfile")).expect("absolute")),
+        args: BTreeMap::new(),
+        target: None,
+        labels: BTreeMap::new(),
+        tags: Vec::new(),
+        secrets: Vec::new(),
+        always_exclude: Vec::new(),
+        no_cache: false,
+    };
+    let (sources, name) = sources(&request, "FROM a\n").expect("readable");
+    assert_eq!(name, "Dockerfile");
+    let Some(Source::Files(files)) = sources.get("dockerfile") else { panic!("{sources:?}") };
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["Dockerfile", "Dockerfile.dockerignore"]);
+}

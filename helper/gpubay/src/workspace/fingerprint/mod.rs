@@ -9,7 +9,6 @@ mod reach;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -25,6 +24,7 @@ use crate::engine::build::context::{self, ContextError, Filter, Selection};
 use crate::engine::build::dockerfile::{Parsed, parse};
 use crate::engine::build::ignore;
 use crate::error::Explain;
+use crate::files;
 
 /// Counts for nothing: its own bookkeeping changes without the sources.
 const GIT: &str = ".git";
@@ -97,9 +97,9 @@ impl Explain for FingerprintError {
 pub fn dockerfile_text(dockerfile: &Dockerfile) -> Result<String, FingerprintError> {
     match dockerfile {
         Dockerfile::Generated { text, .. } => Ok(text.clone()),
-        Dockerfile::File(path) => std::fs::read(path)
+        Dockerfile::File(path) => files::read_resolved(path, files::SMALL)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .map_err(|source| FingerprintError::Dockerfile { path: path.clone(), source }),
+            .map_err(|error| FingerprintError::Dockerfile { path: path.clone(), source: error.into() }),
     }
 }
 
@@ -172,10 +172,7 @@ fn add_context(
 
 /// The patterns of `<Dockerfile>.dockerignore`, or else of the context's `.dockerignore`.
 fn ignore_patterns(dockerfile: &Dockerfile, context: &HostPath) -> Result<Vec<String>, FingerprintError> {
-    let read = |path: &Path| match File::open(path).and_then(|mut file| {
-        let mut text = Vec::new();
-        io::Read::read_to_end(&mut file, &mut text).map(|_| text)
-    }) {
+    let read = |path: &Path| match files::read(path, files::SMALL).map_err(io::Error::from) {
         Ok(text) => Ok(Some(ignore::read_ignore_file(&text))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(FingerprintError::Ignore { path: path.display().to_string(), source }),

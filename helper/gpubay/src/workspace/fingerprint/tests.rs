@@ -172,7 +172,7 @@ fn rights_count_and_times_do_not() {
     let workspace = Workspace::new(&[("Dockerfile", "FROM a\nCOPY run.sh /x"), ("run.sh", "1")]);
     let before = workspace.take();
     let path = workspace.context().as_path().join("run.sh");
-    let file = File::options().write(true).open(&path).expect("a file");
+    let file = std::fs::File::options().write(true).open(&path).expect("a file");
     file.set_modified(SystemTime::now() - Duration::from_secs(1000)).expect("a time");
     assert_eq!(workspace.take(), before);
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("rights");
@@ -187,7 +187,7 @@ fn a_file_that_has_just_changed_is_not_trusted() {
     let modified = std::fs::metadata(&path).and_then(|meta| meta.modified()).expect("a time");
     // Same size, same modification time, same inode: within one tick the change time is the same, too.
     workspace.write("x", "2");
-    File::options().write(true).open(&path).expect("a file").set_modified(modified).expect("a time");
+    std::fs::File::options().write(true).open(&path).expect("a file").set_modified(modified).expect("a time");
     assert_ne!(workspace.take(), before);
     let kept = cache::Cache::load(workspace.cache().as_path());
     assert!(format!("{kept:?}").contains("before: {}"), "nothing young is kept: {kept:?}");
