@@ -97,58 +97,6 @@ fn without_gpus_it_is_the_cpu_and_why() {
 }
 
 #[test]
-fn every_option_arrives_at_the_engine() {
-    let toml = r#"
-[container]
-hostname = "box"
-ipc = "private"
-dns = ["9.9.9.9"]
-extra_hosts = ["registry:10.0.0.1"]
-cap_drop = ["NET_RAW"]
-ulimits = ["nofile=1000:2000"]
-cpuset = "0"
-cpu_shares = 512
-memory = "512m"
-cpus = 1
-shm_size = "64m"
-ports = ["16006"]
-timezone = "Europe/Berlin"
-labels = { team = "vision" }
-env = { A = "b=c $(x)", EMPTY = "" }
-docker_args = ["--pids-limit=200", "--tmpfs", "/scratch:size=1m", "--stop-timeout=7", "--ulimit", "core=0"]
-"#;
-    let bench = with("docker28", Who::Ordinary, "FROM gpubay-lab/python\n", toml);
-    let report = bench.up();
-    let found = bench.inspect(report["container"]["id"].as_str().expect("an id"));
-    let host = &found["HostConfig"];
-    for (what, got, want) in [
-        ("hostname", &found["Config"]["Hostname"], json!("box")),
-        ("stop timeout", &found["Config"]["StopTimeout"], json!(7)),
-        ("label", &found["Config"]["Labels"]["team"], json!("vision")),
-        ("ipc", &host["IpcMode"], json!("private")),
-        ("dns", &host["Dns"], json!(["9.9.9.9"])),
-        ("extra hosts", &host["ExtraHosts"], json!(["registry:10.0.0.1"])),
-        ("cap_drop", &host["CapDrop"], json!(["NET_RAW"])),
-        ("cpuset", &host["CpusetCpus"], json!("0")),
-        ("cpu shares", &host["CpuShares"], json!(512)),
-        ("memory", &host["Memory"], json!(512 << 20)),
-        ("cpus", &host["NanoCpus"], json!(1_000_000_000)),
-        ("shm", &host["ShmSize"], json!(64 << 20)),
-        ("pids", &host["PidsLimit"], json!(200)),
-        ("tmpfs", &host["Tmpfs"]["/scratch"], json!("size=1m")),
-        ("port", &host["PortBindings"]["16006/tcp"][0]["HostIp"], json!("127.0.0.1")),
-    ] {
-        assert_eq!(*got, want, "{what}: {host}");
-    }
-    let limits = host["Ulimits"].to_string();
-    assert!(limits.contains("nofile") && limits.contains("core"), "{limits}");
-    let env = found["Config"]["Env"].as_array().expect("an environment");
-    for want in ["A=b=c $(x)", "EMPTY=", "TZ=Europe/Berlin", "VIRTUAL_ENV=/workspace/.venv"] {
-        assert!(env.contains(&json!(want)), "{want} in {env:?}");
-    }
-}
-
-#[test]
 fn a_taken_port_moves_to_the_next_one() {
     let taken = std::net::TcpListener::bind("127.0.0.1:26006").expect("free");
     let bench = with("docker28", Who::Ordinary, "FROM gpubay-lab/python\n", "[container]\nports = [\"26006\"]\n");

@@ -102,6 +102,8 @@ pub enum ConfigError {
 pub enum BadValue {
     #[error("{0:?} is not a size")]
     Size(String),
+    #[error("{0} without a unit is {0} bytes")]
+    SizeWithoutUnit(String),
     #[error("{0:?} is not a number of CPUs")]
     Cpus(String),
     #[error("{given:?} is not a port: {why}")]
@@ -228,7 +230,7 @@ impl Explain for ConfigError {
 impl BadValue {
     fn code(&self) -> &'static str {
         match self {
-            Self::Size(_) => "bad_size",
+            Self::Size(_) | Self::SizeWithoutUnit(_) => "bad_size",
             Self::Cpus(_) => "bad_cpus",
             Self::Port { .. } => "bad_port",
             Self::Mount { .. } => "bad_mount",
@@ -264,6 +266,9 @@ impl BadValue {
     fn hint(&self) -> String {
         match self {
             Self::Size(_) => "Write a number and b, k, m, g or t, such as \"512m\" or \"16g\".",
+            Self::SizeWithoutUnit(given) => {
+                return format!("Write the unit as well, such as \"{given}g\" or \"{given}m\".");
+            }
             Self::Cpus(_) => "Write a number above 0, such as 8 or 1.5.",
             Self::Port { .. } => {
                 "Write \"6006\", \"8080:80\" or \"127.0.0.1:8080:80\"; \"0.0.0.0:6006\" opens it to the network."

@@ -39,13 +39,17 @@ pub(super) fn size(text: &str) -> Result<u64, BadValue> {
     if bytes == 0 || bytes > i64::MAX as u64 { Err(bad()) } else { Ok(bytes) }
 }
 
+/// A size as a key of its own has it. Nobody means 16 bytes: a number that small lacks its unit.
 pub(super) fn size_entry(entry: &file::Size) -> Result<u64, BadValue> {
-    match entry {
-        file::Size::Text(text) => size(text),
+    let (bytes, given) = match entry {
+        file::Size::Text(text) => (size(text)?, text.clone()),
         file::Size::Bytes(bytes) => {
-            u64::try_from(*bytes).ok().filter(|b| *b > 0).ok_or(BadValue::Size(bytes.to_string()))
+            let given = bytes.to_string();
+            (u64::try_from(*bytes).ok().filter(|b| *b > 0).ok_or_else(|| BadValue::Size(given.clone()))?, given)
         }
-    }
+    };
+    let without_unit = given.bytes().all(|b| b.is_ascii_digit());
+    if without_unit && bytes < 1 << 20 { Err(BadValue::SizeWithoutUnit(given)) } else { Ok(bytes) }
 }
 
 pub(super) fn cpus(text: &str) -> Result<Decimal, BadValue> {

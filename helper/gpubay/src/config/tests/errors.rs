@@ -59,6 +59,14 @@ fn words_of_a_list_have_a_suggestion() {
 }
 
 #[test]
+fn a_size_that_lacks_its_unit_is_told_it() {
+    let error = Lab::with("[container]\nshm_size = 16\n").error();
+    assert!(error.to_string().contains("16 without a unit is 16 bytes"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("\"16g\"")), "{:?}", error.hint());
+    assert_eq!(Lab::with("[container]\nshm_size = 17179869184\n").config().container.shm_size, Some(16 << 30));
+}
+
+#[test]
 fn broken_toml_has_a_place() {
     check("[container\n", "config_syntax", &[":1:"]);
     check("[image]\ntag = x\n", "config_syntax", &[":2:7:"]);
@@ -72,6 +80,9 @@ fn each_bad_value_has_a_code_of_its_own() {
         ("[container]\nshm_size = \"50%\"", "bad_size"),
         ("[container]\nshm_size = \"-1g\"", "bad_size"),
         ("[container]\nshm_size = 0", "bad_size"),
+        ("[container]\nshm_size = 16", "bad_size"),
+        ("[container]\nmemory = \"64\"", "bad_size"),
+        ("[gpus]\nuse = { min_free = 20 }", "bad_size"),
         ("[container]\nmemory = \"99999999999g\"", "bad_size"),
         ("[container]\ncpus = 0", "bad_cpus"),
         ("[container]\ncpus = -1.5", "bad_cpus"),
