@@ -183,7 +183,10 @@ pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
         }
     };
     stages.lap("gpu");
-    let prepared = match python::prepare(workspace, &ground, &dev, &devices).await {
+    let made_or_built = dev.created || ground.built;
+    let holes = async { if made_or_built { workspace.engine.holes().await } else { Vec::new() } };
+    let (prepared, holes) = tokio::join!(python::prepare(workspace, &ground, &dev, &devices), holes);
+    let prepared = match prepared {
         // The user has taken it back before anything could run in it; the venv's folder stays.
         Err(error) if dev.created && progress.cancel.is_cancelled() => {
             workspace.engine.remove(&dev.container.id).await?;
@@ -193,6 +196,7 @@ pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
     };
     stages.lap("python");
     let mut warnings = workspace.loaded.warnings.clone();
+    warnings.extend(holes);
     warnings.extend(prepared.warnings);
     warnings.extend(entrypoint_warning(&dev));
     Ok(UpReport {
