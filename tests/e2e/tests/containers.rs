@@ -224,7 +224,7 @@ fn what_runs_is_not_replaced_unasked() {
     bench.write("gpubay.toml", "[container]\nenv = { NEW = \"1\" }\n");
     let drifted = bench.up();
     assert_eq!(drifted["container"]["id"], first["container"]["id"]);
-    assert!(drifted["drift"].to_string().contains("sleep 1000"), "{drifted}");
+    assert!(drifted["stakes"]["processes"].to_string().contains("sleep 1000"), "{drifted}");
     gpubay_e2e::kill(&mut child);
     let recreated = bench.json(&["up", "--recreate"]);
     assert_ne!(recreated["container"]["id"], first["container"]["id"]);

@@ -95,7 +95,8 @@ pub(super) struct Up {
     /// Replace a running container whose configuration changed, although something in it is lost
     #[arg(long)]
     pub(super) recreate: bool,
-    /// GPUs instead of [gpus] use: auto, all, none, a count, or a list of indices and UUIDs
+    /// GPUs instead of [gpus] use: auto, all, none, a count, or a list of indices and UUIDs; they stay until another
+    /// --gpus, a --recreate or a `down`
     #[arg(long, value_name = "GPUS")]
     pub(super) gpus: Option<String>,
 }

@@ -83,6 +83,17 @@ impl Output {
         Progress::new(move |event| renderer(event))
     }
 
+    /// Whether a question is answered with yes; `None` where nobody can be asked.
+    pub(super) fn confirm(&self, question: &str) -> Option<bool> {
+        if self.json || !self.terminal || !std::io::stdin().is_terminal() {
+            return None;
+        }
+        eprint(&format!("{} [y/N] ", plain(question)));
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).ok()?;
+        Some(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
     /// For the question about powers: only where somebody can answer.
     pub(super) fn asker(&self) -> Option<Asker> {
         if self.json || !self.terminal || !std::io::stdin().is_terminal() {

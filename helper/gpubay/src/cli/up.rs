@@ -63,9 +63,19 @@ fn text(report: &UpReport, output: &Output) -> String {
         let _ =
             writeln!(text, "  {} it runs on, but it is not what the configuration says:", output.paint("drift", "33"));
         for line in &report.drift {
-            let _ = writeln!(text, "    - {}", plain(line));
+            let _ = writeln!(text, "    - {}", plain(&line.text));
         }
-        let _ = writeln!(text, "    `gpubay up --recreate` replaces it.");
+        if report.stakes.is_empty() {
+            let _ = writeln!(text, "    `gpubay up --recreate` replaces it.");
+        } else {
+            let _ = writeln!(text, "    `gpubay up --recreate` replaces it, and these would be lost:");
+        }
+        for line in report.stakes.describe() {
+            let _ = writeln!(text, "      - {}", plain(&line));
+        }
+    }
+    if let Some(chosen) = &report.gpu.chosen {
+        let _ = writeln!(text, "  {} the GPUs are those of `--gpus {}`", output.paint("note", "33"), plain(chosen));
     }
     text
 }

@@ -68,6 +68,8 @@ pub struct Loaded {
     /// The data folder that the user named, whatever the workspace's file says: approvals and choices
     /// live here, so that no workspace brings its own.
     pub state: HostPath,
+    /// What the command line asked of `[gpus] use`, which is in [`Loaded::config`] as well.
+    pub chosen_gpus: Option<String>,
     pub warnings: Vec<String>,
 }
 
@@ -131,7 +133,8 @@ pub fn load(request: &LoadRequest<'_>) -> Result<Loaded, ConfigError> {
     }
     reserved_places(&config)?;
     let warnings = warnings(&config, &workspace, request);
-    Ok(Loaded { config, workspace, identity, file, powers, state, warnings })
+    let chosen_gpus = request.overrides.gpus.clone();
+    Ok(Loaded { config, workspace, identity, file, powers, state, chosen_gpus, warnings })
 }
 
 fn workspace(path: &Path) -> Result<HostPath, ConfigError> {

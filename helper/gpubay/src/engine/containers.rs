@@ -11,6 +11,7 @@ use bollard::query_parameters::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use gpubay_protocol::agent::Process;
 use tokio::io::AsyncWrite;
 
 use super::{CreateSpec, Engine, EngineError, error::sort};
@@ -47,6 +48,8 @@ pub struct Container {
     pub env: Vec<String>,
     /// Host ports by container port: `6006/tcp` -> `127.0.0.1:6007`.
     pub ports: BTreeMap<String, Vec<String>>,
+    /// Where something is mounted inside.
+    pub mounts: Vec<String>,
 }
 
 impl Container {
@@ -108,6 +111,8 @@ impl Engine {
         let config = found.config.unwrap_or_default();
         let state = found.state.unwrap_or_default();
         let ports = found.network_settings.and_then(|network| network.ports).unwrap_or_default();
+        let in_memory = found.host_config.and_then(|host| host.tmpfs).unwrap_or_default().into_keys();
+        let mounts = found.mounts.unwrap_or_default().into_iter().filter_map(|mount| mount.destination);
         Ok(Some(Container {
             id: found.id.unwrap_or_default(),
             name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
@@ -117,6 +122,7 @@ impl Engine {
             state: state_of(&state),
             user: config.user.unwrap_or_default(),
             env: config.env.unwrap_or_default(),
+            mounts: mounts.chain(in_memory).collect(),
             ports: ports
                 .into_iter()
                 .map(|(port, bindings)| {
@@ -220,6 +226,30 @@ impl Engine {
         let doing = format!("ask what changed in {name}");
         let changes = self.docker.container_changes(name).await.map_err(|error| sort(&doing, error))?;
         Ok(changes.unwrap_or_default().into_iter().map(|change| change.path).collect())
+    }
+
+    /// What runs in a container besides its first process, as the engine sees it from outside.
+    pub async fn processes(&self, name: &str) -> Result<Vec<Process>, EngineError> {
+        let doing = format!("ask what runs in {name}");
+        let found = match self.docker.top_processes(name, None).await.map_err(|error| sort(&doing, error)) {
+            Ok(found) => found,
+            // It has ended meanwhile.
+            Err(EngineError::Conflict { .. } | EngineError::NotFound { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let titles = found.titles.unwrap_or_default();
+        let column = |names: &[&str]| titles.iter().position(|title| names.contains(&title.as_str()));
+        let (pid, command) = (column(&["PID"]), column(&["CMD", "COMMAND", "ARGS"]));
+        let text = |row: &[String], at: Option<usize>| at.and_then(|at| row.get(at)).cloned().unwrap_or_default();
+        let rows = found.processes.unwrap_or_default();
+        let process = |row: &Vec<String>| Process {
+            pid: text(row, pid).parse().unwrap_or_default(),
+            uid: 0,
+            argv: vec![text(row, command)],
+            started: 0,
+        };
+        let ours = |process: &Process| process.argv[0].starts_with(gpubay_protocol::agent::AGENT_PATH);
+        Ok(rows.iter().map(process).filter(|process| !ours(process)).collect())
     }
 
     pub async fn attach(&self, name: &str) -> Result<Attached, EngineError> {

@@ -7,7 +7,6 @@ use bollard::models::{
     HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount as ApiMount, MountBindOptions, MountType, NetworkingConfig,
     PortBinding, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, ThrottleDevice,
 };
-use sha2::{Digest, Sha256};
 
 use crate::ContainerPath;
 use crate::config::model::{Decimal, EngineOptions, Health, Mount, MountSource, Port, Protocol, Restart};
@@ -59,22 +58,6 @@ pub enum Stdio {
 }
 
 impl CreateSpec {
-    /// Over every create option but the image, the name, the labels of ours and the GPUs' request:
-    /// what makes a container of another fingerprint a different one.
-    pub fn fingerprint(&self) -> String {
-        let mut body = self.body();
-        body.image = None;
-        if let Some(host) = &mut body.host_config {
-            host.device_requests = None;
-        }
-        if let Some(labels) = &mut body.labels {
-            labels.retain(|name, _| !name.starts_with("gpubay.") && name != "devcontainer.metadata");
-        }
-        // serde_json sorts the keys of its own maps, so equal options give equal text.
-        let value = serde_json::to_value(&body).unwrap_or_default();
-        Sha256::digest(value.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     pub(super) fn body(&self) -> ContainerCreateBody {
         let options = &self.options;
         let mut labels: HashMap<String, String> = options.labels.clone().into_iter().collect();
@@ -230,7 +213,7 @@ impl CreateSpec {
     }
 }
 
-fn container_port(port: &Port) -> String {
+pub(super) fn container_port(port: &Port) -> String {
     let protocol = match port.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",

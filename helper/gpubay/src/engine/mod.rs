@@ -11,9 +11,9 @@ pub mod endpoint;
 mod error;
 mod exec;
 mod hello;
-mod holes;
 mod images;
 mod info;
+mod options;
 mod volumes;
 
 use std::time::Duration;

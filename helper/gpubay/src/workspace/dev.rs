@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use gpubay_protocol::agent::{Process, Status, StatusRequest};
+use gpubay_protocol::agent::{Status, StatusRequest};
 
+use super::drift::{self, Drift};
 use super::labels;
 use super::spec::{Places, Planned, owned_folders};
+use super::stakes::{self, Losses};
 use super::up::Offer;
 use super::user::ContainerUser;
 use super::{Recreate, Workspace};
@@ -22,6 +24,8 @@ use crate::{ContainerPath, HostPath};
 const AGENT_PATIENCE: Duration = Duration::from_secs(30);
 /// The code of the error that says: replacing the container loses nothing, and takes asking the engine or a build.
 pub(super) const NEEDS_GROUND: &str = "needs_ground";
+/// The option that a [`Drift`] names when the venv's mount is gone.
+const LOST_MOUNT: &str = "venv";
 /// How often a lost race for a name or a port is run again.
 const TRIES: u32 = 5;
 
@@ -31,44 +35,13 @@ pub(super) struct Dev {
     pub(super) container: Container,
     pub(super) created: bool,
     pub(super) started: bool,
-    /// One sentence for each difference between what runs and what the configuration says.
-    pub(super) drift: Vec<String>,
+    /// Each difference between what runs and what the configuration says.
+    pub(super) drift: Vec<Drift>,
+    /// What would be lost by a recreate that does away with the drift.
+    pub(super) at_stake: Losses,
+    /// What was lost with a container that this call replaced.
+    pub(super) lost: Losses,
     pub(super) status: Status,
-}
-
-/// What is in the way of taking a container away.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stakes {
-    pub(super) processes: Vec<Process>,
-    /// Paths outside of mounts that were changed inside.
-    pub(super) files: Vec<String>,
-}
-
-impl Stakes {
-    pub(super) fn is_empty(&self) -> bool {
-        self.processes.is_empty() && self.files.is_empty()
-    }
-
-    /// Sentences for people: what runs and what would be lost.
-    pub(super) fn describe(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for process in self.processes.iter().take(5) {
-            lines.push(format!("process {} runs: {}", process.pid, process.argv.join(" ")));
-        }
-        if self.processes.len() > 5 {
-            lines.push(format!("… and {} more processes", self.processes.len() - 5));
-        }
-        if !self.files.is_empty() {
-            let shown: Vec<&str> = self.files.iter().take(5).map(String::as_str).collect();
-            let more = if self.files.len() > 5 { ", …" } else { "" };
-            lines.push(format!(
-                "{} paths outside of mounts would be lost: {}{more}",
-                self.files.len(),
-                shown.join(", ")
-            ));
-        }
-        lines
-    }
 }
 
 /// What the container has to be like now.
@@ -195,30 +168,36 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
     let mut drift = drift_of(&found, wanted);
     let mut status = None;
     if was == Found::Running {
-        match ask(workspace, wanted).await {
+        match ask(wanted).await {
             Ok(answer) => {
                 if answer.mounted.first() == Some(&false) {
-                    drift.push(format!(
-                        "the venv's mount over {} is gone (the folder was deleted on the host)",
-                        wanted.venv
-                    ));
+                    let text =
+                        format!("the venv's mount over {} is gone (the folder was deleted on the host)", wanted.venv);
+                    drift.push(Drift::told(LOST_MOUNT, text));
                 }
                 status = Some(answer);
             }
-            Err(error) => drift.push(format!("the agent inside does not answer: {}", error.message)),
+            Err(error) => {
+                drift.push(Drift::told("agent", format!("the agent inside does not answer: {}", error.message)));
+            }
         }
     }
     let lost_mount = status.as_ref().is_some_and(|status| status.mounted.first() == Some(&false));
     let unwell = was == Found::Running && status.is_none();
+    let mut at_stake = Losses::default();
     if !drift.is_empty() {
-        let stakes = stakes(workspace, &found, wanted, status.as_ref()).await?;
+        let stakes = stakes::of(workspace, &found, status.as_ref(), &wanted.places.run).await?;
+        let losses = stakes.losses();
         if wanted.recreate == Recreate::Allowed || stakes.is_empty() {
             wanted.must_be_makeable()?;
-            for line in &drift {
-                workspace.progress.note(format!("recreating the dev container: {line}"));
+            for drift in &drift {
+                workspace.progress.note(format!("recreating the dev container: {}", drift.text));
+            }
+            for line in losses.describe() {
+                workspace.progress.note(format!("lost with it: {line}"));
             }
             workspace.engine.remove(&found.id).await?;
-            return make(workspace, wanted).await;
+            return Ok(Dev { lost: losses, ..make(workspace, wanted).await? });
         }
         if unwell {
             return Err(Attempt::Failed(
@@ -231,91 +210,56 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
             // Mounts are made at a start; nothing runs that a restart could hurt, and files stay.
             workspace.progress.note(format!("restarting the dev container to mount {} again", wanted.venv));
             workspace.engine.stop(&found.id, 10).await?;
-            start(workspace, wanted, &found.id).await?;
-            drift.retain(|line| !line.starts_with("the venv's mount"));
-            let status = ready(workspace, wanted, &found.name).await?;
-            let container = find(workspace, &found.name).await?.unwrap_or(found);
-            return Ok(Dev { container, created: false, started: true, drift, status });
+            drift.retain(|drift| drift.option != LOST_MOUNT);
+            status = None;
         }
-        let detail = stakes.describe();
-        drift.extend(detail);
+        if !drift.is_empty() {
+            at_stake = losses;
+        }
     }
+    let kept = |container, started, status| Dev {
+        container,
+        created: false,
+        started,
+        drift,
+        at_stake,
+        lost: Losses::default(),
+        status,
+    };
     if let Some(status) = status {
-        return Ok(Dev { container: found, created: false, started: false, drift, status });
+        return Ok(kept(found, false, status));
     }
     start(workspace, wanted, &found.id).await?;
     let status = ready(workspace, wanted, &found.name).await?;
     let container = find(workspace, &found.name).await?.unwrap_or(found);
-    Ok(Dev { container, created: false, started: true, drift, status })
+    Ok(kept(container, true, status))
 }
 
-fn drift_of(found: &Container, wanted: &Wanted<'_>) -> Vec<String> {
+fn drift_of(found: &Container, wanted: &Wanted<'_>) -> Vec<Drift> {
     let mut drift = Vec::new();
     match wanted.image {
-        Some(image) if image != found.image => drift.push("the image is another one now".to_owned()),
-        None => drift.push("the Dockerfile, its arguments or its context changed since the image was built".to_owned()),
+        Some(image) if image != found.image => {
+            let short = |id: &str| id.trim_start_matches("sha256:").chars().take(12).collect::<String>();
+            drift.push(Drift::between("image", Some(&short(&found.image)), Some(&short(image))));
+        }
+        None => drift.push(Drift::told(
+            "image",
+            "image: the Dockerfile, its arguments or its context changed since it was built",
+        )),
         Some(_) => {}
     }
-    let differs = |label| found.label(label) != wanted.planned.spec.labels.get(label).map_or("", String::as_str);
+    let wish = |label| wanted.planned.spec.labels.get(label).map_or("", String::as_str);
+    let differs = |label| found.label(label) != wish(label);
     if differs(labels::CONFIG) {
-        drift.push("the container's options in the configuration changed".to_owned());
+        drift.extend(drift::options(found.label(labels::OPTIONS), &wanted.planned.options));
     } else if differs(labels::GPUS) || differs(labels::INJECTION) {
-        drift.push("the engine offers other GPUs than when the container was made".to_owned());
+        // Nobody changed the configuration: the engine offers others.
+        let of = |gpus: &str, injection: &str| format!("{gpus} ({injection})");
+        let was = of(found.label(labels::GPUS), found.label(labels::INJECTION));
+        let now = of(wish(labels::GPUS), wish(labels::INJECTION));
+        drift.push(Drift::between("gpus", Some(&was), Some(&now)));
     }
     drift
-}
-
-/// What would be lost with the container.
-async fn stakes(
-    workspace: &Workspace,
-    found: &Container,
-    wanted: &Wanted<'_>,
-    status: Option<&Status>,
-) -> Result<Stakes> {
-    let processes = status.map(|status| status.processes.clone()).unwrap_or_default();
-    let ours = owned_folders(wanted.planned, wanted.user);
-    let changed = workspace.engine.changes(&found.id).await?;
-    let expected = |path: &str| {
-        matches!(
-            path,
-            "/etc"
-                | "/etc/passwd"
-                | "/etc/group"
-                | "/.gpubay"
-                | "/dev"
-                | "/proc"
-                | "/sys"
-                | "/run"
-                | "/tmp"
-                | "/home"
-                | "/root"
-                | "/var"
-        ) || path.starts_with("/.gpubay/")
-            || path.starts_with("/tmp/")
-            || path.starts_with("/run/")
-            || ContainerPath::new(path).is_ok_and(|path| {
-                ours.contains(&path)
-                    || wanted.planned.spec.mounts.iter().any(|mount| {
-                        // The mount point itself, and the folders that lead to it.
-                        mount.target == path || mount.target.below(&path).is_some()
-                    })
-            })
-    };
-    // A folder is listed as changed because of what changed in it, and that is listed, too.
-    let leads_to_another =
-        |path: &str| changed.iter().any(|other| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
-    let mut files: Vec<String> =
-        changed.iter().filter(|path| !expected(path) && !leads_to_another(path)).cloned().collect();
-    if status.is_some() && !files.is_empty() {
-        // What the engine mounted for a GPU is nobody's file.
-        let mounts: Vec<ContainerPath> =
-            files.iter().map(|path| ContainerPath::new(path).unwrap_or_else(|_| wanted.venv.clone())).collect();
-        let client = agent::Client::connect(&wanted.places.run).await?;
-        let mounted = client.status(StatusRequest { mounts, stamp: Vec::new() }).await?.mounted;
-        let mut mounted = mounted.into_iter();
-        files.retain(|_| !mounted.next().unwrap_or(false));
-    }
-    Ok(Stakes { processes, files })
 }
 
 async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt> {
@@ -341,7 +285,15 @@ async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt
                     format!("the dev container {} vanished right after its start", planned.spec.name),
                 )
             })?;
-            Ok(Dev { container, created: true, started: true, drift: Vec::new(), status })
+            Ok(Dev {
+                container,
+                created: true,
+                started: true,
+                drift: Vec::new(),
+                at_stake: Losses::default(),
+                lost: Losses::default(),
+                status,
+            })
         }
         Err(problem) => {
             // Nothing of the user's has run in it; what is left behind would only be in the way.
@@ -441,8 +393,7 @@ async fn ready(workspace: &Workspace, wanted: &Wanted<'_>, name: &str) -> Result
     Ok(client.status(request(wanted)).await?)
 }
 
-async fn ask(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Status> {
-    let _ = workspace;
+async fn ask(wanted: &Wanted<'_>) -> Result<Status> {
     let client = agent::Client::connect(&wanted.places.run).await?;
     Ok(client.status(request(wanted)).await?)
 }

@@ -1,12 +1,16 @@
 //! `down` and `stop`: the end of a workspace's containers, never of its data.
 
+use std::collections::BTreeMap;
+
 use super::labels;
 use super::report::DownReport;
-use super::{Recreate, Workspace, dev, lock};
-use crate::agent;
+use super::stakes::{self, Losses};
+use super::{Recreate, Workspace, lock};
 use crate::engine::Listed;
 use crate::error::{Error, Result};
-use gpubay_protocol::agent::StatusRequest;
+
+/// The code of the error that says: something of the user's would be killed.
+pub const WORK_RUNNING: &str = "work_running";
 
 /// Removes dev container and jobs; keeps venv, mirror, caches and volumes.
 ///
@@ -15,14 +19,11 @@ use gpubay_protocol::agent::StatusRequest;
 pub async fn down(workspace: &Workspace, consent: Recreate) -> Result<DownReport> {
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let containers = of_workspace(workspace).await?;
-    if consent == Recreate::WhenNothingIsLost {
-        let mut running = Vec::new();
-        for container in containers.iter().filter(|container| container.state == "running") {
-            running.extend(work_in(workspace, container).await);
-        }
-        if !running.is_empty() {
-            return Err(Error::new("work_running", format!("something still runs:\n  {}", running.join("\n  ")))
-                .with_hint("Wait for it, or end it with everything else: `gpubay down --force`."));
+    let lost = losses(workspace, &containers).await?;
+    ask_before_killing(&lost, consent, "Wait for it, or end it with everything else: `gpubay down --force`.")?;
+    for (name, losses) in &lost {
+        for line in losses.describe() {
+            workspace.progress.note(format!("lost with {name}: {line}"));
         }
     }
     let mut removed = Vec::new();
@@ -40,7 +41,7 @@ pub async fn down(workspace: &Workspace, consent: Recreate) -> Result<DownReport
         "mirror, caches and volumes".to_owned(),
         "the image".to_owned(),
     ];
-    Ok(DownReport { containers: removed, kept })
+    Ok(DownReport { containers: removed, kept, lost })
 }
 
 /// Stops the dev container and keeps it.
@@ -50,23 +51,58 @@ pub async fn down(workspace: &Workspace, consent: Recreate) -> Result<DownReport
 pub async fn stop(workspace: &Workspace, consent: Recreate) -> Result<DownReport> {
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let name = workspace.dev_name();
-    let found = of_workspace(workspace).await?.into_iter().find(|container| {
-        container.name == name && container.labels.get(labels::ROLE).is_some_and(|role| role == "dev")
+    let mut found = of_workspace(workspace).await?;
+    found.retain(|container| {
+        container.name == name
+            && container.labels.get(labels::ROLE).is_some_and(|role| role == "dev")
+            && container.state == "running"
     });
-    let Some(container) = found.filter(|container| container.state == "running") else {
-        return Ok(DownReport { containers: Vec::new(), kept: Vec::new() });
+    let Some(container) = found.first() else {
+        return Ok(DownReport { containers: Vec::new(), kept: Vec::new(), lost: BTreeMap::new() });
     };
-    if consent == Recreate::WhenNothingIsLost {
-        let running = work_in(workspace, &container).await;
-        if !running.is_empty() {
-            return Err(Error::new("work_running", format!("something still runs:\n  {}", running.join("\n  ")))
-                .with_hint("Wait for it, or end it with the container: `gpubay stop --force`."));
-        }
+    let mut lost = losses(workspace, &found).await?;
+    ask_before_killing(&lost, consent, "Wait for it, or end it with the container: `gpubay stop --force`.")?;
+    // Only what runs: a stopped container keeps its files.
+    for losses in lost.values_mut() {
+        *losses = Losses { processes: std::mem::take(&mut losses.processes), ..Losses::default() };
     }
+    lost.retain(|_, losses| !losses.is_empty());
     let step = workspace.progress.step(format!("Stopping {name}"));
     workspace.engine.stop(&container.id, 10).await?;
     step.done();
-    Ok(DownReport { containers: vec![name], kept: vec!["the container with its files".to_owned()] })
+    Ok(DownReport { containers: vec![name], kept: vec!["the container with its files".to_owned()], lost })
+}
+
+/// What goes with each container: of a job, its command while it runs.
+async fn losses(workspace: &Workspace, containers: &[Listed]) -> Result<BTreeMap<String, Losses>> {
+    let mut lost = BTreeMap::new();
+    for container in containers {
+        let label = |name: &str| container.labels.get(name).map(String::as_str).unwrap_or_default();
+        let losses = if label(labels::ROLE) == "job" {
+            let command: Vec<String> = serde_json::from_str(label(labels::COMMAND)).unwrap_or_default();
+            let running = container.state == "running";
+            Losses { processes: running.then(|| command.join(" ")).into_iter().collect(), ..Losses::default() }
+        } else {
+            let Some(found) = workspace.engine.container(&container.id).await? else { continue };
+            stakes::of(workspace, &found, None, &workspace.run_folder()).await?.losses()
+        };
+        if !losses.is_empty() {
+            lost.insert(container.name.clone(), losses);
+        }
+    }
+    Ok(lost)
+}
+
+/// A file that is lost is said; a process that would be killed is asked about.
+fn ask_before_killing(lost: &BTreeMap<String, Losses>, consent: Recreate, hint: &str) -> Result<()> {
+    if consent == Recreate::Allowed || lost.values().all(|losses| losses.processes.is_empty()) {
+        return Ok(());
+    }
+    let lines: Vec<String> = lost
+        .iter()
+        .flat_map(|(name, losses)| losses.describe().into_iter().map(move |line| format!("\n  {name}: {line}")))
+        .collect();
+    Err(Error::new(WORK_RUNNING, format!("something still runs:{}", lines.concat())).with_hint(hint))
 }
 
 /// Every container that carries this workspace's identity; helpers of a sync that is under way are not ours to end.
@@ -75,17 +111,4 @@ pub(super) async fn of_workspace(workspace: &Workspace) -> Result<Vec<Listed>> {
     found.retain(|container| container.labels.get(labels::ROLE).is_none_or(|role| role != "helper"));
     found.sort_by_key(|container| container.created);
     Ok(found)
-}
-
-async fn work_in(workspace: &Workspace, container: &Listed) -> Vec<String> {
-    let role = container.labels.get(labels::ROLE).map_or("", String::as_str);
-    if role == "job" {
-        let command = container.labels.get(labels::COMMAND).cloned().unwrap_or_default();
-        return vec![format!("job {}: {command}", container.name)];
-    }
-    let Ok(client) = agent::Client::connect(&workspace.run_folder()).await else { return Vec::new() };
-    let request = StatusRequest { mounts: Vec::new(), stamp: Vec::new() };
-    let Ok(status) = client.status(request).await else { return Vec::new() };
-    let stakes = dev::Stakes { processes: status.processes, files: Vec::new() };
-    stakes.describe().into_iter().map(|line| format!("{}: {line}", container.name)).collect()
 }

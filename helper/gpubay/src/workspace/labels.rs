@@ -9,7 +9,11 @@ pub const WORKSPACE: &str = "gpubay.workspace";
 pub(super) const ID: &str = "gpubay.id";
 pub const ROLE: &str = "gpubay.role";
 pub(super) const CONFIG: &str = "gpubay.config";
+/// The options that [`CONFIG`] is over by their names, so that a difference can be named.
+pub(super) const OPTIONS: &str = "gpubay.options";
 pub const GPUS: &str = "gpubay.gpus";
+/// What `--gpus` asked for when the container was made; without it the configuration decided.
+pub(super) const CHOSEN: &str = "gpubay.chosen";
 pub(super) const OWNER: &str = "gpubay.owner";
 pub(super) const SCHEMA_LABEL: &str = "gpubay.schema";
 pub(super) const METADATA: &str = "devcontainer.metadata";

@@ -10,6 +10,7 @@ pub mod build;
 mod delivery;
 mod dev;
 pub mod down;
+mod drift;
 pub mod exec;
 pub mod fingerprint;
 mod image;
@@ -20,6 +21,7 @@ mod mirrored;
 mod python;
 pub mod report;
 mod spec;
+mod stakes;
 pub mod sync;
 pub mod up;
 mod user;
@@ -36,7 +38,9 @@ use crate::engine::{CreateSpec, Engine, GpuRequest, Image, Stdio, Surroundings, 
 use crate::error::Result;
 use crate::progress::Progress;
 
+pub use drift::Drift;
 pub use labels::{COMMAND, GPUS, JOB, ROLE, Role, WORKSPACE};
+pub use stakes::Losses;
 pub use user::HostUser;
 
 /// Whether an existing container may be replaced although something would be lost.

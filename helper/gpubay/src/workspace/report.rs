@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::{Drift, Losses};
 use crate::{ContainerPath, HostPath};
 
 /// The answer of `up`.
@@ -14,8 +15,12 @@ pub struct UpReport {
     pub image: ImageReport,
     pub gpu: GpuReport,
     pub host_env: Option<HostEnvReport>,
-    /// One sentence for each difference between what runs and what the configuration says.
-    pub drift: Vec<String>,
+    /// Each difference between what runs and what the configuration says, and nothing else.
+    pub drift: Vec<Drift>,
+    /// What `--recreate`, which does away with the drift, would lose.
+    pub stakes: Losses,
+    /// What was lost with a container that this call replaced.
+    pub lost: Losses,
     /// Milliseconds by stage, and `total`.
     pub timings_ms: BTreeMap<&'static str, u64>,
     pub warnings: Vec<String>,
@@ -50,6 +55,8 @@ pub struct GpuReport {
     pub injection: String,
     pub isolation: String,
     pub reason: String,
+    /// What `--gpus` said, where it decided instead of the configuration.
+    pub chosen: Option<String>,
     pub devices: Vec<GpuDevice>,
 }
 
@@ -114,6 +121,8 @@ pub struct DownReport {
     pub containers: Vec<String>,
     /// What was kept, in sentences.
     pub kept: Vec<String>,
+    /// What was lost, by container; those that lost nothing are left out.
+    pub lost: BTreeMap<String, Losses>,
 }
 
 /// The answer of `build`.
@@ -121,6 +130,4 @@ pub struct DownReport {
 pub struct BuildReport {
     pub image: ImageReport,
     pub timings_ms: BTreeMap<&'static str, u64>,
-    /// What should be known although it went well, a sentence each.
-    pub warnings: Vec<String>,
 }

@@ -60,6 +60,8 @@ pub(super) struct Ground {
     /// The wanted image is not there, and nothing was built because a container runs.
     pub(super) outdated: bool,
     pub(super) user: ContainerUser,
+    gpus: Gpus,
+    chosen: Option<String>,
     pub(super) gpu: gpu::Plan,
     pub(super) offer: Offer,
     pub(super) places: Places,
@@ -80,6 +82,8 @@ impl Ground {
             image: &self.image,
             image_reference: &self.reference,
             user: &self.user,
+            gpus: &self.gpus,
+            chosen: self.chosen.as_deref(),
             gpu: &self.gpu,
             venv: &self.python.venv,
             user_key: workspace.user_key(),
@@ -113,6 +117,8 @@ pub(super) async fn ground(workspace: &Workspace, gpus: &Gpus, running: Option<&
         built,
         outdated,
         user,
+        gpus: gpus.clone(),
+        chosen: None,
         gpu,
         offer,
         places,
@@ -183,10 +189,7 @@ pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
         }
     };
     stages.lap("gpu");
-    let made_or_built = dev.created || ground.built;
-    let holes = async { if made_or_built { workspace.engine.holes().await } else { Vec::new() } };
-    let (prepared, holes) = tokio::join!(python::prepare(workspace, &ground, &dev, &devices), holes);
-    let prepared = match prepared {
+    let prepared = match python::prepare(workspace, &ground, &dev, &devices).await {
         // The user has taken it back before anything could run in it; the venv's folder stays.
         Err(error) if dev.created && progress.cancel.is_cancelled() => {
             workspace.engine.remove(&dev.container.id).await?;
@@ -196,7 +199,6 @@ pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
     };
     stages.lap("python");
     let mut warnings = workspace.loaded.warnings.clone();
-    warnings.extend(holes);
     warnings.extend(prepared.warnings);
     warnings.extend(entrypoint_warning(&dev));
     Ok(UpReport {
@@ -215,6 +217,8 @@ pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
         },
         host_env: prepared.host_env,
         drift: dev.drift,
+        stakes: dev.at_stake,
+        lost: dev.lost,
         timings_ms: stages.end(),
         warnings,
     })
@@ -228,22 +232,38 @@ pub(super) async fn reach(
     recreate: Recreate,
     stages: &mut Stages,
 ) -> Result<(Ground, Dev)> {
-    let gpus = &workspace.config().gpus;
     let kept = existing.as_ref().filter(|_| recreate == Recreate::WhenNothingIsLost);
-    let mut ground = ground(workspace, gpus, kept).await?;
+    let (gpus, chosen) = selection(workspace, kept);
+    let mut ground = ground(workspace, &gpus, kept).await?;
+    ground.chosen.clone_from(&chosen);
     stages.lap("image");
     // After a build that took minutes it may have become another.
     let seen = existing.filter(|_| !ground.built);
     let dev = match bring_up(workspace, &ground, recreate, seen).await {
         // Nothing is lost by replacing it.
         Err(error) if error.code == dev::NEEDS_GROUND => {
-            ground = self::ground(workspace, gpus, None).await?;
+            ground = self::ground(workspace, &gpus, None).await?;
+            ground.chosen = chosen;
             bring_up(workspace, &ground, recreate, None).await?
         }
         other => other?,
     };
     stages.lap("container");
     Ok((ground, dev))
+}
+
+/// The GPUs that the dev container is to have, and what `--gpus` said of them. An `up --gpus 2` holds until
+/// another `--gpus`, a `--recreate` or a `down`: a plain `up` must not take the second GPU away again.
+fn selection(workspace: &Workspace, kept: Option<&Container>) -> (Gpus, Option<String>) {
+    let configured = workspace.config().gpus.clone();
+    if let Some(chosen) = &workspace.loaded.chosen_gpus {
+        return (configured, Some(chosen.clone()));
+    }
+    let earlier = kept.map(|container| container.label(labels::CHOSEN)).filter(|chosen| !chosen.is_empty());
+    match earlier.and_then(|chosen| Some((chosen, crate::config::parse_gpus(chosen).ok()?))) {
+        Some((chosen, select)) => (Gpus { select, ..configured }, Some(chosen.to_owned())),
+        None => (configured, None),
+    }
 }
 
 async fn bring_up(workspace: &Workspace, ground: &Ground, recreate: Recreate, seen: Option<Container>) -> Result<Dev> {
@@ -289,6 +309,7 @@ fn gpu_report(ground: &Ground, dev: &Dev, devices: Vec<GpuDevice>) -> GpuReport 
         injection: dev.container.label(labels::INJECTION).to_owned(),
         isolation: gpu::name_of_isolation(ground.gpu.isolation).to_owned(),
         reason: dev.container.label(labels::REASON).to_owned(),
+        chosen: Some(dev.container.label(labels::CHOSEN)).filter(|chosen| !chosen.is_empty()).map(str::to_owned),
         devices,
     }
 }

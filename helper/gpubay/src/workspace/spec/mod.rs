@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::model::{Cache, Config, EngineOptions, Gpus, Mount, MountSource};
+use crate::config::model::{Cache, Config, EngineOptions, GpuSelection, Gpus, Mount, MountSource};
 use crate::engine::{CreateSpec, Image, Stdio};
 use crate::gpu;
 use crate::workspace::labels::{self, Role};
@@ -40,6 +40,10 @@ pub(super) struct Inputs<'a> {
     pub(super) image: &'a Image,
     pub(super) image_reference: &'a str,
     pub(super) user: &'a ContainerUser,
+    /// The wish that the plan follows.
+    pub(super) gpus: &'a Gpus,
+    /// What `--gpus` said, where it decided that wish.
+    pub(super) chosen: Option<&'a str>,
     pub(super) gpu: &'a gpu::Plan,
     /// Where the venv is mounted.
     pub(super) venv: &'a ContainerPath,
@@ -67,6 +71,8 @@ pub(super) struct OwnedVolume {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Planned {
     pub(super) spec: CreateSpec,
+    /// What the label [`labels::OPTIONS`] holds.
+    pub(super) options: BTreeMap<String, String>,
     pub(super) volumes: Vec<OwnedVolume>,
 }
 
@@ -192,20 +198,51 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
         }
         spec.stdio = *stdio;
     }
-    let fingerprint = wish(&spec, config).fingerprint();
-    spec.labels.insert(labels::CONFIG.to_owned(), fingerprint);
-    Planned { spec, volumes }
+    let wish = wish(&spec, config, inputs.gpus);
+    spec.labels.insert(labels::CONFIG.to_owned(), wish.fingerprint());
+    let mut options = wish.named_options();
+    options.remove(&format!("labels.{WISHED_GPUS}"));
+    options.extend(gpu_options(inputs.gpus));
+    if matches!(task, Task::Dev) {
+        spec.labels.insert(labels::OPTIONS.to_owned(), serde_json::to_string(&options).unwrap_or_default());
+        if let Some(chosen) = inputs.chosen {
+            spec.labels.insert(labels::CHOSEN.to_owned(), chosen.to_owned());
+        }
+    }
+    Planned { spec, options, volumes }
+}
+
+/// Stands for `[gpus]` in the options that count, since the request itself follows from the engine's offer.
+const WISHED_GPUS: &str = "wished GPUs";
+
+fn gpu_options(gpus: &Gpus) -> BTreeMap<String, String> {
+    let select = match &gpus.select {
+        GpuSelection::Auto => "auto".to_owned(),
+        GpuSelection::All => "all".to_owned(),
+        GpuSelection::None => "none".to_owned(),
+        GpuSelection::Count { count, min_free: None } => count.to_string(),
+        GpuSelection::Count { count, min_free: Some(bytes) } => format!("{count} with {bytes} bytes free"),
+        GpuSelection::Named(names) => names.join(","),
+    };
+    let mut options = BTreeMap::from([
+        ("gpus.use".to_owned(), select),
+        ("gpus.isolation".to_owned(), gpu::name_of_isolation(gpus.isolation).to_owned()),
+    ]);
+    if let Some(injection) = gpus.injection {
+        options.insert("gpus.injection".to_owned(), gpu::name_of(injection).to_owned());
+    }
+    options
 }
 
 /// The options without what follows from the engine's present offer, so that a container that runs
 /// can be compared with the configuration before the engine is asked for it.
-fn wish(spec: &CreateSpec, config: &Config) -> CreateSpec {
+fn wish(spec: &CreateSpec, config: &Config, gpus: &Gpus) -> CreateSpec {
     let mut wish = CreateSpec { shm_size: config.container.shm_size, ..spec.clone() };
     if !config.container.env.contains_key(VISIBLE_DEVICES) {
         wish.env.remove(VISIBLE_DEVICES);
     }
-    let Gpus { select, isolation, injection, required: _ } = &config.gpus;
-    wish.options.labels.insert("wished GPUs".to_owned(), format!("{select:?} {isolation:?} {injection:?}"));
+    let Gpus { select, isolation, injection, required: _ } = gpus;
+    wish.options.labels.insert(WISHED_GPUS.to_owned(), format!("{select:?} {isolation:?} {injection:?}"));
     wish
 }
 

@@ -97,6 +97,8 @@ impl Bench {
             image: &self.image,
             image_reference: "base:1",
             user: &self.user,
+            gpus: &self.config.gpus,
+            chosen: None,
             gpu: &self.gpu,
             venv: &self.venv,
             places: &self.places,
@@ -252,4 +254,53 @@ fn a_home_inside_the_workspace_is_left_alone() {
     bench.user.home = inside("/app/home");
     let planned = bench.plan(&Task::Dev);
     assert!(owned_folders(&planned, &bench.user).is_empty());
+}
+
+#[test]
+fn every_option_that_counts_has_a_name_and_no_secret_is_told() {
+    let mut bench = Bench::new();
+    let before = bench.plan(&Task::Dev);
+    bench.config.container.env.insert("TOKEN".to_owned(), "hunter2".to_owned());
+    bench.config.container.memory = Some(8 << 30);
+    bench.config.container.cpus = Some(crate::config::model::Decimal("1.5".to_owned()));
+    bench.config.container.network = "none".to_owned();
+    bench.config.container.restart = Restart::OnFailure { most: Some(3) };
+    bench.config.container.ports.push(Port {
+        address: std::net::IpAddr::from([127, 0, 0, 1]),
+        host: 8080,
+        container: 80,
+        protocol: Protocol::Tcp,
+    });
+    bench.config.gpus.select = GpuSelection::Count { count: 2, min_free: None };
+    let options = &mut bench.config.container.engine;
+    options.cap_add.push("SYS_PTRACE".to_owned());
+    options.hostname = Some("box".to_owned());
+    options.labels.insert("team".to_owned(), "hunter3".to_owned());
+    options.log_driver = Some("splunk".to_owned());
+    options.log_opts.insert("splunk-token".to_owned(), "hunter4".to_owned());
+    bench.mount("/srv/data", "/data");
+    let after = bench.plan(&Task::Dev);
+    let label = &after.spec.labels[labels::OPTIONS];
+    assert!(!label.contains("hunter"), "{label}");
+    let told: Vec<String> = crate::workspace::drift::options(&before.spec.labels[labels::OPTIONS], &after.options)
+        .into_iter()
+        .map(|drift| drift.text)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "cap_add: unset -> SYS_PTRACE",
+            "cpus: unset -> 1.5",
+            "env.TOKEN: added",
+            "gpus.use: auto -> 2",
+            "hostname: unset -> box",
+            "labels.team: added",
+            "log_driver: added",
+            "memory: unset -> 8g",
+            "mounts./data: unset -> /srv/data",
+            "network: bridge -> none",
+            "ports.80/tcp: unset -> 127.0.0.1:8080",
+            "restart: no -> on-failure:3",
+        ]
+    );
 }
