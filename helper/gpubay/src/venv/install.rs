@@ -1,12 +1,9 @@
 //! Requirements into the venv, once, without replacing what the image brought.
 
-use std::fmt::Write;
-use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
-
 use super::inside::{Inside, Run, Stream, capture, reason};
+use super::kept::{self, Kept};
 use super::probe::Probe;
+use super::requirements::{self, Asked};
 use super::{VenvError, within};
 use crate::config::model::Installer;
 use crate::progress::{Progress, StepEnd};
@@ -14,6 +11,8 @@ use crate::{ContainerPath, HostPath, PathMap};
 
 /// In the venv; says what was installed into it last.
 const STAMP: &str = ".gpubay-installed";
+/// In the venv; what the image brought, in the installer's words.
+const KEPT: &str = ".gpubay-kept.txt";
 
 /// What is to be installed, and where.
 #[derive(Clone, Copy, Debug)]
@@ -30,12 +29,13 @@ pub struct Install<'a> {
     pub map: &'a PathMap,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Installed {
     Nothing,
     /// The same files for the same Python were installed before.
     Already,
-    Now,
+    /// With what a front end is to say of it.
+    Now(Vec<String>),
 }
 
 /// Installs the requirements files, unless that was done with the same contents.
@@ -43,9 +43,16 @@ pub async fn install(inside: &dyn Inside, what: &Install<'_>, progress: &Progres
     if what.requirements.is_empty() {
         return Ok(Installed::Nothing);
     }
-    let stamp = stamp(what)?;
+    let mut read = requirements::read(what.requirements)?;
+    let asked = std::mem::take(&mut read.asked);
+    // Two: what the image brings is kept.
+    let stamp = format!("2-{}-{:?}-{}", what.probe.version, what.installer, read.digest());
     if known_stamp(what).as_deref() == Some(stamp.as_str()) {
         return Ok(Installed::Already);
+    }
+    let kept = Kept::of(what.image);
+    if let Some((asked, version)) = kept.conflict(&asked) {
+        return Err(conflict(asked, &version.to_string()));
     }
     let mut files = Vec::new();
     for file in what.requirements {
@@ -63,14 +70,17 @@ pub async fn install(inside: &dyn Inside, what: &Install<'_>, progress: &Progres
                 run_to_end(inside, &Run::new([&python, "-m", "ensurepip", "--default-pip"]), "ensurepip", what, &step)
                     .await?;
             }
-            // pip sees the image's packages through the venv; PIP_CONSTRAINT of the image is pip's own to honour.
+            let (pins, _) = write_kept(inside, what, &python, kept.pins()).await?;
             let run = Run::new([&python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]);
-            with_files(run.env("PYTHONUNBUFFERED", "1"), &files)
+            // Beside PIP_CONSTRAINT of the image, which pip honours itself.
+            let mut run = run.env("PYTHONUNBUFFERED", "1");
+            run.argv.extend(["--constraint".to_owned(), pins]);
+            with_files(run, &files)
         }
         Installer::Uv => {
-            let (excludes, constraints) = write_excludes(inside, what, &python).await?;
+            let (left_out, constraints) = write_kept(inside, what, &python, kept.left_out()).await?;
             let mut argv = uv(inside, &python).await?;
-            argv.extend(["pip", "install", "--python", &python, "--excludes", &excludes].map(str::to_owned));
+            argv.extend(["pip", "install", "--python", &python, "--override", &left_out].map(str::to_owned));
             // uv does not know pip's variable, in which images pin what they brought.
             argv.extend(constraints.into_iter().flat_map(|file| ["--constraint".to_owned(), file]));
             with_files(Run::new(argv).env("UV_LINK_MODE", "copy"), &files)
@@ -88,7 +98,19 @@ pub async fn install(inside: &dyn Inside, what: &Install<'_>, progress: &Progres
         return Err(VenvError::Install { installer: "python", what: path, reason: reason(&captured) });
     }
     step.end(StepEnd::Done);
-    Ok(Installed::Now)
+    Ok(Installed::Now(match what.installer {
+        Installer::Pip => Vec::new(),
+        Installer::Uv => kept::unmet(inside, &python).await,
+    }))
+}
+
+fn conflict(asked: &Asked, version: &str) -> VenvError {
+    VenvError::Conflict {
+        place: format!("{}:{}", asked.file.display(), asked.line),
+        asked: asked.text.clone(),
+        name: asked.name.clone(),
+        version: version.to_owned(),
+    }
 }
 
 fn with_files(mut run: Run, files: &[ContainerPath]) -> Run {
@@ -145,29 +167,22 @@ async fn uv(inside: &dyn Inside, python: &str) -> Result<Vec<String>, VenvError>
     Err(VenvError::NoUv)
 }
 
-/// uv does not see the image's packages: it is told to leave each of them out. Returns the file that
-/// says so and the constraints files that the image names in `PIP_CONSTRAINT`.
-async fn write_excludes(
+/// Writes into the venv what the installer is to keep its hands off. Returns the file, and the constraints files that
+/// the image names in `PIP_CONSTRAINT`.
+async fn write_kept(
     inside: &dyn Inside,
     what: &Install<'_>,
     python: &str,
+    lines: String,
 ) -> Result<(String, Vec<String>), VenvError> {
-    let names: String = what
-        .image
-        .distributions
-        .iter()
-        .map(|(name, _)| name)
-        .filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
-        .flat_map(|name| [name.as_str(), "\n"])
-        .collect();
-    let path = format!("{}/.gpubay-excludes.txt", what.venv);
-    let script = "import os, sys; open(sys.argv[1], 'w').write(sys.stdin.read()); \
-                  print(os.environ.get('PIP_CONSTRAINT', ''))";
+    let path = format!("{}/{KEPT}", what.venv);
+    let script = "import os, sys; t = sys.argv[1] + '.new'; open(t, 'w').write(sys.stdin.read()); \
+                  os.rename(t, sys.argv[1]); print(os.environ.get('PIP_CONSTRAINT', ''))";
     let mut run = Run::new([python, "-c", script, &path]);
-    run.stdin = names.into_bytes();
+    run.stdin = lines.into_bytes();
     let captured = capture(inside, &run).await?;
     if captured.exit.as_code() != 0 {
-        return Err(VenvError::Install { installer: "uv", what: path, reason: reason(&captured) });
+        return Err(VenvError::Install { installer: "python", what: path, reason: reason(&captured) });
     }
     let constraints = String::from_utf8_lossy(&captured.stdout);
     Ok((path, constraints.split_whitespace().map(str::to_owned).collect()))
@@ -177,42 +192,6 @@ fn known_stamp(what: &Install<'_>) -> Option<String> {
     let folder = within::open(what.on_host?.as_path()).ok()?;
     let (bytes, _) = within::read(folder, STAMP, 200).ok()??;
     String::from_utf8(bytes).ok()
-}
-
-/// Over the contents of every file, those that they include too, the Python and the installer.
-fn stamp(what: &Install<'_>) -> Result<String, VenvError> {
-    let mut hash = Sha256::new();
-    hash.update(format!("1\n{}\n{:?}\n", what.probe.version, what.installer));
-    let mut seen = Vec::new();
-    for file in what.requirements {
-        let path = file.as_path();
-        let bytes = std::fs::read(path)
-            .map_err(|source| VenvError::Requirements { path: path.display().to_string(), source })?;
-        add_file(&mut hash, path, &bytes, &mut seen);
-    }
-    Ok(hash.finalize().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
-}
-
-fn add_file(hash: &mut Sha256, path: &Path, bytes: &[u8], seen: &mut Vec<PathBuf>) {
-    if seen.len() > 100 || seen.contains(&path.to_path_buf()) {
-        return;
-    }
-    seen.push(path.to_path_buf());
-    hash.update((bytes.len() as u64).to_le_bytes());
-    hash.update(bytes);
-    for line in String::from_utf8_lossy(bytes).lines() {
-        let line = line.trim();
-        let rest = ["--requirement", "--constraint", "-r", "-c"].iter().find_map(|option| line.strip_prefix(option));
-        let Some(name) = rest.map(|rest| rest.trim_start_matches(['=', ' ', '\t'])) else { continue };
-        let included = path.parent().unwrap_or(Path::new("/")).join(name);
-        // What cannot be read here is the installer's to report.
-        if let Ok(bytes) = std::fs::read(&included) {
-            add_file(hash, &included, &bytes, seen);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -251,10 +230,10 @@ mod tests {
             map: &map,
         };
         let silent = Progress::silent();
-        assert_eq!(install(&Host, &what, &silent).await.expect("installs"), Installed::Now);
+        assert_eq!(install(&Host, &what, &silent).await.expect("installs"), Installed::Now(vec![]));
         assert_eq!(install(&Host, &what, &silent).await.expect("knows"), Installed::Already);
         std::fs::write(root.join("more.txt"), "# changed\n").expect("writes");
-        assert_eq!(install(&Host, &what, &silent).await.expect("installs"), Installed::Now);
+        assert_eq!(install(&Host, &what, &silent).await.expect("installs"), Installed::Now(vec![]));
         std::fs::write(root.join("more.txt"), "file:///no/such/thing-1.0-py3-none-any.whl\n").expect("writes");
         let error = install(&Host, &what, &silent).await.expect_err("fails");
         assert!(error.to_string().contains("/no/such/thing-1.0"), "{error}");

@@ -3,7 +3,8 @@
 //! - [`inside`]: how this room runs programs in the container; the agent's client implements it.
 //! - [`probe`]: which interpreter the image has, and what it says of itself.
 //! - [`create`]: the venv at the mounted folder, made from any image's Python.
-//! - [`install`]: requirements, once, without replacing what the image brought.
+//! - [`install`]: requirements, once, without replacing what the image brought ([`kept`]).
+//! - [`requirements`]: the files that name them, read so that nothing in their place can block.
 //! - [`roots`]: from `sys.path` to the folders that the venv, the workspace, a mount or the mirror
 //!   serves (pure).
 //! - [`hostenv`]: the `.venv` that host tools see, written so that nothing planted there is followed.
@@ -13,7 +14,9 @@ pub mod create;
 pub mod hostenv;
 pub mod inside;
 pub mod install;
+pub mod kept;
 pub mod probe;
+pub mod requirements;
 pub mod roots;
 mod within;
 
@@ -36,6 +39,8 @@ pub enum VenvError {
     NoPip,
     #[error("the image has no uv")]
     NoUv,
+    #[error("{place} asks for {asked}, and the image brings {name} {version}, which is never replaced")]
+    Conflict { place: String, asked: String, name: String, version: String },
     #[error("{installer} could not install {what}: {reason}")]
     Install { installer: &'static str, what: String, reason: String },
     #[error("{0}")]
@@ -52,6 +57,7 @@ impl Explain for VenvError {
             Self::RequirementsOutside { .. } => "requirements_outside",
             Self::NoPip => "no_pip",
             Self::NoUv => "no_uv",
+            Self::Conflict { .. } => "conflicts_with_image",
             Self::Install { .. } => "install_failed",
             Self::Inside(error) => error.code,
         }
@@ -71,6 +77,14 @@ impl Explain for VenvError {
             Self::RequirementsOutside { .. } => "Move the file into the workspace, or mount its folder.".to_owned(),
             Self::NoPip => "Install pip in the image (Debian: python3-pip), or set `installer = \"uv\"`.".to_owned(),
             Self::NoUv => "Install uv in the image, or set `installer = \"pip\"` under [venv].".to_owned(),
+            Self::Conflict { name, .. } => {
+                format!("Take {name} out of the requirements, or install the version that you want in the Dockerfile.")
+            }
+            // pip's word for requirements that do not fit together; the lines before it name what we pinned.
+            Self::Install { reason, .. } if reason.contains("ResolutionImpossible") => {
+                "What the image brings is never replaced: ask for versions that fit it, or change it in the Dockerfile."
+                    .to_owned()
+            }
             Self::Install { .. } => {
                 "Correct the requirements and run `gpubay up` again; what was installed stays.".to_owned()
             }

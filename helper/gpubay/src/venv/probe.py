@@ -86,19 +86,30 @@ def editables(folders):
     return unique(found)
 
 
-def distributions():
-    """What the interpreter can already import, for installers that cannot see it themselves."""
+def is_editable(dist):
+    try:
+        url = json.loads(dist.read_text("direct_url.json") or "{}")
+        return bool(url.get("dir_info", {}).get("editable"))
+    except Exception:
+        return False
+
+
+def distributions(path):
+    """What the interpreter can already import, for installers that cannot see it themselves.
+
+    Neither what lies in the working directory nor an editable install counts: that is the user's own work.
+    """
     try:
         from importlib import metadata
     except ImportError:
         return []
     found = {}
-    for dist in metadata.distributions():
+    for dist in metadata.distributions(path=path):
         try:
             name, version = dist.metadata["Name"], dist.version
         except Exception:
             continue
-        if name and version and name not in found:
+        if name and version and name not in found and not is_editable(dist):
             found[name] = version
     return sorted([name, version] for name, version in found.items())
 
@@ -131,7 +142,7 @@ def main():
                 "user_site": user_site if user_enabled and folder(user_site) else None,
                 "paths": installed_paths(),
                 "editable": [[entry, os.path.realpath(entry)] for entry in editables(folders) if folder(entry)],
-                "distributions": distributions(),
+                "distributions": distributions(path),
                 "conda": os.path.isdir(os.path.join(sys.prefix, "conda-meta")),
                 "has_venv": has("venv"),
                 "has_ensurepip": has("ensurepip"),

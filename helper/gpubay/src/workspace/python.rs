@@ -21,6 +21,7 @@ use crate::venv::hostenv::{self as layout, HostEnvError, Layout};
 use crate::venv::inside::{Inside, Output, Run, Stream};
 use crate::venv::install::{Install, Installed, install};
 use crate::venv::probe::{self, PLACES, Probe};
+use crate::venv::requirements::{self, Requirements};
 use crate::venv::roots::{self, Kind, Shared};
 use crate::{ContainerPath, HostPath, Mapping, PathMap};
 
@@ -184,8 +185,9 @@ fn inputs(workspace: &Workspace) -> String {
     hash.update(format!("{:?} {:?} {}", venv.installer, venv.python, helper_executable().display()));
     for file in &venv.requirements {
         hash.update(file.to_string());
-        hash.update(crate::files::read(file.as_path(), crate::files::SMALL).unwrap_or_default());
     }
+    // What cannot be read is said when it is to be installed.
+    hash.update(requirements::read(&venv.requirements).map_or_else(|error| error.to_string(), Requirements::digest));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -286,7 +288,13 @@ pub(super) async fn refresh(
     .await?;
     failpoint::hit("venv.installed")?;
     // A Python takes its time to start; what nothing was installed into answers the same.
-    let probe = if installed == Installed::Now { probe::ask(&venv_side, &python).await? } else { before };
+    let probe = match installed {
+        Installed::Now(warnings) => {
+            prepared.warnings.extend(warnings);
+            probe::ask(&venv_side, &python).await?
+        }
+        Installed::Already | Installed::Nothing => before,
+    };
     let roots = roots::roots(&probe, &shared);
     let stamped: Vec<ContainerPath> = roots.roots.iter().map(|root| root.container.clone()).collect();
     // Before the scan: what changes meanwhile makes the next look find another stamp.
