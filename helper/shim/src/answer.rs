@@ -2,8 +2,13 @@
 //!
 //! Only JSON is touched: in a line, or an output, that is one JSON value, strings that are container
 //! paths become host paths. Everything else passes byte for byte, and so does the JSON around them.
+//!
+//! A tool runs what it is told is the interpreter, so where an answer names one, or the prefix that one lies in, only
+//! this program and the host env come out: never another file that the container may have put into a shared folder.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
+use std::path::Path;
 
 use gpubay_protocol::paths::ContainerPath;
 
@@ -93,16 +98,47 @@ fn rewrite(place: &Place, bytes: &[u8]) -> Option<Vec<u8>> {
     serde_json::from_str::<serde_json::Value>(text).ok()?;
     let mut writer = Writer { place, text, at: 0, out: String::with_capacity(text.len() + 64) };
     writer.space();
-    writer.value(Within::Value);
+    writer.value(Within { array: false, names: Names::Anything });
     writer.space();
     Some(writer.out.into_bytes())
 }
 
+/// Where a value stands.
+#[derive(Clone, Copy)]
+struct Within {
+    /// An unmapped root in an array is left out.
+    array: bool,
+    names: Names,
+}
+
+/// What the strings of a value name, as its key says.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Within {
-    /// An unmapped root here is left out.
-    Array,
-    Value,
+enum Names {
+    /// A program that a tool may run.
+    Interpreter,
+    /// A folder in which a tool may look for `bin/python`.
+    Prefix,
+    /// Such a `bin`.
+    Scripts,
+    Anything,
+}
+
+impl Names {
+    fn of(key: &str) -> Option<Self> {
+        let lower = key.to_ascii_lowercase();
+        if lower.ends_with("executable") || lower.contains("interpreter") || ["exe", "python"].contains(&lower.as_str())
+        {
+            return Some(Self::Interpreter);
+        }
+        // Not PYTHONPATH, which is a list of folders.
+        if ["pythonPath", "pythonBin", "python_path", "python_bin"].contains(&key) {
+            return Some(Self::Interpreter);
+        }
+        if lower.ends_with("prefix") {
+            return Some(Self::Prefix);
+        }
+        ["scripts", "bindir"].contains(&lower.as_str()).then_some(Self::Scripts)
+    }
 }
 
 /// Copies valid JSON and changes only the strings that are paths.
@@ -140,8 +176,8 @@ impl Writer<'_> {
     /// Returns whether the value stays; one that does not has left nothing behind.
     fn value(&mut self, within: Within) -> bool {
         match self.peek() {
-            b'{' => self.object(),
-            b'[' => self.array(),
+            b'{' => self.object(within.names),
+            b'[' => self.array(within.names),
             b'"' => return self.string(within),
             _ => {
                 let rest = &self.text[self.at..];
@@ -152,16 +188,22 @@ impl Writer<'_> {
         true
     }
 
-    fn object(&mut self) {
+    fn object(&mut self, names: Names) {
         self.copy(1);
         self.space();
         while self.peek() == b'"' {
-            let key = self.raw_string().len();
-            self.copy(key);
+            let raw = self.raw_string();
+            let key = serde_json::from_str::<String>(raw).unwrap_or_default();
+            self.copy(raw.len());
             self.space();
             self.copy(1);
             self.space();
-            self.value(Within::Value);
+            let names = Names::of(&key).unwrap_or(match (names, key.as_str(), self.peek()) {
+                // `"interpreter": {"path": "…"}`
+                (Names::Interpreter, "path" | "file" | "command", b'"') => Names::Interpreter,
+                _ => Names::Anything,
+            });
+            self.value(Within { array: false, names });
             self.space();
             if self.peek() == b',' {
                 self.copy(1);
@@ -171,7 +213,7 @@ impl Writer<'_> {
         self.copy(1);
     }
 
-    fn array(&mut self) {
+    fn array(&mut self, names: Names) {
         self.copy(1);
         let mut first = true;
         loop {
@@ -187,7 +229,7 @@ impl Writer<'_> {
                 self.out.push(',');
             }
             self.out.push_str(&space);
-            let kept = self.value(Within::Array);
+            let kept = self.value(Within { array: true, names });
             if kept {
                 first = false;
                 self.space();
@@ -209,9 +251,9 @@ impl Writer<'_> {
     fn string(&mut self, within: Within) -> bool {
         let raw = self.raw_string();
         let length = raw.len();
-        let new = match serde_json::from_str::<String>(raw).map(|text| translate(self.place, &text)) {
+        let new = match serde_json::from_str::<String>(raw).map(|text| safe(self.place, &text, within.names)) {
             Ok(Translated::Host(host)) => serde_json::to_string(&host).ok(),
-            Ok(Translated::Unmapped(_)) if within == Within::Array => {
+            Ok(Translated::Unmapped(_)) if within.array => {
                 self.at += length;
                 return false;
             }
@@ -235,6 +277,47 @@ enum Translated {
     /// An import root that the host has not, or has another of: a path that exists nowhere.
     Unmapped(String),
     Same,
+}
+
+/// [`translate`], without naming anything to run but this program.
+fn safe(place: &Place, text: &str, names: Names) -> Translated {
+    let env = &place.env;
+    let bin = env.path.join("bin");
+    let found = translate(place, text);
+    let host = match &found {
+        Translated::Host(host) => host.as_str(),
+        _ => text,
+    };
+    let host = host.strip_prefix("file://").unwrap_or(host).trim();
+    let own = Path::new(host).strip_prefix(&bin).ok().and_then(Path::to_str).is_some_and(is_interpreter);
+    let is_shared = || {
+        let inside = |path: &str| ContainerPath::new(path).is_ok_and(|path| env.map.to_host(&path).is_some());
+        matches!(found, Translated::Host(_)) || inside(text.trim())
+    };
+    match names {
+        _ if own => found,
+        Names::Interpreter if host.contains('/') => Translated::Host(bin.join("python").to_string()),
+        Names::Prefix if is_shared() && Path::new(host) != env.path.as_path() => Translated::Host(env.path.to_string()),
+        Names::Scripts if is_shared() => Translated::Host(bin.to_string()),
+        // Whatever the key: nothing else in a shared folder passes for an interpreter.
+        Names::Anything if is_shared() && passes_for_an_interpreter(Path::new(host)) => {
+            Translated::Host(bin.join("python").to_string())
+        }
+        _ => found,
+    }
+}
+
+/// By its name, unless it is a folder of libraries: `lib/python3.12`.
+fn passes_for_an_interpreter(path: &Path) -> bool {
+    let name = |path: &Path| path.file_name().and_then(OsStr::to_str).map(str::to_owned);
+    let parent = path.parent().and_then(name).unwrap_or_default();
+    name(path).as_deref().is_some_and(is_interpreter) && !parent.starts_with("lib") && parent != "include"
+}
+
+/// `python`, `python3`, `python3.12`.
+fn is_interpreter(name: &str) -> bool {
+    let rest = name.strip_prefix("python").or_else(|| name.strip_prefix("pypy"));
+    rest.is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.' || c == 't' || c == 'w'))
 }
 
 fn translate(place: &Place, text: &str) -> Translated {

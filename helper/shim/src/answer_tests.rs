@@ -63,6 +63,51 @@ fn what_tools_ask_is_answered_in_host_terms() {
     }
 }
 
+/// A container puts programs into the workspace and says that they are the interpreter.
+#[test]
+fn nothing_but_the_shim_is_named_as_something_to_run() {
+    let shim = "/home/ada/ws/.venv/bin/python";
+    let env = "/home/ada/ws/.venv";
+    for (inside, outside) in [
+        (r#"{"executable": "/app/evil"}"#, format!(r#"{{"executable": "{shim}"}}"#)),
+        (r#"{"executable": "/app/.venv/../evil/python"}"#, format!(r#"{{"executable": "{shim}"}}"#)),
+        (r#"{"executable": "/app/.venv/lib/python3"}"#, format!(r#"{{"executable": "{shim}"}}"#)),
+        (r#"{"executable": " /app/evil\n"}"#, format!(r#"{{"executable": "{shim}"}}"#)),
+        (r#"{"executable": "./evil"}"#, format!(r#"{{"executable": "{shim}"}}"#)),
+        (r#"{"executable": "/home/ada/ws/evil"}"#, format!(r#"{{"executable": "{shim}"}}"#)),
+        (r#"{"sys_executable": "file:///app/evil"}"#, format!(r#"{{"sys_executable": "{shim}"}}"#)),
+        (
+            r#"{"\u0065xecutable": ["/app/evil", "/usr/bin/python3"]}"#,
+            format!(r#"{{"\u0065xecutable": ["{shim}", "{shim}"]}}"#),
+        ),
+        (
+            r#"{"interpreter": {"path": "/app/evil", "site": ["/app/x"]}}"#,
+            format!(r#"{{"interpreter": {{"path": "{shim}", "site": ["/home/ada/ws/x"]}}}}"#),
+        ),
+        (r#"{"pythonPath": "/app/x"}"#, format!(r#"{{"pythonPath": "{shim}"}}"#)),
+        (r#"{"sysPrefix": "/app/evil"}"#, format!(r#"{{"sysPrefix": "{env}"}}"#)),
+        (r#"{"base_prefix": "/app"}"#, format!(r#"{{"base_prefix": "{env}"}}"#)),
+        (r#"{"scripts": "/app/evil/bin"}"#, format!(r#"{{"scripts": "{env}/bin"}}"#)),
+        (r#"["/app/evil/bin/python3.11"]"#, format!(r#"["{shim}"]"#)),
+        // and what tools need stays
+        (r#"{"executable": "/app/.venv/bin/python3"}"#, format!(r#"{{"executable": "{env}/bin/python3"}}"#)),
+        (
+            r#"{"prefix": "/app/.venv", "base_prefix": "/usr"}"#,
+            format!(r#"{{"prefix": "{env}", "base_prefix": "/usr"}}"#),
+        ),
+        (
+            r#"{"PYTHONPATH": "/app/x", "python": "3.11.2"}"#,
+            r#"{"PYTHONPATH": "/home/ada/ws/x", "python": "3.11.2"}"#.to_owned(),
+        ),
+        (
+            r#"["/usr/lib/python3.11", "/app/lib/python3.11"]"#,
+            r#"["/cache/m/usr/lib/python3.11", "/home/ada/ws/lib/python3.11"]"#.to_owned(),
+        ),
+    ] {
+        assert_eq!(String::from_utf8_lossy(&filtered(inside.as_bytes(), 5)), outside, "{inside}");
+    }
+}
+
 #[test]
 fn more_than_a_megabyte_is_no_answer() {
     let mut text = b"[\"/app/x\",\n".to_vec();
