@@ -99,6 +99,39 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> Variables {
         .collect()
 }
 
+/// What root's programs get in a container of another user: nothing that this user could have prepared. A
+/// program named `ls` in the venv, or in any folder of `PATH` that others can write, would run as root.
+pub(crate) fn for_root(mut variables: Variables) -> Variables {
+    let kept: Vec<PathBuf> = search_path(&variables).filter(|folder| only_root_writes(folder)).collect();
+    let path = std::env::join_paths(kept).ok().filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into());
+    variables.insert("PATH".into(), path);
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let home = passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.get(2) == Some(&"0")).then(|| fields.get(5).copied()).flatten().filter(|home| home.starts_with('/'))
+    });
+    variables.insert("HOME".into(), home.unwrap_or("/root").into());
+    variables.insert("USER".into(), "root".into());
+    // The user's own, and what a shell would write or read there.
+    for name in ["VIRTUAL_ENV", "LOGNAME", "HISTFILE", "HF_TOKEN_PATH", "ENV", "BASH_ENV", "PYTHONSTARTUP"] {
+        variables.remove(OsStr::new(name));
+    }
+    variables
+}
+
+/// Nobody but root can put something into `folder`, or another folder in its place.
+fn only_root_writes(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    // Where links lead is what counts; a folder that is not there yet could be anybody's.
+    let Ok(real) = folder.canonicalize() else { return false };
+    folder.is_absolute()
+        && real.ancestors().all(|at| {
+            std::fs::metadata(at).is_ok_and(|meta| {
+                meta.uid() == 0 && (meta.mode() & 0o022 == 0 || at != real && meta.mode() & 0o1000 != 0)
+            })
+        })
+}
+
 pub(crate) fn search_path(variables: &Variables) -> impl Iterator<Item = PathBuf> {
     let path = variables.get(OsStr::new("PATH")).filter(|p| !p.is_empty()).cloned();
     let path = path.unwrap_or_else(|| DEFAULT_PATH.into());
@@ -158,6 +191,21 @@ mod tests {
         assert_eq!(variables[OsStr::new("LINES")], "x\ny");
         assert_eq!(from_bytes(&to_bytes(&variables)), variables);
         assert!(from_bytes(b"\0=\0x\0").is_empty());
+    }
+
+    #[test]
+    fn root_runs_nothing_that_another_could_have_put_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).expect("opened");
+        let path = format!("{}:bin::/nonexistent:/usr/bin", folder.path().display());
+        let given = format!("PATH={path}\0HOME=/home/ada\0VIRTUAL_ENV=/v\0HISTFILE=/home/ada/h\0A=1\0");
+        let left = for_root(from_bytes(given.as_bytes()));
+        assert_eq!(left[OsStr::new("PATH")], "/usr/bin");
+        assert_ne!(left[OsStr::new("HOME")], "/home/ada");
+        assert_eq!(left[OsStr::new("A")], "1");
+        assert!(!left.contains_key(OsStr::new("VIRTUAL_ENV")) && !left.contains_key(OsStr::new("HISTFILE")));
+        let nothing = for_root(from_bytes(b"PATH=/nonexistent\0"));
+        assert_eq!(nothing[OsStr::new("PATH")], DEFAULT_PATH);
     }
 
     #[test]
