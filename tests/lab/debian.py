@@ -9,7 +9,7 @@ from pathlib import Path
 from common import CACHE, LabError, fingerprint, locked, part, run, say
 
 # What the lab calls on the machine, and the package that brings it.
-TOOLS = {"ip": "iproute2", "iptables": "iptables", "debootstrap": "debootstrap", "mmdebstrap": "mmdebstrap", "cc": "gcc", "setpriv": "util-linux", "useradd": "passwd"}
+TOOLS = {"ip": "iproute2", "iptables": "iptables", "mmdebstrap": "mmdebstrap", "cc": "gcc", "setpriv": "util-linux", "useradd": "passwd"}
 LIBRARIES = {
     "/usr/lib/x86_64-linux-gnu/libdevmapper.so.1.02.1": "libdevmapper1.02.1",
     "/usr/lib/x86_64-linux-gnu/libc.a": "libc6-dev",

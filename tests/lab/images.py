@@ -36,10 +36,9 @@ def rootfs() -> Path:
 
     def make(folder: Path) -> None:
         root = folder / "root"
-        # A tree that is thrown away when anything fails needs no sync after each file.
-        (root / "etc/dpkg/dpkg.cfg.d").mkdir(parents=True)
-        (root / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")
-        run("debootstrap", "--variant=minbase", f"--include={INCLUDE}", "bookworm", root, debian.mirror(), env={"PATH": debian.PATH})
+        # A tree that is thrown away when anything fails needs no sync after each file. mmdebstrap takes half of debootstrap's time.
+        options = ["--quiet", "--mode=root", "--variant=minbase", f"--include={INCLUDE}", "--dpkgopt=force-unsafe-io"]
+        run("mmdebstrap", *options, "bookworm", root, debian.mirror(), env={"PATH": debian.PATH})
         # With the machine's own authorities: behind a proxy that re-signs TLS, pip inside needs them.
         shutil.copyfile("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
         for unused in DROP:

@@ -44,9 +44,15 @@ pub fn main() -> ExitCode {
 }
 
 fn init_log() {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("GPUBAY_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    use tracing_subscriber::prelude::*;
+    let Some(wanted) = std::env::var("GPUBAY_LOG").ok().filter(|wanted| !wanted.is_empty()) else {
+        return;
+    };
+    let Ok(filter) = wanted.parse::<tracing_subscriber::filter::Targets>() else {
+        eprintln!("warning: GPUBAY_LOG=`{wanted}` is no filter; it is a level such as `debug`, or `gpubay::mirror=trace,info`");
+        return;
+    };
+    tracing_subscriber::registry().with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).with(filter).init();
 }
 
 async fn run(cli: Cli) -> u8 {
