@@ -33,37 +33,23 @@ def recipes() -> dict[str, str]:
 
 def rootfs() -> Path:
     """A folder with `rootfs.tar`: Debian bookworm with Python. No image registry is needed."""
-
-    def make(folder: Path) -> None:
-        root = folder / "root"
-        # A tree that is thrown away when anything fails needs no sync after each file. mmdebstrap takes half of debootstrap's time.
-        options = ["--quiet", "--mode=root", "--variant=minbase", f"--include={INCLUDE}", "--dpkgopt=force-unsafe-io"]
-        run("mmdebstrap", *options, "bookworm", root, debian.mirror(), env={"PATH": debian.PATH})
-        # With the machine's own authorities: behind a proxy that re-signs TLS, pip inside needs them.
-        shutil.copyfile("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
-        for unused in DROP:
-            for path in (root / unused).glob("*"):
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        run("tar", "--sort=name", "--numeric-owner", "-C", root, "-cf", folder / "rootfs.tar", ".")
-        shutil.rmtree(root)
-
-    return part("rootfs", fingerprint(INCLUDE, repr(DROP)), make)
+    return part("rootfs", fingerprint(INCLUDE, repr(DROP)), lambda folder: make_system(folder, "bookworm", INCLUDE))
 
 
 def newer_rootfs() -> Path:
-    """Likewise, of the newer Debian. mmdebstrap takes half of debootstrap's time."""
+    """Likewise, of the newer Debian."""
+    return part("newer-rootfs", fingerprint(repr(NEWER), repr(DROP)), lambda folder: make_system(folder, *NEWER))
 
-    def make(folder: Path) -> None:
-        suite, include = NEWER
-        argv = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={include}"]
-        argv += ["--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io"]
-        # What these drop is what DROP removes of the other.
-        argv += [f"--dpkgopt=path-exclude=/{unused}/*" for unused in DROP if unused.startswith("usr")]
-        # As above: the machine's own authorities.
-        argv += ["--customize-hook=copy-in /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs"]
-        run(*argv, suite, folder / "rootfs.tar", debian.mirror(), env={"PATH": debian.PATH, "TMPDIR": str(folder)})
 
-    return part("newer-rootfs", fingerprint(repr(NEWER), repr(DROP)), make)
+def make_system(folder: Path, suite: str, include: str) -> None:
+    """A small Debian system as `rootfs.tar`. mmdebstrap takes half of debootstrap's time."""
+    argv = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={include}"]
+    argv += ["--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io"]
+    # What apt leaves, mmdebstrap removes by itself.
+    argv += [f"--dpkgopt=path-exclude=/{unused}/*" for unused in DROP if unused.startswith("usr")]
+    # With the machine's own authorities: behind a proxy that re-signs TLS, pip inside needs them.
+    argv += ["--customize-hook=copy-in /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs"]
+    run(*argv, suite, folder / "rootfs.tar", debian.mirror(), env={"PATH": debian.PATH, "TMPDIR": str(folder)})
 
 
 def newer_archive(engine: Callable) -> Path:
