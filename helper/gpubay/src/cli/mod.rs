@@ -49,10 +49,15 @@ fn init_log() {
         return;
     };
     let Ok(filter) = wanted.parse::<tracing_subscriber::filter::Targets>() else {
-        eprintln!("warning: GPUBAY_LOG=`{wanted}` is no filter; it is a level such as `debug`, or `gpubay::mirror=trace,info`");
+        eprintln!(
+            "warning: GPUBAY_LOG=`{wanted}` is no filter; it is a level such as `debug`, or `gpubay::mirror=trace,info`"
+        );
         return;
     };
-    tracing_subscriber::registry().with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).with(filter).init();
+    tracing_subscriber::registry()
+        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
+        .with(filter)
+        .init();
 }
 
 async fn run(cli: Cli) -> u8 {
