@@ -82,3 +82,45 @@ fn pip_replaces_nothing_of_the_image() {
 fn uv_replaces_nothing_of_the_image() {
     nothing_of_the_image_is_replaced("uv");
 }
+
+/// Editable installs of the workspace's own packages, by real setuptools: no language server runs their import hooks.
+#[test]
+fn editable_installs_are_folders_outside() {
+    // With the image's own setuptools: a build folder of its own for each would take most of a minute.
+    let dockerfile = "FROM gpubay-lab/python\nENV PIP_NO_BUILD_ISOLATION=false\nRUN mkdir /opt/eggs && python3 -c \"import zipfile; \
+        zipfile.ZipFile('/opt/eggs/z-1.egg', 'w').writestr('z.py', '')\" \
+        && echo /opt/eggs/z-1.egg > /usr/local/lib/python3.11/dist-packages/z.pth\n";
+    let requirements = "-e ./libs/flat\n-e ./libs/deep\n-e ./libs/moved\n";
+    let toml = "[venv]\nrequirements = [\"requirements.txt\"]\n[gpus]\nuse = \"none\"\n";
+    let bench = with(dockerfile, toml, requirements);
+    for (name, setup) in [
+        // Beside another folder: setuptools serves it by a hook, which maps the name to its folder.
+        ("flat", "packages = [\"flat\"]\n"),
+        ("deep", "package-dir = { \"\" = \"src\" }\n[tool.setuptools.packages.find]\nwhere = [\"src\"]\n"),
+        ("moved", "packages = [\"moved\"]\npackage-dir = { moved = \"python\" }\n"),
+    ] {
+        let text = format!(
+            "[build-system]\nrequires = [\"setuptools\"]\nbuild-backend = \"setuptools.build_meta\"\n\
+             [project]\nname = \"{name}\"\nversion = \"1\"\n[tool.setuptools]\n{setup}"
+        );
+        bench.write(&format!("libs/{name}/pyproject.toml"), &text);
+    }
+    for file in
+        ["flat/flat/__init__.py", "flat/other/x.py", "deep/src/space/deep/__init__.py", "moved/python/__init__.py"]
+    {
+        bench.write(&format!("libs/{file}"), "");
+    }
+    let report = bench.up();
+    assert_eq!(python(&bench, "import flat, space.deep, moved, z; print(1)"), "1");
+    let pth = bench.workspace.join(".venv/lib/python3.11/site-packages/container.pth");
+    let pth = std::fs::read_to_string(pth).expect("container.pth");
+    let folders: Vec<&str> = pth.lines().collect();
+    for (root, module) in [("libs/flat", "flat/__init__.py"), ("libs/deep/src", "space/deep/__init__.py")] {
+        let root = bench.workspace.join(root);
+        assert!(folders.contains(&root.to_str().expect("text")), "{} in {pth}", root.display());
+        assert!(root.join(module).is_file());
+    }
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("moved (/workspace/libs/moved/python)"), "{warnings}");
+    assert!(warnings.contains("from an archive: /opt/eggs/z-1.egg"), "{warnings}");
+}

@@ -38,52 +38,82 @@ def sites():
         return [], None, False
 
 
-def hook_folders(path):
-    """The folders that an editable install's import hook serves, read from its text, never run."""
+def mappings(tree):
+    """The dictionaries in a hook that say where modules lie."""
     import ast
 
-    found = []
-    try:
-        with open(path, "rb") as file:
-            tree = ast.parse(file.read(1 << 20))
-    except Exception:
-        return found
     for node in tree.body:
         if isinstance(node, ast.AnnAssign):
             targets, value = [node.target], node.value
         elif isinstance(node, ast.Assign):
             targets, value = node.targets, node.value
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and node.value.args:
+            # scikit-build-core: install({"module": "/its/file.py"}, ...)
+            targets, value = [getattr(node.value, "func", None)], node.value.args[0]
         else:
             continue
         names = [target.id for target in targets if isinstance(target, ast.Name)]
-        if not names or names[0] not in ("MAPPING", "NAMESPACES"):
-            continue
-        try:
-            mapping = ast.literal_eval(value)
-        except Exception:
-            continue
+        if names and names[0] in ("MAPPING", "NAMESPACES", "install"):
+            try:
+                found = ast.literal_eval(value)
+            except Exception:
+                continue
+            if isinstance(found, dict):
+                yield found
+
+
+def hook_folders(path):
+    """The folders that an editable install's import hook serves, and what it serves that no folder can say.
+
+    Read from its text, never run.
+    """
+    import ast
+
+    found, unsaid = [], []
+    try:
+        with open(path, "rb") as file:
+            tree = ast.parse(file.read(1 << 20))
+    except Exception:
+        return found, [os.path.basename(path)]
+    any_mapping = False
+    for mapping in mappings(tree):
+        any_mapping = True
         for name, where in mapping.items():
             for one in where if isinstance(where, list) else [where]:
+                if not isinstance(name, str) or not isinstance(one, str):
+                    continue
                 # `a.b` -> /src/a/b is importable from /src; another layout cannot be said as a path.
                 tail = os.sep + name.replace(".", os.sep)
-                for ending in ("", ".py"):
-                    if str(one).endswith(tail + ending):
-                        found.append(one[: len(one) - len(tail + ending)])
+                for ending in ("", ".py", os.sep + "__init__.py"):
+                    if one.endswith(tail + ending):
+                        found.append(one[: len(one) - len(tail + ending)] or os.sep)
                         break
-    return found
+                else:
+                    if one.endswith((".py", tail)) or "." not in os.path.basename(one):
+                        unsaid.append("%s (%s)" % (name, one))
+    return found, unsaid if any_mapping else [os.path.basename(path)]
+
+
+def is_hook(name):
+    if name.startswith("__editable__") and name.endswith("_finder.py"):
+        return True
+    # scikit-build-core and meson-python.
+    return name.startswith("_") and name.endswith(("_editable.py", "_editable_loader.py"))
 
 
 def editables(folders):
-    found = []
+    found, unsaid = [], []
     for where in folders:
         try:
             names = sorted(os.listdir(where))
         except OSError:
             continue
         for name in names:
-            if name.startswith("__editable__") and name.endswith("_finder.py"):
-                found.extend(hook_folders(os.path.join(where, name)))
-    return unique(found)
+            if is_hook(name):
+                more, lost = hook_folders(os.path.join(where, name))
+                found.extend(more)
+                unsaid.extend(lost)
+    return unique(found), unique(unsaid)
 
 
 def is_editable(dist):
@@ -128,6 +158,7 @@ def main():
     path = [entry for entry in sys.path if entry and os.path.isabs(entry)]
     folders = unique(entry for entry in path if folder(entry))
     site_packages, user_site, user_enabled = sites()
+    editable, unsaid = editables(folders)
     print(
         json.dumps(
             {
@@ -141,7 +172,8 @@ def main():
                 "site_packages": [entry for entry in site_packages if folder(entry)],
                 "user_site": user_site if user_enabled and folder(user_site) else None,
                 "paths": installed_paths(),
-                "editable": [[entry, os.path.realpath(entry)] for entry in editables(folders) if folder(entry)],
+                "editable": [[entry, os.path.realpath(entry)] for entry in editable if folder(entry)],
+                "unsaid": unsaid,
                 "distributions": distributions(path),
                 "conda": os.path.isdir(os.path.join(sys.prefix, "conda-meta")),
                 "has_venv": has("venv"),

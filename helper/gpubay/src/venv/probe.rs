@@ -48,6 +48,8 @@ pub struct Probe {
     pub paths: BTreeMap<String, Option<String>>,
     /// What import hooks of editable installs serve, as folders; with where they really are.
     pub editable: Vec<(String, String)>,
+    /// What such hooks serve that no folder can say: a module whose folder has another name.
+    pub unsaid: Vec<String>,
     /// Name and version of every distribution that can be imported.
     pub distributions: Vec<(String, String)>,
     pub conda: bool,
@@ -164,6 +166,46 @@ mod tests {
         assert_eq!(choose(&Host, None, &[], &container("/v")).await.expect("no error"), None);
         let error = choose(&Host, Some(found[1].as_str()), &found, &container("/v")).await.expect_err("must run");
         assert!(error.to_string().contains("no such thing"));
+    }
+
+    /// What the probe says with `files` in a folder of `PYTHONPATH`; `{src}` in them is another folder.
+    async fn with_hooks(files: &[(&str, &str)]) -> (Probe, String) {
+        let temp = tempfile::tempdir().expect("a folder");
+        let (site, src) = (temp.path().join("site"), temp.path().join("src"));
+        std::fs::create_dir_all(src.join("deep")).expect("makes");
+        std::fs::create_dir_all(&site).expect("makes");
+        let src = src.to_str().expect("UTF-8").to_owned();
+        for (name, text) in files {
+            std::fs::write(site.join(name), text.replace("{src}", &src)).expect("writes");
+        }
+        let run = Run::new(["/usr/bin/python3", "-c", PROBE]).env("PYTHONPATH", site.to_str().expect("UTF-8"));
+        let captured = capture(&Host, &run).await.expect("runs");
+        (serde_json::from_slice(&captured.stdout).expect("parses"), src)
+    }
+
+    #[tokio::test]
+    async fn every_kind_of_editable_hook_is_read_and_none_is_run() {
+        let canary = "open('{src}/canary', 'w')\n";
+        let (probe, src) = with_hooks(&[
+            ("__editable___flat_1_finder.py", &format!("{canary}MAPPING = {{'flat': '{{src}}/flat', 'one': '{{src}}/deep/one.py'}}\n")),
+            ("__editable___ns_1_finder.py", "MAPPING: dict[str, str] = {'ns.a': '{src}/deep/ns/a'}\nNAMESPACES: dict[str, list[str]] = {'ns': ['{src}/deep/ns']}\n"),
+            ("__editable___moved_1_finder.py", "MAPPING = {'moved': '{src}/python'}\nNAMESPACES = {}\n"),
+            ("_scikit_editable.py", "def install(a, b): pass\ninstall({'sk': '{src}/sk/__init__.py', 'sk.x': '{src}/sk/x.py'}, {'sk._c': 'sk/_c.so'})\n"),
+            ("_meson_editable_loader.py", "def install(*a): pass\ninstall('m', {'m'}, '/build', [], False)\n"),
+            ("__editable___broken_1_finder.py", "MAPPING = {'x': \n"),
+            ("__editable___odd_1_finder.py", "MAPPING = {1: 2, 'y': [3], 'z': exit(3)}\nNAMESPACES = {7: None, 'q': 'q'}\n"),
+        ])
+        .await;
+        let editable: Vec<&str> = probe.editable.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(editable, [&src, &format!("{src}/deep")]);
+        assert!(!std::path::Path::new(&format!("{src}/canary")).exists());
+        let unsaid = [
+            "__editable___broken_1_finder.py".to_owned(),
+            format!("moved ({src}/python)"),
+            "q (q)".to_owned(),
+            "_meson_editable_loader.py".to_owned(),
+        ];
+        assert_eq!(probe.unsaid, unsaid);
     }
 
     #[tokio::test]

@@ -134,6 +134,34 @@ pub fn roots(probe: &Probe, shared: &[Shared]) -> Roots {
     out
 }
 
+/// What is importable inside and cannot be made visible outside, a sentence each.
+pub fn unseen(probe: &Probe) -> Vec<String> {
+    // Everything here is the container's word.
+    let short = |text: &str| text.chars().filter(|c| !c.is_control()).take(200).collect::<String>();
+    let list = |all: &[String]| {
+        let named = all.iter().take(5).map(|one| short(one)).collect::<Vec<_>>().join(", ");
+        if all.len() > 5 { format!("{named} and {} more", all.len() - 5) } else { named }
+    };
+    // The standard library's own archive is on every path, and almost never there.
+    let is_stdlib = |path: &String| {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        name.starts_with("python") && name.ends_with(".zip")
+    };
+    let zipped: Vec<String> = probe.archives.iter().filter(|path| !is_stdlib(path)).cloned().collect();
+    let mut sentences = Vec::new();
+    if !zipped.is_empty() {
+        sentences
+            .push(format!("language tools outside do not see what is imported from an archive: {}", list(&zipped)));
+    }
+    if !probe.unsaid.is_empty() {
+        sentences.push(format!(
+            "language tools outside do not see what an editable install puts under another name than its folder's: {}",
+            list(&probe.unsaid)
+        ));
+    }
+    sentences
+}
+
 /// The map for the shim: workspace, mounts, the host env itself, the venv's libraries, mirrored roots.
 ///
 /// Inside, the venv's `bin` is what the host env's `bin` is outside, so the host env stands for the
@@ -226,6 +254,7 @@ mod tests {
             user_site: None,
             paths: [].into(),
             editable: editable.iter().map(|a| ((*a).to_owned(), (*a).to_owned())).collect(),
+            unsaid: vec![],
             distributions: vec![],
             conda: false,
             has_venv: true,

@@ -295,6 +295,7 @@ pub(super) async fn refresh(
         }
         Installed::Already | Installed::Nothing => before,
     };
+    prepared.warnings.extend(roots::unseen(&probe));
     let roots = roots::roots(&probe, &shared);
     let stamped: Vec<ContainerPath> = roots.roots.iter().map(|root| root.container.clone()).collect();
     // Before the scan: what changes meanwhile makes the next look find another stamp.
