@@ -124,3 +124,31 @@ fn editable_installs_are_folders_outside() {
     assert!(warnings.contains("moved (/workspace/libs/moved/python)"), "{warnings}");
     assert!(warnings.contains("from an archive: /opt/eggs/z-1.egg"), "{warnings}");
 }
+
+/// Debian's Python 3.13 on `PATH`, and a moved 3.11 where miniconda keeps an environment (no conda can be had here).
+#[test]
+fn one_of_several_pythons_is_taken_and_said() {
+    let dockerfile = "FROM gpubay-lab/trixie\nCOPY --from=gpubay-lab/conda /opt/conda /miniconda/envs/train\n";
+    let bench = with(dockerfile, "[gpus]\nuse = \"none\"\n", "");
+    let ran = bench.run(&["up", "--json"]);
+    let report = ran.succeeded().json();
+    assert_eq!(report["host_env"]["version"], "3.13.5", "{report}");
+    let said = "/usr/bin/python3 (3.13.5) is used, not /miniconda/envs/train/bin/python3; `python` under [venv]";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    assert_eq!(python(&bench, "import sys, numpy; print(sys.version_info[:2])"), "(3, 13)");
+
+    bench.write("gpubay.toml", "[venv]\npython = \"/miniconda/envs/train/bin/python3\"\n[gpus]\nuse = \"none\"\n");
+    let ran = bench.run(&["up", "--json"]);
+    let report = ran.succeeded().json();
+    assert_eq!(report["host_env"]["version"], "3.11.2", "{report}");
+    assert!(report["warnings"].to_string().contains("the venv of 3.13.5 was moved to"), "{report}");
+    assert!(!ran.stderr.contains("several Pythons"), "{}", ran.stderr);
+    assert_eq!(python(&bench, "import sys, condaonly; print(sys.version_info[:2])"), "(3, 11)");
+    let pth = bench.workspace.join(".venv/lib/python3.11/site-packages/container.pth");
+    let pth = std::fs::read_to_string(pth).expect("container.pth");
+    let has = |module: &str| pth.lines().any(|folder| std::path::Path::new(folder).join(module).is_file());
+    assert!(has("condaonly/__init__.py") && has("json/__init__.py"), "{pth}");
+
+    bench.write("gpubay.toml", "[venv]\npython = \"/usr/bin/python3.9\"\n[gpus]\nuse = \"none\"\n");
+    bench.run(&["up"]).failed("/usr/bin/python3.9");
+}

@@ -104,6 +104,27 @@ pub struct Chosen {
     pub probe: Probe,
     /// Interpreters that came first and do not run, each with why; a front end says so.
     pub passed_over: Vec<String>,
+    /// Those that come after it, in the order of preference.
+    pub others: Vec<ContainerPath>,
+}
+
+impl Chosen {
+    /// Which of several was taken; `None` where there was no choice. What a virtual environment was made from is no
+    /// other Python.
+    pub fn choice(&self) -> Option<String> {
+        let base = ContainerPath::new(&self.probe.base_prefix).and_then(|prefix| prefix.join("bin")).ok();
+        let is_base = |other: &ContainerPath| base.as_ref().is_some_and(|base| other.below(base).is_some());
+        let others: Vec<&str> =
+            self.others.iter().filter(|other| !is_base(other)).map(ContainerPath::as_str).take(6).collect();
+        (!others.is_empty()).then(|| {
+            format!(
+                "the image has several Pythons: {} ({}) is used, not {}; `python` under [venv] chooses another",
+                self.python,
+                self.probe.version,
+                others.join(", ")
+            )
+        })
+    }
 }
 
 /// The first of `found` that runs, which has `PATH` first and then [`PLACES`]; the venv's own does
@@ -121,12 +142,16 @@ pub async fn choose(
         let probe = ask(inside, wanted).await?;
         let python = ContainerPath::new(&probe.executable)
             .map_err(|e| VenvError::Probe { python: wanted.to_owned(), reason: e.to_string() })?;
-        return Ok(Some(Chosen { python, probe, passed_over: Vec::new() }));
+        return Ok(Some(Chosen { python, probe, passed_over: Vec::new(), others: Vec::new() }));
     }
     let mut passed_over = Vec::new();
-    for python in found.iter().filter(|python| python.below(venv).is_none()) {
+    let mut left = found.iter().filter(|python| python.below(venv).is_none());
+    while let Some(python) = left.next() {
         match ask(inside, python.as_str()).await {
-            Ok(probe) => return Ok(Some(Chosen { python: python.clone(), probe, passed_over })),
+            Ok(probe) => {
+                let others = left.cloned().collect();
+                return Ok(Some(Chosen { python: python.clone(), probe, passed_over, others }));
+            }
             Err(error @ VenvError::Probe { .. }) => passed_over.push(error.to_string()),
             Err(error) => return Err(error),
         }
@@ -163,6 +188,11 @@ mod tests {
         let chosen = choose(&Host, None, &found, &container("/ws/.venv")).await.expect("chooses").expect("one");
         assert_eq!(chosen.python, container("/usr/bin/python3"));
         assert!(chosen.passed_over[0].contains("no such thing"), "{:?}", chosen.passed_over);
+        assert_eq!(chosen.choice(), None);
+        let several = [found[2].clone(), container("/usr/bin/python3.9"), container("/opt/conda/bin/python")];
+        let chosen = choose(&Host, None, &several, &container("/ws/.venv")).await.expect("chooses").expect("one");
+        let choice = chosen.choice().expect("a choice");
+        assert!(choice.contains("/usr/bin/python3 (3.") && choice.contains("not /opt/conda/bin/python;"), "{choice}");
         assert_eq!(choose(&Host, None, &[], &container("/v")).await.expect("no error"), None);
         let error = choose(&Host, Some(found[1].as_str()), &found, &container("/v")).await.expect_err("must run");
         assert!(error.to_string().contains("no such thing"));

@@ -145,7 +145,7 @@ pub fn unseen(probe: &Probe) -> Vec<String> {
     // The standard library's own archive is on every path, and almost never there.
     let is_stdlib = |path: &String| {
         let name = path.rsplit('/').next().unwrap_or_default();
-        name.starts_with("python") && name.ends_with(".zip")
+        name.starts_with("python") && name.strip_suffix(".zip").is_some()
     };
     let zipped: Vec<String> = probe.archives.iter().filter(|path| !is_stdlib(path)).cloned().collect();
     let mut sentences = Vec::new();

@@ -259,6 +259,9 @@ pub(super) async fn refresh(
         return Ok(prepared);
     };
     prepared.warnings.extend(chosen.passed_over.iter().cloned());
+    if let Some(choice) = chosen.choice() {
+        progress.note(choice);
+    }
     let made = create::create(&image_side, &chosen, venv, Some(&workspace.venv_folder())).await?;
     if let Made::Replaced { aside, version } = made {
         prepared.warnings.push(format!(
