@@ -51,6 +51,18 @@ pub fn hit(place: &'static str) -> Result<(), Injected> {
     if STATE.load(Ordering::Relaxed) == UNSET { Ok(()) } else { look(place) }
 }
 
+/// [`hit`] where the work can be cancelled: waiting there is a future that can be dropped.
+///
+/// # Errors
+/// [`Injected`] when the variable asks this place to fail.
+pub async fn reach(place: &'static str) -> Result<(), Injected> {
+    let asked = ASKED.get_or_init(|| std::env::var(VARIABLE).ok().as_deref().and_then(parse));
+    if asked.as_ref().is_some_and(|(name, way)| name == place && *way == Way::Wait) {
+        std::future::pending::<()>().await;
+    }
+    hit(place)
+}
+
 #[cold]
 fn look(place: &'static str) -> Result<(), Injected> {
     let asked = ASKED.get_or_init(|| std::env::var(VARIABLE).ok().as_deref().and_then(parse));

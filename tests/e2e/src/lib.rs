@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::Value;
@@ -179,7 +179,7 @@ impl Bench {
 
     /// Runs it to its end; its output is in the message of a failed test.
     pub fn run(&self, args: &[&str]) -> Ran {
-        Ran::of(&self.gpubay(args).output().expect("started"), args)
+        Ran::of(&output(&mut self.gpubay(args)), args)
     }
 
     /// `--json`, successful.
@@ -287,6 +287,42 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(start.elapsed() < std::time::Duration::from_mins(1), "never: {what}");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+}
+
+/// Waits for a child's end; one that goes on for too long fails the test and does not outlive it.
+#[track_caller]
+pub fn ended(child: &mut Child) -> ExitStatus {
+    let start = std::time::Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("waited") {
+            return status;
+        }
+        if start.elapsed() > std::time::Duration::from_mins(1) {
+            kill(child);
+            panic!("it never ended");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// What a command prints until its end; one that goes on for minutes is killed, and its test fails by that.
+pub fn output(command: &mut Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let pid = rustix::process::Pid::from_child(&child);
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if wait.recv_timeout(std::time::Duration::from_mins(4)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().expect("waited");
+    drop(done);
+    watch.join().expect("watched");
+    output
+}
+
+pub fn send(child: &Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("sent");
 }
 
 /// Ends a child for good, as a power cut would.

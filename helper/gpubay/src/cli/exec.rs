@@ -1,12 +1,16 @@
 //! `gpubay exec` and `gpubay shell`
 
-use std::io::Write;
+use std::cell::Cell;
 use std::path::PathBuf;
+
+use futures_util::stream;
 
 use super::args::{Common, Exec, Shell};
 use super::output::Output;
+use super::streams::{self, Control, Target};
 use super::{load, terminal};
 use crate::agent::{ExecEvent, ExecEvents, ExecInput};
+use crate::engine::LogChunk;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::workspace::Workspace;
@@ -14,12 +18,14 @@ use crate::workspace::exec::{As, ExecOptions, exec as start, shell as start_shel
 
 /// A failure of ours, not of the program; as `docker exec` has it.
 pub(super) const OWN_FAILURE: u8 = 125;
+/// What a shell shows of a program that wrote into a pipe without a reader.
+pub(super) const NOBODY_READS: u8 = 128 + libc::SIGPIPE as u8;
 
 pub(super) async fn exec(common: &Common, command: Exec, output: &Output) -> u8 {
     let who = if command.root { As::Root } else { As::User };
     let session = async {
         let workspace = open(common, output).await?;
-        start(&workspace, command.command, &options(common, who)).await
+        start(&workspace, command.command, &options(common, who, output)).await
     };
     finish(session.await, output).await
 }
@@ -28,7 +34,7 @@ pub(super) async fn shell(common: &Common, command: &Shell, output: &Output) -> 
     let who = if command.root { As::Root } else { As::User };
     let session = async {
         let workspace = open(common, output).await?;
-        start_shell(&workspace, &options(common, who)).await
+        start_shell(&workspace, &options(common, who, output)).await
     };
     finish(session.await, output).await
 }
@@ -39,8 +45,8 @@ async fn open(common: &Common, output: &Output) -> Result<Workspace> {
     Workspace::open(loaded, Progress::silent()).await
 }
 
-fn options(common: &Common, who: As) -> ExecOptions {
-    let interactive = terminal::is_interactive();
+fn options(common: &Common, who: As, output: &Output) -> ExecOptions {
+    let interactive = terminal::is_interactive() && !output.is_json();
     ExecOptions {
         who,
         tty: interactive.then(terminal::size),
@@ -61,11 +67,16 @@ pub(super) fn working_directory(common: &Common) -> PathBuf {
 
 async fn finish(session: Result<(ExecInput, ExecEvents)>, output: &Output) -> u8 {
     let ended = match session {
-        Ok((input, events)) => pump(input, events).await,
+        Ok((input, events)) => pump(input, events, output.target()).await,
         Err(error) => Err(error),
     };
     match ended {
-        Ok(code) => code,
+        Ok(code) => {
+            if output.is_json() {
+                output.result(&serde_json::json!({ "exit_code": code }), String::new);
+            }
+            code
+        }
         Err(error) => {
             output.error(&error);
             match error.code {
@@ -78,44 +89,37 @@ async fn finish(session: Result<(ExecInput, ExecEvents)>, output: &Output) -> u8
 }
 
 /// Connects this process's streams, terminal and signals with the program's until it ends.
-async fn pump(to: ExecInput, mut from: ExecEvents) -> Result<u8> {
-    let interactive = terminal::is_interactive();
-    let raw = interactive.then(terminal::Raw::enter).flatten();
-    let mut input = terminal::input();
-    let mut signals = terminal::signals();
-    let mut input_open = true;
-    let code = loop {
-        tokio::select! {
-            event = from.next() => match event? {
-                ExecEvent::Stdout(bytes) => write_all(&mut std::io::stdout().lock(), &bytes)?,
-                ExecEvent::Stderr(bytes) => write_all(&mut std::io::stderr().lock(), &bytes)?,
-                ExecEvent::Exit(exit) => break exit.as_code(),
-            },
-            piece = input.recv(), if input_open => {
-                // A program that is gone reads nothing more; its exit is about to arrive.
-                input_open &= match piece {
-                    Some(bytes) => to.stdin(&bytes).await,
-                    None => {
-                        to.eof().await;
-                        false
-                    }
-                };
+async fn pump(to: ExecInput, from: ExecEvents, target: Target) -> Result<u8> {
+    let signals = terminal::signals();
+    let raw = (terminal::is_interactive() && target == Target::AsItIs).then(terminal::Raw::enter).flatten();
+    let code = Cell::new(None);
+    let output = stream::try_unfold(from, async |mut from| {
+        let chunk = match from.next().await? {
+            ExecEvent::Stdout(bytes) => LogChunk::Stdout(bytes.into()),
+            ExecEvent::Stderr(bytes) => LogChunk::Stderr(bytes.into()),
+            ExecEvent::Exit(exit) => {
+                code.set(Some(exit.as_code()));
+                return Ok(None);
             }
-            Some(signal) = signals.recv() => {
-                if signal != libc::SIGWINCH {
-                    to.signal(signal).await;
-                } else if interactive {
-                    to.resize(terminal::size()).await;
-                }
+        };
+        Ok::<_, Error>(Some((chunk, from)))
+    });
+    let feed = async {
+        let mut input = terminal::input();
+        while let Some(bytes) = input.recv().await {
+            // A program that is gone reads nothing more; its exit is about to arrive.
+            if !to.stdin(&bytes).await {
+                return;
             }
         }
+        to.eof().await;
     };
-    drop(raw);
-    Ok(code)
-}
-
-fn write_all(to: &mut impl Write, bytes: &[u8]) -> Result<()> {
-    to.write_all(bytes)
-        .and_then(|()| to.flush())
-        .map_err(|error| Error::new("output_closed", format!("write the program's output: {error}")))
+    let steer = async |control| match control {
+        Control::Signal(signal) => drop(to.signal(signal).await),
+        Control::Resize(size) if raw.is_some() => drop(to.resize(size).await),
+        Control::Resize(_) => {}
+    };
+    // Where nobody reads, letting go of the connection ends the program.
+    streams::connect(output, feed, steer, signals, target).await?;
+    Ok(code.get().unwrap_or(NOBODY_READS))
 }

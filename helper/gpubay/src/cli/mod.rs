@@ -12,6 +12,7 @@ mod output;
 mod ps;
 mod run;
 mod show;
+mod streams;
 mod sync;
 mod terminal;
 mod up;
@@ -95,19 +96,37 @@ fn load(common: &Common, gpus: Option<&str>, output: &Output) -> Result<Loaded> 
 async fn open(common: &Common, gpus: Option<&str>, output: &Output) -> Result<Workspace> {
     let loaded = load(common, gpus, output)?;
     let progress = output.progress();
-    cancel_on_signals(&progress);
+    cancel_on_signals(&progress).leave();
     Workspace::open(loaded, progress).await
 }
 
+/// Signals cancel the work as long as this lives.
+struct Cancelling(Option<tokio::task::JoinHandle<()>>);
+
+impl Cancelling {
+    /// Until the process ends.
+    fn leave(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Cancelling {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
 /// The first Ctrl-C (or SIGTERM) cancels and lets the work clean up; the second ends the process.
-fn cancel_on_signals(progress: &Progress) {
+fn cancel_on_signals(progress: &Progress) -> Cancelling {
     use tokio::signal::unix::{SignalKind, signal};
     let cancel = progress.cancel.clone();
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
-        return;
+        return Cancelling(None);
     };
-    tokio::spawn(async move {
+    Cancelling(Some(tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -118,7 +137,7 @@ fn cancel_on_signals(progress: &Progress) {
             }
             cancel.cancel();
         }
-    });
+    })))
 }
 
 /// Runs `work` unless it is cancelled first; what it had under way is dropped then.

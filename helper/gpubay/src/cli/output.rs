@@ -9,8 +9,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::args::Common;
+use super::streams::Target;
 use crate::config::powers::Power;
-use crate::engine::LogChunk;
 use crate::error::Error;
 use crate::progress::{Event, Progress, StepEnd, StepId, Unit};
 
@@ -36,6 +36,11 @@ impl Output {
 
     pub(super) fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// Where the output of a program goes that is run for the user.
+    pub(super) fn target(&self) -> Target {
+        if self.json { Target::Stderr } else { Target::AsItIs }
     }
 
     /// The result: as JSON, or as `text` says it.
@@ -116,20 +121,6 @@ impl Output {
 pub(super) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// What a job printed, byte for byte, each stream to its own.
-///
-/// # Errors
-/// When the reader has gone away.
-pub(super) fn pass_on(chunk: &LogChunk) -> std::io::Result<()> {
-    match chunk {
-        LogChunk::Stdout(bytes) => {
-            let mut out = std::io::stdout().lock();
-            out.write_all(bytes).and_then(|()| out.flush())
-        }
-        LogChunk::Stderr(bytes) => std::io::stderr().lock().write_all(bytes),
-    }
 }
 
 pub(super) fn eprint(text: &str) {

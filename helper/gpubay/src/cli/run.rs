@@ -1,12 +1,15 @@
 //! `gpubay run`
 
-use futures_util::StreamExt;
+use std::cell::Cell;
+
+use futures_util::{StreamExt, stream};
 use tokio::io::AsyncWriteExt;
 
 use super::args::{Common, Run};
-use super::exec::{OWN_FAILURE, working_directory};
-use super::output::{Output, pass_on};
-use super::{load, terminal};
+use super::exec::{NOBODY_READS, OWN_FAILURE, working_directory};
+use super::output::Output;
+use super::streams::{self, Control, Ended};
+use super::{cancel_on_signals, load, terminal, unless_cancelled};
 use crate::config::parse_gpus;
 use crate::engine::{Attached, Stdio};
 use crate::error::{Error, Result};
@@ -16,34 +19,43 @@ use crate::workspace::jobs::{self, Job, RunOptions};
 pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
     let detach = command.detach;
     let ended = async {
-        let workspace = {
-            let loaded = load(common, None, output)?;
-            Workspace::open(loaded, output.progress()).await?
+        let loaded = load(common, None, output)?;
+        let progress = output.progress();
+        let cancelling = cancel_on_signals(&progress);
+        let workspace = Workspace::open(loaded, progress).await?;
+        let options = options(common, command, &workspace, output)?;
+        let mut job = unless_cancelled(&workspace.progress, jobs::run(&workspace, &options)).await?;
+        let report = serde_json::json!({ "job": job.name, "container": job.container, "id": job.id });
+        let Some(attached) = job.attached.take() else {
+            output.result(&report, || format!("{}\n", job.name));
+            return Ok(0);
         };
-        let options = options(common, command, &workspace)?;
-        let mut job = jobs::run(&workspace, &options).await?;
-        match job.attached.take() {
-            None => {
-                output
-                    .result(&serde_json::json!({ "job": job.name, "container": job.container, "id": job.id }), || {
-                        format!("{}\n", job.name)
-                    });
-                Ok(0)
-            }
-            Some(attached) => watch(&workspace, &job, attached, options.stdio).await,
+        // From here on signals are the job's; one that came in between has cancelled.
+        let signals = terminal::signals();
+        drop(cancelling);
+        if workspace.progress.cancel.is_cancelled() {
+            jobs::remove(&workspace, &job).await?;
+            return Err(Error::new("cancelled", "cancelled while the job started"));
         }
+        let code = watch(&workspace, &job, attached, options.stdio, signals, output).await?;
+        if output.is_json() {
+            let mut report = report;
+            report["exit_code"] = code.into();
+            output.result(&report, String::new);
+        }
+        Ok(code)
     }
     .await;
     match ended {
         Ok(code) => code,
         Err(error) => {
             let code = output.error(&error);
-            if detach { code } else { OWN_FAILURE }
+            if detach || error.code == "cancelled" { code } else { OWN_FAILURE }
         }
     }
 }
 
-fn options(common: &Common, command: Run, workspace: &Workspace) -> Result<RunOptions> {
+fn options(common: &Common, command: Run, workspace: &Workspace, output: &Output) -> Result<RunOptions> {
     let config = workspace.config();
     let mut gpus = command.gpus.as_deref().map(parse_gpus).transpose()?;
     let mut argv = command.command;
@@ -54,7 +66,11 @@ fn options(common: &Common, command: Run, workspace: &Workspace) -> Result<RunOp
         gpus = gpus.or_else(|| job.gpus.clone());
         argv.clone_from(&job.command);
     }
-    let stdio = if command.detach { Stdio::Detached } else { Stdio::Attached { tty: terminal::is_interactive() } };
+    let stdio = if command.detach {
+        Stdio::Detached
+    } else {
+        Stdio::Attached { tty: terminal::is_interactive() && !output.is_json() }
+    };
     Ok(RunOptions {
         argv,
         name: command.name,
@@ -66,50 +82,61 @@ fn options(common: &Common, command: Run, workspace: &Workspace) -> Result<RunOp
 }
 
 /// Follows a job in the foreground to its end, and takes its container away.
-async fn watch(workspace: &Workspace, job: &Job, mut attached: Attached, stdio: Stdio) -> Result<u8> {
+async fn watch(
+    workspace: &Workspace,
+    job: &Job,
+    attached: Attached,
+    stdio: Stdio,
+    signals: tokio::sync::mpsc::Receiver<i32>,
+    output: &Output,
+) -> Result<u8> {
     let tty = matches!(stdio, Stdio::Attached { tty: true });
     let raw = tty.then(terminal::Raw::enter).flatten();
-    if tty {
-        let size = terminal::size();
-        let _ = workspace.engine.resize(&job.id, size.rows, size.columns).await;
-    }
-    let mut input = terminal::input();
-    let mut signals = terminal::signals();
-    let mut input_open = true;
-    loop {
-        tokio::select! {
-            chunk = attached.output.next() => {
-                let Some(chunk) = chunk else { break };
-                if pass_on(&chunk?).is_err() {
-                    // Like a pipe whose reader has left.
-                    workspace.engine.kill(&job.id, "SIGPIPE").await?;
-                    break;
-                }
+    let resize = async |size: gpubay_protocol::agent::WindowSize| {
+        if tty {
+            let _ = workspace.engine.resize(&job.id, size.rows, size.columns).await;
+        }
+    };
+    resize(terminal::size()).await;
+    let Attached { output: said, mut input } = attached;
+    let code = Cell::new(None);
+    // The end counts only once it has been said how: signals go through until then.
+    let end = async {
+        match jobs::wait(workspace, job).await {
+            Ok(ended) => {
+                code.set(Some(ended));
+                None
             }
-            piece = input.recv(), if input_open => {
-                let sent = match piece {
-                    Some(bytes) => attached.input.write_all(&bytes).await,
-                    None => {
-                        input_open = false;
-                        attached.input.shutdown().await
-                    }
-                };
-                input_open &= sent.is_ok();
-            }
-            Some(signal) = signals.recv() => {
-                if signal == libc::SIGWINCH {
-                    let size = terminal::size();
-                    if tty {
-                        let _ = workspace.engine.resize(&job.id, size.rows, size.columns).await;
-                    }
-                } else {
-                    let _ = workspace.engine.kill(&job.id, &signal.to_string()).await;
-                }
+            Err(error) => Some(Err(error)),
+        }
+    };
+    let said = said.map(|chunk| chunk.map_err(Error::from)).chain(stream::once(end).filter_map(std::future::ready));
+    // The connection goes with the future: an engine that still has to tell somebody holds up a container's end.
+    let feed = async move {
+        let mut pieces = terminal::input();
+        while let Some(bytes) = pieces.recv().await {
+            if input.write_all(&bytes).await.is_err() {
+                return;
             }
         }
-    }
+        let _ = input.shutdown().await;
+    };
+    let steer = async |control| match control {
+        Control::Signal(signal) => drop(workspace.engine.kill(&job.id, &signal.to_string()).await),
+        Control::Resize(size) => resize(size).await,
+    };
+    let ended = streams::connect(said, feed, steer, signals, output.target()).await;
     drop(raw);
-    let code = jobs::wait(workspace, job).await?;
+    if ended.as_ref().is_ok_and(|ended| *ended == Ended::NobodyReads) && code.get().is_none() {
+        // A pipe whose reader has left ends a program here; inside nobody tells it.
+        workspace.engine.stop(&job.id, 10).await?;
+        jobs::remove(workspace, job).await?;
+        return Ok(NOBODY_READS);
+    }
+    ended.map_err(|error| {
+        error.with_hint(format!("The job itself goes on: `gpubay logs --follow {}` and `gpubay ps` show it.", job.name))
+    })?;
     jobs::remove(workspace, job).await?;
+    let code = code.get().unwrap_or_default();
     u8::try_from(code).map_err(|_| Error::new("exit_code", format!("the job ended with the exit code {code}")))
 }

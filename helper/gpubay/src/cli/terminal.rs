@@ -6,9 +6,10 @@ use gpubay_protocol::agent::WindowSize;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::sync::mpsc;
 
-/// Both ends are a terminal: programs inside get one of their own.
+/// All three are a terminal: programs inside get one of their own. With stderr elsewhere they do not, since a
+/// terminal would mix the two.
 pub(super) fn is_interactive() -> bool {
-    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && std::io::stderr().is_terminal()
 }
 
 pub(super) fn size() -> WindowSize {

@@ -109,6 +109,13 @@ fn ask_before_killing(lost: &BTreeMap<String, Losses>, consent: Recreate, hint: 
 pub(super) async fn of_workspace(workspace: &Workspace) -> Result<Vec<Listed>> {
     let mut found = workspace.engine.list(&[(labels::ID, workspace.id())]).await?;
     found.retain(|container| container.labels.get(labels::ROLE).is_none_or(|role| role != "helper"));
-    found.sort_by_key(|container| container.created);
+    oldest_first(&mut found);
     Ok(found)
+}
+
+/// The engine lists the newest first, to the nanosecond, but says when only in seconds: its order decides
+/// between those of one second.
+pub(super) fn oldest_first(found: &mut [Listed]) {
+    found.reverse();
+    found.sort_by_key(|container| container.created);
 }

@@ -69,8 +69,8 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
         }
         Err(error) => return Err(error.into()),
     };
-    let started = async {
-        failpoint::hit("job.created")?;
+    let start = async {
+        failpoint::reach("job.created").await?;
         let attached = match options.stdio {
             Stdio::Attached { .. } => Some(workspace.engine.attach(&id).await?),
             Stdio::Detached => None,
@@ -87,8 +87,11 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
             }
         }
         Ok::<_, Error>(attached)
-    }
-    .await;
+    };
+    let started = tokio::select! {
+        started = start => started,
+        () = workspace.progress.cancel.cancelled() => Err(Error::new("cancelled", "cancelled while the job started")),
+    };
     match started {
         Ok(attached) => Ok(Job { id, container: planned.spec.name, name, attached }),
         Err(error) => {
@@ -143,7 +146,7 @@ pub async fn ps(workspace: &Workspace, scope: Scope) -> Result<Vec<Row>> {
         Scope::All => {
             let uid = workspace.host.uid.to_string();
             let mut found = workspace.engine.list(&[(labels::ID, ""), (labels::OWNER, &uid)]).await?;
-            found.sort_by_key(|container| container.created);
+            down::oldest_first(&mut found);
             found
         }
     };
@@ -179,7 +182,7 @@ fn row(container: Listed, exit_code: Option<i64>) -> Row {
     }
 }
 
-/// The log of a job, or of the dev container where `name` is `None` and there is no job.
+/// The log of a job, or of the dev container where `name` is `None` and there is no job, and the container's name.
 ///
 /// # Errors
 /// `no_such_job` naming the jobs there are.
@@ -187,7 +190,7 @@ pub async fn logs(
     workspace: &Workspace,
     name: Option<&str>,
     options: &LogOptions,
-) -> Result<impl Stream<Item = Result<LogChunk, EngineError>> + use<>> {
+) -> Result<(String, impl Stream<Item = Result<LogChunk, EngineError>> + use<>)> {
     let found = down::of_workspace(workspace).await?;
     let jobs: Vec<&Listed> = found.iter().filter(|container| container.labels.contains_key(labels::JOB)).collect();
     let chosen = match name {
@@ -217,5 +220,5 @@ pub async fn logs(
         None | Some(EngineError::NotFound { .. }) => None,
         Some(error) => Some(Err(error)),
     });
-    Ok(logs.chain(end))
+    Ok((container.name.clone(), logs.chain(end)))
 }
