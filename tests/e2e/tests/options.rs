@@ -111,11 +111,14 @@ docker_args = ["--pids-limit=200", "--tmpfs", "/quick:size=1m", "--stop-timeout=
         ),
     );
     let mount_power = format!("mount:{data}:/data:ro");
+    let volume_power = format!("volume:{volume}:/scratch");
     let volumes_power = format!("volumes_from:{other}");
     let port_power = format!("port:0.0.0.0:{open_port}:7/udp");
     let powers = [
         mount_power.as_str(),
+        volume_power.as_str(),
         volumes_power.as_str(),
+        "restart:on-failure",
         port_power.as_str(),
         "cap_add:SYS_PTRACE",
         "device:/dev/null:/dev/extra:rw",

@@ -14,7 +14,7 @@ use crate::ContainerPath;
 
 /// How an option is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     /// `--flag` or `--flag=false`.
     Flag,
     /// `--option value` or `--option=value`.
@@ -31,7 +31,7 @@ const WINDOWS: &str = "it exists for Windows containers only";
 const PULLS: &str = "nothing is pulled that `[image]` does not name";
 
 /// Every option of `docker run`: its name, its letter, its form.
-const OPTIONS: &[(&str, Option<char>, Form)] = &[
+pub(super) const OPTIONS: &[(&str, Option<char>, Form)] = &[
     ("add-host", None, Value),
     ("annotation", None, Value),
     ("attach", Some('a'), Refused(OUR_STREAMS)),

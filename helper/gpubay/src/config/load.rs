@@ -17,6 +17,7 @@ use super::powers::{self, Power};
 use super::values::{self, Places, resolve_existing};
 use crate::files::{self, FileError};
 use crate::{ContainerPath, HostPath};
+use gpubay_protocol::agent::AGENT_DIR;
 
 /// The workspace's own file.
 pub const FILE_NAME: &str = "gpubay.toml";
@@ -119,7 +120,9 @@ pub fn load(request: &LoadRequest<'_>) -> Result<Loaded, ConfigError> {
     let identity = Identity::new(&machine_id(&request.machine_id, &state)?, request.uid, &workspace);
 
     let (image, generated_from) = image(&own, &user, &workspace, &state, &identity)?;
-    let user_of = powers::Asker { workspace: &workspace, home: &home, uid: request.uid, gid: request.gid };
+    let own_name = identity.container_name();
+    let (uid, gid) = (request.uid, request.gid);
+    let user_of = powers::Asker { workspace: &workspace, home: &home, uid, gid, own_name: &own_name };
     let powers = powers::of(&own, &user, &image, generated_from.as_ref(), user_of);
     let mut config = merge(own, user, image, Paths { data, cache });
     if let Some(requirements) = generated_from
@@ -345,11 +348,18 @@ fn engine_options(own: EngineOptions, user: EngineOptions) -> EngineOptions {
 fn reserved_places(config: &Config) -> Result<(), ConfigError> {
     let workdir = &config.container.workdir;
     let venv = workdir.join(&config.venv.name).ok();
+    let agent = ContainerPath::new(AGENT_DIR).expect("absolute");
     let tmpfs = config.container.engine.tmpfs.keys().filter_map(|path| ContainerPath::new(path).ok());
     for target in config.container.mounts.iter().map(|mount| mount.target.clone()).chain(tmpfs) {
         let in_venv = venv.as_ref().is_some_and(|venv| target.below(venv).is_some());
-        if target == *workdir || in_venv {
-            let of = if in_venv { "the virtual environment" } else { "the workspace" };
+        // The agent lies there, which root runs as well.
+        let of_agent = target.below(&agent).is_some();
+        if target == *workdir || in_venv || of_agent {
+            let of = match (in_venv, of_agent) {
+                (true, _) => "the virtual environment",
+                (_, true) => "GPU Bay's agent",
+                _ => "the workspace",
+            };
             let problem = BadValue::Mount {
                 given: target.to_string(),
                 why: format!("that place in the container belongs to {of}"),

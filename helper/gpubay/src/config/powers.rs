@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::engine_host;
 use super::layer::{Layer, Passed};
-use super::model::{Dockerfile, Image, Mount, MountSource, Port, Protocol, SecretSource, User};
+use super::model::{Dockerfile, GpuSelection, Image, Mount, MountSource, Port, Protocol, Restart, SecretSource, User};
 use crate::HostPath;
 
 /// One thing to approve.
@@ -29,6 +29,8 @@ pub(super) struct Asker<'a> {
     pub(super) home: &'a Path,
     pub(super) uid: u32,
     pub(super) gid: u32,
+    /// Names that begin like this are this workspace's own on an engine: `gpubay-<slug>-<id8>`.
+    pub(super) own_name: &'a str,
 }
 
 struct List<'a> {
@@ -54,11 +56,17 @@ pub(super) fn of(
     for mount in &own.mounts {
         list.mount(mount);
     }
+    if let Some(tag) = &own.tag
+        && !list.owns(tag.strip_prefix("gpubay/").map_or(String::new(), |name| format!("gpubay-{name}")).as_str())
+    {
+        list.add(format!("tag:{tag}"), "gives this name to the image, whatever image has it now");
+    }
     variables(own, user, &mut list);
     for port in own.ports.iter().filter(|port| !port.address.is_loopback()) {
         list.add(port_key(port), "opens this port to the network, past the firewall of the machine");
     }
     options(own, &mut list);
+    gpus(own, &mut list);
     let mut seen = std::collections::BTreeSet::new();
     list.powers.retain(|power| seen.insert(power.key.clone()));
     list.powers
@@ -109,6 +117,8 @@ fn variables(own: &Layer, user: &Layer, list: &mut List<'_>) {
     }
 }
 
+const UNATTENDED: &str = "lets the engine start the container again, without you";
+
 fn options(own: &Layer, list: &mut List<'_>) {
     let o = &own.engine_options;
     match own.user {
@@ -139,6 +149,16 @@ fn options(own: &Layer, list: &mut List<'_>) {
         if let Some(mode) = mode.filter(|mode| other(mode)) {
             list.grave(format!("{name}:{mode}"), sentence);
         }
+    }
+    let usual = ["bridge", "none", "default", "host"];
+    if let Some(network) = own.network.as_ref().filter(|name| !usual.contains(&name.as_str()) && !other(name)) {
+        list.add(format!("network:{network}"), "joins this network and reaches whatever is in it");
+    }
+    match own.restart {
+        None | Some(Restart::No) => {}
+        Some(Restart::Always) => list.add("restart:always".into(), UNATTENDED),
+        Some(Restart::UnlessStopped) => list.add("restart:unless-stopped".into(), UNATTENDED),
+        Some(Restart::OnFailure { .. }) => list.add("restart:on-failure".into(), UNATTENDED),
     }
     for device in &o.devices {
         let key = format!("device:{}:{}:{}", device.host, device.container, device.permissions);
@@ -180,6 +200,20 @@ fn options(own: &Layer, list: &mut List<'_>) {
     }
 }
 
+/// A CDI name can stand for any device or mount that the engine's specifications describe.
+fn gpus(own: &Layer, list: &mut List<'_>) {
+    let of_jobs = own.jobs.values().filter_map(|job| job.gpus.as_ref());
+    for selection in own.select.iter().chain(of_jobs) {
+        let GpuSelection::Named(names) = selection else { continue };
+        for name in names.iter().filter(|name| name.contains('=') && !name.starts_with("nvidia.com/gpu=")) {
+            list.grave(
+                format!("cdi:{name}"),
+                "gives this device to the container, and whatever its specification adds",
+            );
+        }
+    }
+}
+
 fn port_key(port: &Port) -> String {
     let address = match port.address {
         std::net::IpAddr::V4(address) => address.to_string(),
@@ -204,6 +238,11 @@ impl List<'_> {
         self.push(key, sentence, true);
     }
 
+    /// A name on the engine that no other workspace makes.
+    fn owns(&self, name: &str) -> bool {
+        name.strip_prefix(self.asker.own_name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', ':']))
+    }
+
     /// Paths are canonical, so a link that leads outside is outside.
     fn inside(&self, path: &HostPath) -> bool {
         path.as_path().starts_with(self.asker.workspace.as_path())
@@ -224,17 +263,24 @@ impl List<'_> {
     }
 
     fn mount(&mut self, mount: &Mount) {
-        let MountSource::Host(path) = &mount.source else { return };
-        if self.inside(path) {
-            return;
-        }
+        let end = if mount.read_only { ":ro" } else { "" };
+        let path = match &mount.source {
+            MountSource::Tmpfs => return,
+            // Named volumes are the engine's: whoever knows the name shares it.
+            MountSource::Volume(name) if self.owns(name) => return,
+            MountSource::Volume(name) => {
+                let sentence = "mounts this volume, whoever else uses it";
+                return self.add(format!("volume:{name}:{}{end}", mount.target), sentence);
+            }
+            MountSource::Host(path) if self.inside(path) => return,
+            MountSource::Host(path) => path,
+        };
         let danger = self.danger(path.as_path());
         let sentence = match (danger, mount.read_only) {
             (Some(why), _) => format!("mounts {path}, {why}"),
             (None, true) => format!("lets the container read {path}"),
             (None, false) => format!("lets the container read and change {path}"),
         };
-        let end = if mount.read_only { ":ro" } else { "" };
         self.push(format!("mount:{path}:{}{end}", mount.target), &sentence, danger.is_some());
     }
 

@@ -1,5 +1,6 @@
 //! Loading real folders, without a word from this process's environment.
 
+mod classified;
 mod errors;
 mod powers;
 

@@ -53,6 +53,16 @@ fn every_power_is_named() {
         ("[container]\nsecurity_opt = [\"seccomp=unconfined\"]", "security_opt:seccomp=unconfined", true),
         ("[container]\nvolumes_from = [\"db\"]", "volumes_from:db", true),
         ("[container]\ngroup_add = [\"docker\"]", "group_add:docker", false),
+        ("[container]\nmounts = [\"scratch:/s\"]", "volume:scratch:/s", false),
+        ("[container]\nmounts = [\"scratch:/s:ro\"]", "volume:scratch:/s:ro", false),
+        ("[container]\ndocker_args = [\"-vscratch:/s\"]", "volume:scratch:/s", false),
+        ("[container]\ndocker_args = [\"--mount=type=volume,src=scratch,dst=/s\"]", "volume:scratch:/s", false),
+        ("[container]\nnetwork = \"db\"", "network:db", false),
+        ("[container]\nrestart = \"always\"", "restart:always", false),
+        ("[container]\ndocker_args = [\"--restart=on-failure:3\"]", "restart:on-failure", false),
+        ("[image]\ntag = \"postgres:16\"", "tag:postgres:16", false),
+        ("[gpus]\nuse = [\"vendor.com/net=all\"]", "cdi:vendor.com/net=all", true),
+        ("[jobs.a]\ncommand = [\"x\"]\ngpus = [\"vendor.com/net=0\"]", "cdi:vendor.com/net=0", true),
         ("[container]\nports = [\"0.0.0.0:6006\"]", "port:0.0.0.0:6006", false),
         ("[container]\nports = [\"[::]:80:81/udp\"]", "port:[::]:80:81/udp", false),
         ("[image]\nsecrets = [\"x=env:AWS_SECRET\"]", "secret:x=env:AWS_SECRET", false),
@@ -73,7 +83,7 @@ fn what_stays_in_the_folder_asks_nothing() {
 secrets = ["t=file:token"]
 args = { A = "1" }
 [container]
-mounts = ["./data:/data", "volume:/v"]
+mounts = ["./data:/data"]
 env = { A = "1" }
 env_file = ".env"
 ports = ["6006", "127.0.0.1:8080:80", "[::1]:81:81"]
@@ -83,8 +93,11 @@ network = "none"
 shm_size = "1g"
 privileged = false
 docker_args = ["--tmpfs=/run", "--init", "--mount=type=tmpfs,target=/t"]
+restart = "no"
 [venv]
 requirements = ["requirements.txt"]
+[gpus]
+use = ["nvidia.com/gpu=0"]
 "#,
     );
     for file in ["token", ".env", "data/x", "requirements.txt"] {
@@ -277,4 +290,26 @@ fn a_workspace_cannot_bring_its_own_approval() {
         panic!("passed");
     };
     assert_eq!(missing.len(), 2);
+}
+
+#[test]
+fn names_of_the_workspaces_own_ask_nothing() {
+    let lab = Lab::new();
+    let own = lab.loaded().identity.container_name();
+    let tag = own.replacen("gpubay-", "gpubay/", 1);
+    let toml = |mount: &str, tag: &str| format!("[container]\nmounts = [\"{mount}:/s\"]\n[image]\ntag = \"{tag}\"\n");
+    lab.write("gpubay.toml", &toml(&format!("{own}-data"), &format!("{tag}:mine")));
+    assert_eq!(keys(&lab), Vec::<String>::new());
+    lab.write("gpubay.toml", &toml(&format!("{own}x"), &format!("{tag}x:mine")));
+    assert_eq!(keys(&lab).len(), 2, "a longer name is another's");
+}
+
+#[test]
+fn nothing_is_mounted_over_our_agent() {
+    for target in ["/.gpubay", "/.gpubay/bin", "/.gpubay/run/x"] {
+        for args in [format!("mounts = [\".:{target}\"]"), format!("docker_args = [\"--tmpfs={target}:size=1m\"]")] {
+            let lab = Lab::with(&format!("[container]\n{args}\n"));
+            assert!(lab.error().to_string().contains("belongs to GPU Bay's agent"), "{args}");
+        }
+    }
 }
