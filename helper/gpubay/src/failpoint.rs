@@ -2,11 +2,14 @@
 //!
 //! Each stage of a workflow names itself with [`hit`]. Without the variable that costs one atomic
 //! load. `abort` ends the process at once, as `kill -9` does; `error` makes the stage fail; `wait`
-//! stays there until the process is killed. A name without a way means `error`.
+//! stays there until the process is killed; `interrupt` is a Ctrl-C at this very place; `hold=/a/file`
+//! makes that file and goes on when it is gone. A name without a way means `error`.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 /// The variable that names the place and the way.
 pub const VARIABLE: &str = "GPUBAY_FAILPOINT";
@@ -29,12 +32,17 @@ impl crate::error::Explain for Injected {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Way {
     Abort,
     Error,
     Wait,
+    Interrupt,
+    Hold(PathBuf),
 }
+
+/// A test that forgot its process must not keep it for ever.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const UNKNOWN: u8 = 0;
 const UNSET: u8 = 1;
@@ -42,6 +50,12 @@ const SET: u8 = 2;
 
 static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
 static ASKED: OnceLock<Option<(String, Way)>> = OnceLock::new();
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Says that a Ctrl-C has arrived and the work is told: what [`Way::Interrupt`] waits for.
+pub fn note_interrupt() {
+    INTERRUPTED.store(true, Ordering::Release);
+}
 
 /// Says that the work has come to `place`.
 ///
@@ -74,8 +88,32 @@ fn look(place: &'static str) -> Result<(), Injected> {
             Way::Wait => loop {
                 std::thread::park();
             },
+            Way::Interrupt => {
+                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::INT);
+                until(|| INTERRUPTED.load(Ordering::Acquire));
+                Ok(())
+            }
+            Way::Hold(file) => {
+                hold(file);
+                Ok(())
+            }
         },
         _ => Ok(()),
+    }
+}
+
+/// The first time only: some places are come to twice.
+fn hold(file: &Path) {
+    static HELD: AtomicBool = AtomicBool::new(false);
+    if !HELD.swap(true, Ordering::Relaxed) && std::fs::write(file, "").is_ok() {
+        until(|| !file.exists());
+    }
+}
+
+fn until(condition: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -85,7 +123,8 @@ fn parse(text: &str) -> Option<(String, Way)> {
         Some((name, "abort")) => (name, Way::Abort),
         Some((name, "error")) => (name, Way::Error),
         Some((name, "wait")) => (name, Way::Wait),
-        Some(_) => return None,
+        Some((name, "interrupt")) => (name, Way::Interrupt),
+        Some((name, way)) => (name, Way::Hold(way.strip_prefix("hold=").filter(|file| file.starts_with('/'))?.into())),
     };
     (!name.is_empty()).then(|| (name.to_owned(), way))
 }
@@ -101,6 +140,9 @@ mod tests {
             ("mirror.stage:abort", Some(("mirror.stage", Way::Abort))),
             ("build:wait", Some(("build", Way::Wait))),
             ("build:error", Some(("build", Way::Error))),
+            ("build:interrupt", Some(("build", Way::Interrupt))),
+            ("build:hold=/a:b", Some(("build", Way::Hold("/a:b".into())))),
+            ("build:hold=a", None),
             ("build:explode", None),
             (":abort", None),
             ("", None),

@@ -52,6 +52,17 @@ pub enum Event {
     Note(String),
 }
 
+/// The user has taken the work back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cancelled")]
+pub struct Cancelled;
+
+impl crate::error::Explain for Cancelled {
+    fn code(&self) -> &'static str {
+        "cancelled"
+    }
+}
+
 /// Where events go, and whether the work is still wanted. Cheap to clone.
 #[derive(Clone)]
 pub struct Progress {
@@ -68,6 +79,14 @@ impl Progress {
     /// Nobody listens.
     pub fn silent() -> Self {
         Self::new(|_| ())
+    }
+
+    /// For the places where work that was taken back ends.
+    ///
+    /// # Errors
+    /// [`Cancelled`], once it is.
+    pub fn check(&self) -> Result<(), Cancelled> {
+        if self.cancel.is_cancelled() { Err(Cancelled) } else { Ok(()) }
     }
 
     pub fn emit(&self, event: Event) {

@@ -71,7 +71,10 @@ fn run() -> Result<u8, String> {
             {
                 return replay(&place, &known);
             }
-            return Err(format!("the container {} does not answer ({why}); is it paused?", env.container));
+            return Err(format!(
+                "the container {0} does not answer ({why}); if it is paused, let it go on with: docker unpause {0}",
+                env.container
+            ));
         }
         Err(Unreachable::Other(why)) => {
             return Err(format!("{why}; make this environment anew with: {}", next_step(&place)));

@@ -25,6 +25,9 @@ fn main_job(engine: &str, who: Who) {
     assert_eq!(report["image"]["built"], true);
     assert!(report["host_env"]["version"].as_str().is_some_and(|version| version.starts_with("3.")), "{report}");
     assert_eq!(report["drift"], serde_json::json!([]));
+    if engine == "docker20" {
+        assert!(report["warnings"].to_string().contains("mended in 24.0.9"), "an engine with known holes: {report}");
+    }
 
     // The program of the host's .venv is the container's, and what it writes is the user's.
     let output = bench.python(&["train.py", "--x", "a b"]).output().expect("started");
@@ -51,12 +54,13 @@ fn main_job(engine: &str, who: Who) {
     assert_eq!(ran.succeeded().stdout, "/workspace/.venv\n");
     let job = bench.run(&["run", "--", "python", "-c", "import einops, six, os; print(os.getuid())"]);
     assert_eq!(job.succeeded().stdout, format!("{}\n", bench.uid()));
-    assert_eq!(bench.json(&["sync"])["changed"], false);
+    bench.run(&["sync"]).succeeded();
 
     let again = bench.up();
     assert_eq!(again["container"]["reused"], true);
     assert_eq!(again["container"]["id"], report["container"]["id"]);
     assert_eq!(again["image"]["built"], false);
+    assert_eq!(again["warnings"], serde_json::json!([]), "said where a container is made, not each time");
 
     bench.run(&["down"]).succeeded();
     assert!(bench.containers().is_empty());

@@ -136,6 +136,7 @@ fn cancel_on_signals(progress: &Progress) -> Cancelling {
                 std::process::exit(130);
             }
             cancel.cancel();
+            crate::failpoint::note_interrupt();
         }
     })))
 }

@@ -11,6 +11,7 @@ pub mod endpoint;
 mod error;
 mod exec;
 mod hello;
+mod holes;
 mod images;
 mod info;
 mod options;

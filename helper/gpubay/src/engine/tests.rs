@@ -151,3 +151,68 @@ async fn a_connection_that_breaks_is_said_to() {
     let error = Engine::connect(located).await.expect_err("broken");
     assert_eq!(error.code(), "no_engine");
 }
+
+/// What an engine of these versions is warned of, by the CVE's number.
+async fn holes(answer: &'static str) -> Vec<String> {
+    let engine = recorded(Box::leak(Box::new([("/version", "200 OK", answer)])));
+    let found = connect(&engine).await.expect("connected").holes().await;
+    for hole in &found {
+        assert!(hole.contains("mended in"), "{hole}");
+    }
+    found
+}
+
+fn numbers(holes: &[String]) -> Vec<&str> {
+    let known = ["CVE-2024-21626", "CVE-2024-23651", "CVE-2026-41567"];
+    known.into_iter().filter(|number| holes.iter().any(|hole| hole.contains(number))).collect()
+}
+
+macro_rules! versions {
+    ($engine:literal, $runc:literal, $revision:literal) => {
+        concat!(
+            r#"{"ApiVersion":"1.41","Version":""#,
+            $engine,
+            r#"","Components":[{"Name":"Engine","Version":""#,
+            $engine,
+            r#""},{"Name":"containerd","Version":"1.6.20","Details":{"GitCommit":""}},{"Name":"runc","Version":""#,
+            $runc,
+            r#"","Details":{"GitCommit":""#,
+            $revision,
+            r#""}}]}"#
+        )
+    };
+}
+
+#[tokio::test]
+async fn known_holes_are_named_with_where_they_were_mended() {
+    let runc = "CVE-2024-21626";
+    let build = "CVE-2024-23651";
+    let archive = "CVE-2026-41567";
+    for (answer, want) in [
+        (versions!("24.0.7", "1.1.11", "v1.1.11-0-g4bccb38c"), vec![runc, build, archive]),
+        (versions!("24.0.9", "1.1.12", "v1.1.12-0-g51d5e946"), vec![archive]),
+        (versions!("25.0.1", "1.1.12", ""), vec![build]),
+        (versions!("25.0.2", "1.1.12", ""), vec![]),
+        (versions!("28.5.2+dfsg4", "1.1.5+ds1", "1.1.5+ds1-1+deb12u1"), vec![archive]),
+        (versions!("20.10.24+dfsg1", "1.1.5+ds1", "1.1.5+ds1-1"), vec![runc, build, archive]),
+        (versions!("29.5.1", "1.1.7-0ubuntu1~22.04.1", ""), vec![runc]),
+        (versions!("29.5.1", "1.1.7-0ubuntu1~22.04.2", ""), vec![]),
+        (versions!("29.5.1", "1.3.3", ""), vec![]),
+        (versions!("30.0.0-rc.1", "1.2.0-rc.3", ""), vec![]),
+    ] {
+        assert_eq!(numbers(&holes(answer).await), want, "{answer}");
+    }
+    let said = holes(versions!("24.0.7", "1.1.11", "")).await;
+    assert!(said[0].contains("runc 1.1.11") && said[1].contains("Docker 24.0.7,"), "{said:?}");
+    let packaged = holes(versions!("20.10.24+dfsg1", "1.3.3", "")).await;
+    assert!(packaged.iter().all(|hole| hole.contains("unless your distribution")), "{packaged:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_tells_no_versions_has_no_known_hole() {
+    let podman = r#"{"ApiVersion":"1.41","Version":"5.4.0","Components":[{"Name":"Podman Engine","Version":"5.4.0"},
+        {"Name":"OCI Runtime (crun)","Version":"crun version 1.20"}]}"#;
+    for answer in [podman, r#"{"ApiVersion":"1.41","Version":"x"}"#, versions!("dev", "unknown", "")] {
+        assert_eq!(holes(answer).await, Vec::<String>::new(), "{answer}");
+    }
+}

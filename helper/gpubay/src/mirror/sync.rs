@@ -63,12 +63,12 @@ pub async fn ensure_base(
     let step = progress.step("Mirroring the image's Python packages");
     let (entries, scanned) = scan(source, request, None, progress).await?;
     let make = Make { store, key, request, scanned: &scanned, old: None, progress, step: &step };
-    failpoint::hit("mirror.plan")?;
+    reach("mirror.plan", progress)?;
     let plan = plan::plan(&entries, &request.roots, None);
     let (stage, header) = make.build(entries, plan, source).await?;
     let name = Store::base_name(key);
     let base = loop {
-        match publish(store, &stage, &name)? {
+        match publish(store, &stage, &name, progress)? {
             Published::Ours(base) => break (base, true),
             // Another process was faster: what it made is the same.
             Published::Theirs(Some(base)) if base.header.base == header.base => break (base, false),
@@ -119,7 +119,7 @@ pub async fn sync_workspace(
     let base_header = store.base(base).map(|base| base.header);
     let as_image = base_header.filter(|base| base.scope == scope && base.digest == scanned.digest);
     let old = current.and_then(|(_, now)| Some((manifest::load(&now.folder, &now.header)?, Arc::new(now))));
-    failpoint::hit("mirror.plan")?;
+    reach("mirror.plan", progress)?;
     let old_roots = old.as_ref().map(|(_, old)| root_paths(&old.header)).unwrap_or_default();
     let before = old.as_ref().map(|(kept, _)| (old_roots.as_slice(), kept.as_slice()));
     let plan = plan::plan(&entries, &request.roots, before);
@@ -142,7 +142,7 @@ pub async fn sync_workspace(
             break theirs;
         }
         let number = store.numbers(workspace)?.last().map_or(1, |last| last + 1);
-        if let Published::Ours(made) = publish(store, &stage, &Store::number_name(workspace, number))? {
+        if let Published::Ours(made) = publish(store, &stage, &Store::number_name(workspace, number), progress)? {
             break made;
         }
     };
@@ -166,6 +166,12 @@ pub async fn sync_workspace(
     Ok(synced(store, &made, true))
 }
 
+/// A stage of the work begins, unless it is no longer wanted.
+fn reach(place: &'static str, progress: &Progress) -> Result<(), MirrorError> {
+    failpoint::hit(place)?;
+    progress.check().map_err(|_| MirrorError::Cancelled)
+}
+
 fn root_paths(header: &Header) -> Vec<ContainerPath> {
     header.roots.iter().map(|root| root.path.clone()).collect()
 }
@@ -184,7 +190,7 @@ async fn scan(
     known: Option<[u8; 32]>,
     progress: &Progress,
 ) -> Result<(Vec<Entry>, Scanned), MirrorError> {
-    failpoint::hit("mirror.scan")?;
+    reach("mirror.scan", progress)?;
     let request = ScanRequest { known, ..request.clone() };
     let (entries, scanned) = tokio::select! {
         biased;
@@ -221,10 +227,10 @@ impl Make<'_> {
         source: &mut dyn Source,
     ) -> Result<(Arc<Stage>, Header), MirrorError> {
         let stage = self.stage().await?;
-        failpoint::hit("mirror.stage")?;
+        reach("mirror.stage", self.progress)?;
         let job = Arc::new(Job { entries, roots: self.request.roots.clone() });
         let absent = stage::fill(&stage, &job, plan, self.old.clone(), source, self.progress, self.step).await?;
-        failpoint::hit("mirror.seal")?;
+        reach("mirror.seal", self.progress)?;
         let header = self.header(&job.entries, &absent, Files::Here);
         let (sealing, mut written) = (stage.clone(), header.clone());
         let header = blocking(move || {
@@ -239,7 +245,6 @@ impl Make<'_> {
             Ok(written)
         })
         .await?;
-        self.ready()?;
         Ok((stage, header))
     }
 
@@ -252,17 +257,12 @@ impl Make<'_> {
             write_facts(&writing, &mut header, &[])
         })
         .await?;
-        self.ready()?;
         Ok(stage)
     }
 
     async fn stage(&self) -> Result<Arc<Stage>, MirrorError> {
         let store = self.store.clone();
         blocking(move || store.stage()).await.map(Arc::new)
-    }
-
-    fn ready(&self) -> Result<(), MirrorError> {
-        if self.progress.cancel.is_cancelled() { Err(MirrorError::Cancelled) } else { Ok(()) }
     }
 
     fn header(&self, entries: &[Entry], absent: &HashSet<u32>, files_are: Files) -> Header {
@@ -323,8 +323,8 @@ enum Published {
 }
 
 /// The one step that makes a mirror visible.
-fn publish(store: &Store, stage: &Stage, name: &str) -> Result<Published, MirrorError> {
-    failpoint::hit("mirror.apply")?;
+fn publish(store: &Store, stage: &Stage, name: &str, progress: &Progress) -> Result<Published, MirrorError> {
+    reach("mirror.apply", progress)?;
     let parent = store.parent(name)?;
     let last = name.rsplit('/').next().unwrap_or(name);
     match stage.folder.rename(NEW, &parent, last) {

@@ -20,7 +20,15 @@ pub async fn build(workspace: &Workspace, cache: Cache) -> Result<BuildReport> {
     if cache == Cache::Ignore {
         desired.found = None;
     }
+    // Before the build: it is the build that a hole is open to.
+    let mut warnings = workspace.loaded.warnings.clone();
+    if desired.found.is_none() {
+        for hole in workspace.engine.holes().await {
+            workspace.progress.warn(hole.clone());
+            warnings.push(hole);
+        }
+    }
     let (image, reference, built) = image::ensure(workspace, desired, cache).await?;
     stages.lap("image");
-    Ok(BuildReport { image: ImageReport { id: image.id, reference, built }, timings_ms: stages.end() })
+    Ok(BuildReport { image: ImageReport { id: image.id, reference, built }, timings_ms: stages.end(), warnings })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use gpubay_protocol::agent::{Status, StatusRequest};
 
 use super::drift::{self, Drift};
-use super::labels;
+use super::labels::{self, Role};
 use super::spec::{Places, Planned, owned_folders};
 use super::stakes::{self, Losses};
 use super::up::Offer;
@@ -17,7 +17,6 @@ use crate::agent;
 use crate::config::model::{MountSource, Port, Protocol};
 use crate::engine::{Archive, Container, ContainerState, EngineError, Owner};
 use crate::error::{Error, Result};
-use crate::failpoint;
 use crate::{ContainerPath, HostPath};
 
 /// How long an agent may take to answer after the engine has started its container.
@@ -102,12 +101,6 @@ impl From<Error> for Attempt {
     }
 }
 
-impl From<failpoint::Injected> for Attempt {
-    fn from(error: failpoint::Injected) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
 impl From<EngineError> for Attempt {
     fn from(error: EngineError) -> Self {
         match error {
@@ -134,10 +127,7 @@ async fn attempt(workspace: &Workspace, wanted: &Wanted<'_>, seen: Option<Contai
             workspace.engine.remove(&found.id).await?;
             make(workspace, wanted).await
         }
-        ContainerState::Paused => Err(Attempt::Failed(
-            Error::new("container_paused", format!("the dev container {name} is paused"))
-                .with_hint(format!("Let it go on with `docker unpause {name}`.")),
-        )),
+        ContainerState::Paused => Err(Attempt::Failed(paused(&found.name))),
         ContainerState::Running | ContainerState::Restarting => keep(workspace, wanted, found, Found::Running).await,
         ContainerState::Exited { .. } => keep(workspace, wanted, found, Found::Stopped).await,
     }
@@ -149,9 +139,69 @@ enum Found {
     Stopped,
 }
 
-/// The container of that name, if it is this workspace's.
+fn paused(name: &str) -> Error {
+    Error::new("container_paused", format!("the dev container {name} is paused"))
+        .with_hint(format!("Let it go on with `docker unpause {name}`."))
+}
+
+/// Why nothing can be done in the dev container now; `None`: it runs.
+pub(super) fn hindrance(name: &str, found: Option<&Container>) -> Option<Error> {
+    let not_running = |what: String| {
+        let error = Error::new("not_running", format!("the dev container {name} {what}"));
+        Some(error.with_hint("Start it with `gpubay up`."))
+    };
+    let Some(found) = found else { return not_running("does not exist".to_owned()) };
+    match found.state {
+        ContainerState::Running => None,
+        ContainerState::Paused => Some(paused(&found.name)),
+        ContainerState::Exited { out_of_memory: true, .. } => {
+            not_running("is not running: the kernel ended it, since its memory was used up".to_owned())
+                .map(|error| error.with_hint("Raise [container] memory or use less, then start it with `gpubay up`."))
+        }
+        ContainerState::Exited { code, .. } => not_running(format!("is not running: it ended with exit code {code}")),
+        ContainerState::Created | ContainerState::Restarting | ContainerState::Dead => {
+            not_running("is not running".to_owned())
+        }
+    }
+}
+
+/// Says, as soon as it is so, why the container `id` can be worked in no longer: while it is paused its agent
+/// says nothing, and keeps the connection. It is looked at now and then; an end of its own breaks the connection.
+pub(super) async fn trouble(workspace: &Workspace, id: &str) -> Error {
+    const NOW_AND_THEN: Duration = Duration::from_millis(500);
+    loop {
+        tokio::time::sleep(NOW_AND_THEN).await;
+        // An engine that does not answer is no news of the container.
+        if let Ok(found) = workspace.engine.container(id).await
+            && let Some(error) = hindrance(&workspace.dev_name(), found.as_ref())
+        {
+            return error;
+        }
+    }
+}
+
+/// What became of the container where a conversation with its agent failed.
+pub(super) async fn explain(workspace: &Workspace, id: &str, error: Error) -> Error {
+    if !error.code.starts_with("agent_") && error.code != "mirror_source" {
+        return error;
+    }
+    // The engine notes an end a moment after the connection broke.
+    match tokio::time::timeout(Duration::from_secs(2), trouble(workspace, id)).await {
+        Ok(why) => Error { message: format!("{}; what was mirrored before is kept", why.message), ..why },
+        Err(_) => error,
+    }
+}
+
+/// The container of that name, or, where there is none, the dev container under the name that somebody gave it
+/// since. It is this workspace's.
 pub(super) async fn find(workspace: &Workspace, name: &str) -> Result<Option<Container>> {
-    let Some(found) = workspace.engine.container(name).await? else { return Ok(None) };
+    let found = match workspace.engine.container(name).await? {
+        Some(found) => found,
+        None => match renamed(workspace).await? {
+            Some(found) => found,
+            None => return Ok(None),
+        },
+    };
     if found.label(labels::ID) != workspace.id() {
         return Err(Error::new(
             "foreign_container",
@@ -162,6 +212,14 @@ pub(super) async fn find(workspace: &Workspace, name: &str) -> Result<Option<Con
         )));
     }
     Ok(Some(found))
+}
+
+async fn renamed(workspace: &Workspace) -> Result<Option<Container>> {
+    let ours = [(labels::ID, workspace.id()), (labels::ROLE, Role::Dev.as_str())];
+    match workspace.engine.list(&ours).await?.first() {
+        Some(listed) => Ok(workspace.engine.container(&listed.id).await?),
+        None => Ok(None),
+    }
 }
 
 async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was: Found) -> Result<Dev, Attempt> {
@@ -178,6 +236,11 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
                 status = Some(answer);
             }
             Err(error) => {
+                // Paused or ended since it was looked at: nothing is wrong with its agent.
+                let now = workspace.engine.container(&found.id).await?;
+                if let Some(now) = now.filter(|now| now.state != found.state) {
+                    return Err(hindrance(&now.name, Some(&now)).unwrap_or(error).into());
+                }
                 drift.push(Drift::told("agent", format!("the agent inside does not answer: {}", error.message)));
             }
         }
@@ -185,6 +248,9 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
     let lost_mount = status.as_ref().is_some_and(|status| status.mounted.first() == Some(&false));
     let unwell = was == Found::Running && status.is_none();
     let mut at_stake = Losses::default();
+    if drift.is_empty() && wanted.recreate == Recreate::Allowed {
+        drift.push(Drift::told("recreate", "it was asked for"));
+    }
     if !drift.is_empty() {
         let stakes = stakes::of(workspace, &found, status.as_ref(), &wanted.places.run).await?;
         let losses = stakes.losses();
@@ -237,6 +303,9 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
 
 fn drift_of(found: &Container, wanted: &Wanted<'_>) -> Vec<Drift> {
     let mut drift = Vec::new();
+    if found.name != wanted.planned.spec.name {
+        drift.push(Drift::between("name", Some(&found.name), Some(&wanted.planned.spec.name)));
+    }
     match wanted.image {
         Some(image) if image != found.image => {
             let short = |id: &str| id.trim_start_matches("sha256:").chars().take(12).collect::<String>();
@@ -268,9 +337,9 @@ async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt
     let moved = free_ports(&mut planned.spec.ports);
     let id = create(workspace, &planned, wanted.user).await?;
     let brought_up = async {
-        failpoint::hit("container.created")?;
+        workspace.reach("container.created")?;
         start(workspace, wanted, &id).await?;
-        failpoint::hit("container.started")?;
+        workspace.reach("container.started")?;
         ready(workspace, wanted, &planned.spec.name).await.map_err(Attempt::from)
     }
     .await;

@@ -29,7 +29,7 @@ pub async fn down(workspace: &Workspace, consent: Recreate) -> Result<DownReport
     let mut removed = Vec::new();
     for container in containers {
         let step = workspace.progress.step(format!("Removing {}", container.name));
-        if container.state == "running" {
+        if is_alive(&container) {
             workspace.engine.stop(&container.id, 10).await?;
         }
         workspace.engine.remove(&container.id).await?;
@@ -50,12 +50,9 @@ pub async fn down(workspace: &Workspace, consent: Recreate) -> Result<DownReport
 /// `work_running` while something of the user's runs in it, unless that is allowed.
 pub async fn stop(workspace: &Workspace, consent: Recreate) -> Result<DownReport> {
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
-    let name = workspace.dev_name();
     let mut found = of_workspace(workspace).await?;
     found.retain(|container| {
-        container.name == name
-            && container.labels.get(labels::ROLE).is_some_and(|role| role == "dev")
-            && container.state == "running"
+        container.labels.get(labels::ROLE).is_some_and(|role| role == "dev") && is_alive(container)
     });
     let Some(container) = found.first() else {
         return Ok(DownReport { containers: Vec::new(), kept: Vec::new(), lost: BTreeMap::new() });
@@ -67,6 +64,7 @@ pub async fn stop(workspace: &Workspace, consent: Recreate) -> Result<DownReport
         *losses = Losses { processes: std::mem::take(&mut losses.processes), ..Losses::default() };
     }
     lost.retain(|_, losses| !losses.is_empty());
+    let name = container.name.clone();
     let step = workspace.progress.step(format!("Stopping {name}"));
     workspace.engine.stop(&container.id, 10).await?;
     step.done();
@@ -80,7 +78,7 @@ async fn losses(workspace: &Workspace, containers: &[Listed]) -> Result<BTreeMap
         let label = |name: &str| container.labels.get(name).map(String::as_str).unwrap_or_default();
         let losses = if label(labels::ROLE) == "job" {
             let command: Vec<String> = serde_json::from_str(label(labels::COMMAND)).unwrap_or_default();
-            let running = container.state == "running";
+            let running = is_alive(container);
             Losses { processes: running.then(|| command.join(" ")).into_iter().collect(), ..Losses::default() }
         } else {
             let Some(found) = workspace.engine.container(&container.id).await? else { continue };
@@ -118,4 +116,9 @@ pub(super) async fn of_workspace(workspace: &Workspace) -> Result<Vec<Listed>> {
 pub(super) fn oldest_first(found: &mut [Listed]) {
     found.reverse();
     found.sort_by_key(|container| container.created);
+}
+
+/// Something of it may go on: it runs, or waits for its `unpause`.
+fn is_alive(container: &Listed) -> bool {
+    matches!(container.state.as_str(), "running" | "paused")
 }

@@ -5,7 +5,7 @@ use gpubay_protocol::agent::{AGENT_PATH, ExecRequest, FailureKind, WindowSize};
 
 use super::{Workspace, dev};
 use crate::agent::{AgentError, Client, ExecEvents, ExecInput};
-use crate::engine::ContainerState;
+use crate::engine::Container;
 use crate::error::{Error, Result};
 use crate::{ContainerPath, PathMap};
 
@@ -34,8 +34,8 @@ pub struct ExecOptions {
 /// `not_running` when there is no running dev container; `program_not_found` and
 /// `program_not_executable` for the program itself.
 pub async fn exec(workspace: &Workspace, argv: Vec<String>, options: &ExecOptions) -> Result<(ExecInput, ExecEvents)> {
-    require_running(workspace).await?;
-    start(workspace, argv, options).await.map_err(Error::from)
+    let container = running(workspace).await?;
+    start(workspace, &container.id, argv, options).await.map_err(Error::from)
 }
 
 /// Starts the image's own shell: the user's from its passwd file, or the first that is there.
@@ -43,12 +43,12 @@ pub async fn exec(workspace: &Workspace, argv: Vec<String>, options: &ExecOption
 /// # Errors
 /// `no_shell` when the image has none.
 pub async fn shell(workspace: &Workspace, options: &ExecOptions) -> Result<(ExecInput, ExecEvents)> {
-    require_running(workspace).await?;
-    let named = shell_of_user(workspace, options.who).await;
+    let container = running(workspace).await?;
+    let named = shell_of_user(workspace, &container, options.who).await;
     let candidates =
         named.into_iter().chain(["/bin/bash", "/bin/zsh", "/bin/sh", "/bin/ash", "/busybox/sh"].map(str::to_owned));
     for shell in candidates {
-        match start(workspace, vec![shell], options).await {
+        match start(workspace, &container.id, vec![shell], options).await {
             Err(AgentError::Refused(failure))
                 if matches!(failure.kind, FailureKind::NotFound | FailureKind::NotExecutable) => {}
             other => return other.map_err(Error::from),
@@ -58,20 +58,22 @@ pub async fn shell(workspace: &Workspace, options: &ExecOptions) -> Result<(Exec
         .with_hint("Run a program of it instead: `gpubay exec -- COMMAND`."))
 }
 
-async fn require_running(workspace: &Workspace) -> Result<()> {
+/// The dev container, in which something can be done.
+///
+/// # Errors
+/// `not_running` and `container_paused`, with the next step.
+pub(super) async fn running(workspace: &Workspace) -> Result<Container> {
     let name = workspace.dev_name();
-    let not_running = |what: &str| {
-        Error::new("not_running", format!("the dev container {name} {what}")).with_hint("Start it with `gpubay up`.")
-    };
-    match dev::find(workspace, &name).await? {
-        None => Err(not_running("does not exist")),
-        Some(container) if container.state == ContainerState::Running => Ok(()),
-        Some(_) => Err(not_running("is not running")),
+    let found = dev::find(workspace, &name).await?;
+    match dev::hindrance(&name, found.as_ref()) {
+        Some(error) => Err(error),
+        None => found.ok_or_else(|| Error::new("not_running", format!("the dev container {name} does not exist"))),
     }
 }
 
 async fn start(
     workspace: &Workspace,
+    container: &str,
     argv: Vec<String>,
     options: &ExecOptions,
 ) -> Result<(ExecInput, ExecEvents), AgentError> {
@@ -87,7 +89,7 @@ async fn start(
         As::Root => {
             let stream = workspace
                 .engine
-                .exec_stream(&workspace.dev_name(), &[AGENT_PATH, "stdio"], Some("0:0"))
+                .exec_stream(container, &[AGENT_PATH, "stdio"], Some("0:0"))
                 .await
                 .map_err(|error| AgentError::Lost(std::io::Error::other(error.to_string())))?;
             Client::over(stream).await?
@@ -114,14 +116,13 @@ pub(super) fn shared_folders(workspace: &Workspace) -> PathMap {
     map
 }
 
-async fn shell_of_user(workspace: &Workspace, who: As) -> Option<String> {
+async fn shell_of_user(workspace: &Workspace, container: &Container, who: As) -> Option<String> {
     let path = ContainerPath::new("/etc/passwd").ok()?;
-    let name = workspace.dev_name();
-    let bytes = workspace.engine.file(&name, &path, 1 << 20).await.ok()??;
+    let bytes = workspace.engine.file(&container.id, &path, 1 << 20).await.ok()??;
     let passwd = String::from_utf8_lossy(&bytes);
     let uid = match who {
         As::Root => "0".to_owned(),
-        As::User => dev::find(workspace, &name).await.ok()??.user.split(':').next()?.to_owned(),
+        As::User => container.user.split(':').next()?.to_owned(),
     };
     let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;
     let shell = line.split(':').nth(6)?;

@@ -15,7 +15,6 @@ use crate::engine::build::BuildRequest;
 use crate::engine::build::dockerfile::{declared_args, parse};
 use crate::engine::{EngineError, Image};
 use crate::error::{Error, Result};
-use crate::failpoint;
 
 /// What is wanted and what of it is there.
 #[derive(Debug)]
@@ -75,7 +74,7 @@ pub(super) async fn ensure(workspace: &Workspace, desired: Desired, cache: Cache
         (ImageConfig::Build(configured), Some(args)) => {
             let mut tags = vec![desired.reference.clone()];
             tags.extend(configured.tag.clone());
-            failpoint::hit("image.build")?;
+            workspace.reach("image.build")?;
             let request = BuildRequest {
                 context: configured.context.clone(),
                 dockerfile: configured.dockerfile.clone(),
@@ -88,7 +87,7 @@ pub(super) async fn ensure(workspace: &Workspace, desired: Desired, cache: Cache
                 no_cache: cache == Cache::Ignore,
             };
             let built = workspace.engine.build(request, &workspace.progress).await?;
-            failpoint::hit("image.built")?;
+            workspace.reach("image.built")?;
             let image = workspace.engine.image(&built.image_id).await?.ok_or_else(|| {
                 Error::new("image_vanished", format!("the image {} vanished right after its build", built.image_id))
                     .with_hint("Run the command again; something on this machine removes images.")

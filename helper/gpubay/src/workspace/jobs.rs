@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt, stream};
 use super::labels;
 use super::report::Row;
 use super::spec::{Task, plan};
-use super::{Workspace, dev, down, exec, unique, up};
+use super::{Workspace, dev, down, exec, lock, unique, up};
 use crate::config::model::GpuSelection;
 use crate::engine::{Attached, ContainerState, EngineError, Listed, LogChunk, LogOptions, Stdio};
 use crate::error::{Error, Result};
@@ -51,7 +51,10 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     if let Some(gpus) = &options.gpus {
         selection.select = gpus.clone();
     }
+    // While the image is made or looked into: a helper container that exists under a free lock was left behind.
+    let lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let mut ground = up::ground(workspace, &selection, None).await?;
+    workspace.reach("job.planned")?;
     ground.places.run = workspace.config().paths.data.join("run").join(format!("{}-{name}", workspace.id8()));
     let mode = std::fs::metadata(workspace.run_folder().as_path()).map(|found| found.permissions());
     std::fs::create_dir_all(ground.places.run.as_path())
@@ -69,6 +72,7 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
         }
         Err(error) => return Err(error.into()),
     };
+    drop(lock);
     let start = async {
         failpoint::reach("job.created").await?;
         let attached = match options.stdio {
@@ -76,6 +80,7 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
             Stdio::Detached => None,
         };
         workspace.engine.start(&id).await?;
+        workspace.reach("job.started")?;
         if ground.gpu.promised != gpu::Promise::Nothing {
             tokio::select! {
                 checked = up::check_gpus(&ground.gpu, &ground.places.run) => {

@@ -8,13 +8,12 @@ use gpubay_protocol::agent::{AGENT_DIR, Entry, RUN_DIR, ScanLimits, ScanRequest,
 use super::labels::{self, Role};
 use super::sync::Deletions;
 use super::up::Ground;
-use super::{Workspace, unique};
+use super::{Workspace, dev, unique};
 use async_trait::async_trait;
 
 use crate::agent::{self, AgentError, Client, FileEvent, Scanner};
 use crate::config::model::{Mount, MountSource};
 use crate::error::{Error, Result};
-use crate::failpoint;
 use crate::mirror::{self, BaseKey, FileSink, Source, SourceError, Store, find_base, sync_workspace};
 use crate::{ContainerPath, HostPath, Mapping};
 
@@ -26,10 +25,11 @@ pub(super) struct Mirrored {
     pub(super) changed: bool,
 }
 
-/// Brings the mirror of `roots` up to what the dev container has.
+/// Brings the mirror of `roots` up to what the dev container, `container` of `image`, has.
 pub(super) async fn sync(
     workspace: &Workspace,
     ground: &Ground,
+    container: &str,
     image: &str,
     roots: &[ContainerPath],
     exclude: &[ContainerPath],
@@ -51,7 +51,7 @@ pub(super) async fn sync(
     if find_base(&store, &key).is_none() {
         make_base(workspace, ground, image, &store, &key, &request).await?;
     }
-    let mut source = Conversation::new(workspace.run_folder());
+    let mut source = Conversation::new(workspace, container, workspace.run_folder());
     let policy = match deletions {
         Deletions::Ask => mirror::Deletions::Ask,
         Deletions::Allowed => mirror::Deletions::Allowed,
@@ -88,10 +88,10 @@ async fn make_base(
     let made = async {
         let id = workspace.engine.create(&spec).await?;
         let filled = async {
-            failpoint::hit("mirror.helper")?;
+            workspace.reach("mirror.helper")?;
             workspace.engine.start(&id).await?;
             agent::wait_ready(&run, Duration::from_secs(30)).await?;
-            let mut source = Conversation::new(run.clone());
+            let mut source = Conversation::new(workspace, &id, run.clone());
             mirror::ensure_base(store, key, request, &mut source, &workspace.progress).await?;
             Ok::<_, Error>(())
         }
@@ -105,14 +105,29 @@ async fn make_base(
 }
 
 /// The mirror's source over the agent's socket: a conversation for each scan.
-struct Conversation {
+struct Conversation<'a> {
+    workspace: &'a Workspace,
+    container: &'a str,
     run: HostPath,
     scanner: Option<Scanner>,
 }
 
-impl Conversation {
-    fn new(run: HostPath) -> Self {
-        Self { run, scanner: None }
+impl<'a> Conversation<'a> {
+    fn new(workspace: &'a Workspace, container: &'a str, run: HostPath) -> Self {
+        Self { workspace, container, run, scanner: None }
+    }
+}
+
+/// The agent's answer, unless its container is paused or ends before.
+async fn answer<T>(
+    workspace: &Workspace,
+    container: &str,
+    asked: impl Future<Output = std::result::Result<T, AgentError>> + Send,
+) -> std::result::Result<T, SourceError> {
+    tokio::select! {
+        biased;
+        answer = asked => answer.map_err(lost),
+        why = dev::trouble(workspace, container) => Err(SourceError::Lost(why.message)),
     }
 }
 
@@ -124,14 +139,14 @@ fn lost(error: AgentError) -> SourceError {
 }
 
 #[async_trait]
-impl Source for Conversation {
+impl Source for Conversation<'_> {
     async fn scan(&mut self, request: ScanRequest) -> Result<(Vec<Entry>, Scanned), SourceError> {
         self.scanner = None;
-        let client = Client::connect(&self.run).await.map_err(lost)?;
-        let scanner = client.scan(request, |_| ()).await.map_err(lost)?;
-        let answer = (scanner.entries.clone(), scanner.scanned.clone());
+        let scan = async { Client::connect(&self.run).await?.scan(request, |_| ()).await };
+        let scanner = answer(self.workspace, self.container, scan).await?;
+        let found = (scanner.entries.clone(), scanner.scanned.clone());
         self.scanner = Some(scanner);
-        Ok(answer)
+        Ok(found)
     }
 
     async fn fetch(&mut self, indices: &[u32], sink: &mut dyn FileSink) -> Result<(), SourceError> {
@@ -140,8 +155,9 @@ impl Source for Conversation {
         }
         let scanner =
             self.scanner.take().ok_or_else(|| SourceError::Lost("files are asked for before their list".to_owned()))?;
-        let mut files = scanner.fetch(indices.to_vec()).await.map_err(lost)?;
-        while let Some(event) = files.next().await.map_err(lost)? {
+        let (workspace, container) = (self.workspace, self.container);
+        let mut files = answer(workspace, container, scanner.fetch(indices.to_vec())).await?;
+        while let Some(event) = answer(workspace, container, files.next()).await? {
             match event {
                 FileEvent::Begin { index, size } => sink.file(index, size).await?,
                 FileEvent::Data(bytes) => sink.data(&bytes).await?,

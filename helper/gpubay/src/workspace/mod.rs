@@ -75,6 +75,12 @@ impl Workspace {
         Ok(Self { loaded, engine, host: HostUser::current(), progress })
     }
 
+    /// A stage of a workflow begins, unless it is no longer wanted.
+    fn reach(&self, place: &'static str) -> Result<()> {
+        crate::failpoint::hit(place)?;
+        Ok(self.progress.check()?)
+    }
+
     pub fn config(&self) -> &Config {
         &self.loaded.config
     }

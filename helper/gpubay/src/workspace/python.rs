@@ -8,14 +8,13 @@ use gpubay_protocol::agent::{Exit, FindPythonRequest, StatusRequest};
 use gpubay_protocol::hostenv::{self, HostEnv};
 use serde::{Deserialize, Serialize};
 
-use super::dev::Dev;
+use super::dev::{self, Dev};
 use super::report::{GpuDevice, HostEnvReport, RootReport};
 use super::sync::Deletions;
 use super::up::Ground;
 use super::{Workspace, exec, helper_executable, mirrored, read_cache, write_cache};
 use crate::agent::{Client, embedded};
 use crate::error::{Error, Result};
-use crate::failpoint;
 use crate::venv::create::{self, Made};
 use crate::venv::hostenv::{self as layout, HostEnvError, Layout};
 use crate::venv::inside::{Inside, Output, Run, Stream};
@@ -97,6 +96,27 @@ pub(super) fn place(workspace: &Workspace) -> Result<Place> {
     }
 }
 
+/// Names that are free for the host env: what a call makes there it takes away again where it fails.
+#[derive(Debug)]
+pub(super) struct FreeNames(Vec<HostPath>);
+
+impl FreeNames {
+    pub(super) fn look(workspace: &Workspace) -> Self {
+        let wanted = &workspace.config().venv.name;
+        let paths = [wanted.clone(), format!("{wanted}-gpubay")].map(|name| workspace.folder().join(name));
+        Self(paths.into_iter().filter(|path| path.as_path().symlink_metadata().is_err()).collect())
+    }
+
+    /// Removes the mount point that was made meanwhile, unless something is in it or a container mounts it.
+    pub(super) async fn take_back(self, workspace: &Workspace) {
+        if matches!(dev::find(workspace, &workspace.dev_name()).await, Ok(None)) {
+            for path in self.0 {
+                let _ = std::fs::remove_dir(path.as_path());
+            }
+        }
+    }
+}
+
 /// Names in the workspace that are, or may become, the host env, and never are part of a build.
 pub(super) fn host_env_names(workspace: &Workspace) -> Vec<String> {
     let wanted = &workspace.config().venv.name;
@@ -139,6 +159,7 @@ fn remember_host_env(workspace: &Workspace, path: &HostPath) -> Result<()> {
 /// Programs in the dev container, for the venv's room.
 struct InDev<'a> {
     workspace: &'a Workspace,
+    container: &'a str,
     env: Vec<(String, Option<String>)>,
 }
 
@@ -162,9 +183,11 @@ impl Inside for InDev<'_> {
             to.eof().await;
         }
         let cancel = &self.workspace.progress.cancel;
+        let mut trouble = std::pin::pin!(dev::trouble(self.workspace, self.container));
         loop {
             let event = tokio::select! {
                 event = from.next() => event?,
+                why = &mut trouble => return Err(why),
                 // Dropping the conversation ends the program's whole process group inside.
                 () = cancel.cancelled() => return Err(Error::new("cancelled", "cancelled")),
             };
@@ -224,7 +247,8 @@ pub(super) async fn rescan(
         return Ok(None);
     };
     let image = &dev.container.image;
-    let mirrored = mirrored::sync(workspace, ground, image, &known.trees, &known.exclude, deletions).await?;
+    let mirrored =
+        mirrored::sync(workspace, ground, &dev.container.id, image, &known.trees, &known.exclude, deletions).await?;
     if mirrored.changed {
         return Ok(None);
     }
@@ -245,9 +269,13 @@ pub(super) async fn refresh(
     let venv = &ground.python.venv;
     // The venv's own `bin` must not answer for the image's Python.
     let path = ground.image.var("PATH").unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    let image_side =
-        InDev { workspace, env: vec![("PATH".to_owned(), Some(path.to_owned())), ("VIRTUAL_ENV".to_owned(), None)] };
-    let venv_side = InDev { workspace, env: Vec::new() };
+    let container = dev.container.id.as_str();
+    let image_side = InDev {
+        workspace,
+        container,
+        env: vec![("PATH".to_owned(), Some(path.to_owned())), ("VIRTUAL_ENV".to_owned(), None)],
+    };
+    let venv_side = InDev { workspace, container, env: Vec::new() };
     let client = Client::connect(&workspace.run_folder()).await?;
     let places = PLACES.iter().map(|place| (*place).to_owned()).collect();
     let found = client.find_python(FindPythonRequest { places }).await?;
@@ -270,7 +298,7 @@ pub(super) async fn refresh(
             version.as_deref().unwrap_or("another version"),
         ));
     }
-    failpoint::hit("venv.created")?;
+    workspace.reach("venv.created")?;
     let shared = shared(workspace, ground);
     let python = format!("{venv}/bin/python");
     let before = probe::ask(&venv_side, &python).await?;
@@ -289,7 +317,7 @@ pub(super) async fn refresh(
         progress,
     )
     .await?;
-    failpoint::hit("venv.installed")?;
+    workspace.reach("venv.installed")?;
     // A Python takes its time to start; what nothing was installed into answers the same.
     let probe = match installed {
         Installed::Now(warnings) => {
@@ -304,9 +332,16 @@ pub(super) async fn refresh(
     // Before the scan: what changes meanwhile makes the next look find another stamp.
     let client = Client::connect(&workspace.run_folder()).await?;
     let stamp = client.status(StatusRequest { mounts: Vec::new(), stamp: stamped.clone() }).await?.stamp;
-    let mirrored =
-        mirrored::sync(workspace, ground, &dev.container.image, &roots.trees(), &roots.exclude(&shared), deletions)
-            .await?;
+    let mirrored = mirrored::sync(
+        workspace,
+        ground,
+        &dev.container.id,
+        &dev.container.image,
+        &roots.trees(),
+        &roots.exclude(&shared),
+        deletions,
+    )
+    .await?;
     prepared.changed |= mirrored.changed;
     let trees = mirrored.trees;
     let on_host = roots.on_host(|tree| trees.iter().find(|held| held.container == *tree).map(|held| held.host.clone()));
@@ -328,7 +363,7 @@ pub(super) async fn refresh(
             map: roots::map(&shared, path, venv, &on_host, &trees),
             cache: workspace.config().paths.cache.join("shim").join(workspace.id8()),
         };
-        failpoint::hit("hostenv.write")?;
+        workspace.reach("hostenv.write")?;
         let home = home(workspace, &probe, &on_host)?;
         let scripts = layout::console_scripts(&workspace.venv_folder());
         prepared.changed |= layout::write(&Layout {

@@ -130,4 +130,6 @@ pub struct DownReport {
 pub struct BuildReport {
     pub image: ImageReport,
     pub timings_ms: BTreeMap<&'static str, u64>,
+    /// What should be known although it went well, a sentence each.
+    pub warnings: Vec<String>,
 }

@@ -100,10 +100,12 @@ pub(super) async fn of(
     status: Option<&Status>,
     run: &HostPath,
 ) -> Result<Stakes> {
-    let running = matches!(found.state, ContainerState::Running | ContainerState::Restarting | ContainerState::Paused);
+    let running = matches!(found.state, ContainerState::Running | ContainerState::Restarting);
     let asked = match status {
         Some(status) => Some(status.processes.clone()),
         None if running => ask(run).await,
+        // Its agent would keep us waiting.
+        None if found.state == ContainerState::Paused => None,
         None => Some(Vec::new()),
     };
     let processes = match asked {

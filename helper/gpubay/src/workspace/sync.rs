@@ -2,9 +2,8 @@
 
 use super::report::SyncReport;
 use super::up::{self, Stages};
-use super::{Recreate, Workspace, dev, lock, python};
-use crate::engine::ContainerState;
-use crate::error::{Error, Result};
+use super::{Recreate, Workspace, dev, exec, lock, python};
+use crate::error::Result;
 
 /// What to do when most of a mirrored folder has vanished from the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,22 +20,23 @@ pub enum Deletions {
 /// `not_running` without a running dev container; `mirror_halted` for suspicious deletions.
 pub async fn sync(workspace: &Workspace, deletions: Deletions) -> Result<SyncReport> {
     let mut stages = Stages::start();
-    let name = workspace.dev_name();
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
-    let running = dev::find(workspace, &name).await?.filter(|container| container.state == ContainerState::Running);
-    if running.is_none() {
-        return Err(Error::new("not_running", format!("the dev container {name} is not running"))
-            .with_hint("Start it with `gpubay up`."));
-    }
-    let (ground, dev) = up::reach(workspace, running, Recreate::WhenNothingIsLost, &mut stages).await?;
+    let running = exec::running(workspace).await?;
+    let (ground, dev) = up::reach(workspace, Some(running), Recreate::WhenNothingIsLost, &mut stages).await?;
     let gpus = python::record(workspace).map(|record| record.gpus).unwrap_or_default();
-    let prepared = match python::rescan(workspace, &ground, &dev, deletions).await? {
-        Some(unchanged) => unchanged,
-        None => {
-            let mut prepared = python::refresh(workspace, &ground, &dev, &gpus, deletions).await?;
-            prepared.changed = true;
-            prepared
+    let synced = async {
+        match python::rescan(workspace, &ground, &dev, deletions).await? {
+            Some(unchanged) => Ok(unchanged),
+            None => {
+                let mut prepared = python::refresh(workspace, &ground, &dev, &gpus, deletions).await?;
+                prepared.changed = true;
+                Ok(prepared)
+            }
         }
+    };
+    let prepared = match synced.await {
+        Ok(prepared) => prepared,
+        Err(error) => return Err(dev::explain(workspace, &dev.container.id, error).await),
     };
     stages.lap("python");
     let mut warnings = workspace.loaded.warnings.clone();

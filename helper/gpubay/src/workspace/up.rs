@@ -174,9 +174,21 @@ pub(super) fn is_prepared(workspace: &Workspace) -> bool {
 /// Of every stage, each with its own code. What a failed `up` leaves is used by the next one.
 pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
     let mut stages = Stages::start();
-    let progress = &workspace.progress;
-    let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), progress).await?;
+    let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     stages.lap("lock");
+    let free = python::FreeNames::look(workspace);
+    match locked(workspace, recreate, stages).await {
+        Ok(report) => Ok(report),
+        Err(error) => {
+            free.take_back(workspace).await;
+            Err(error)
+        }
+    }
+}
+
+/// [`up`] while the workspace's lock is held.
+async fn locked(workspace: &Workspace, recreate: Recreate, mut stages: Stages) -> Result<UpReport> {
+    let progress = &workspace.progress;
     let existing = dev::find(workspace, &workspace.dev_name()).await?;
     let (ground, dev) = reach(workspace, existing, recreate, &mut stages).await?;
     let devices = match gpus_inside(workspace, &ground, &dev).await {
@@ -189,16 +201,21 @@ pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
         }
     };
     stages.lap("gpu");
-    let prepared = match python::prepare(workspace, &ground, &dev, &devices).await {
+    let made_or_built = dev.created || ground.built;
+    let holes = async { if made_or_built { workspace.engine.holes().await } else { Vec::new() } };
+    let (prepared, holes) = tokio::join!(python::prepare(workspace, &ground, &dev, &devices), holes);
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
         // The user has taken it back before anything could run in it; the venv's folder stays.
         Err(error) if dev.created && progress.cancel.is_cancelled() => {
             workspace.engine.remove(&dev.container.id).await?;
             return Err(error);
         }
-        other => other?,
+        Err(error) => return Err(dev::explain(workspace, &dev.container.id, error).await),
     };
     stages.lap("python");
     let mut warnings = workspace.loaded.warnings.clone();
+    warnings.extend(holes);
     warnings.extend(prepared.warnings);
     warnings.extend(entrypoint_warning(&dev));
     Ok(UpReport {
