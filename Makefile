@@ -33,7 +33,7 @@ audit: ## Licences, bans and sources of the dependencies
 	$(PYTHON) tests/audit/test_audit.py
 	$(PYTHON) tests/audit/audit
 
-parity: ## Five language servers outside against the same ones inside; minutes
+parity: ## Six language servers outside against the same ones inside; minutes
 	$(LAB) setup host user docker28 rootfs images servers
 	$(LAB) start docker28 >/dev/null
 	cargo build --locked -p gpubay

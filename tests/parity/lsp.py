@@ -30,6 +30,9 @@ import urllib.parse
 
 SERVERS = ("pyright", "basedpyright", "ty", "pyrefly", "zuban")
 """The servers that need neither a setting nor a Python of their own."""
+JEDI = "jedi"
+"""Runs on a Python, which is not the one that it is asked about, and is told where that one's packages lie."""
+JEDI_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from jedi_language_server.cli import cli; cli()"
 
 COMPLETION_KINDS = dict(
     enumerate(
@@ -45,8 +48,12 @@ class LspError(Exception):
     """What failed, of which server, with the end of its own stderr."""
 
 
-def server_command(name: str, folder: pathlib.Path | str) -> list[str]:
-    """The argument vector of a server installed in `folder` (made by `lab servers`).
+class Refused(LspError):
+    """The server answered a question with an error of its own."""
+
+
+def server_command(name: str, folder: pathlib.Path | str, python: str = sys.executable) -> list[str]:
+    """The argument vector of a server installed in `folder` (made by `lab servers`). `python` is what jedi runs on.
 
     The layout is `pip install --target FOLDER/py`, `npm install --prefix FOLDER` and, for jedi, `pip install
     --target FOLDER/jedi`: plain folders and no environments, because ty takes the environment that it is
@@ -60,6 +67,7 @@ def server_command(name: str, folder: pathlib.Path | str) -> list[str]:
         "ty": [str(folder / "py/bin/ty"), "server"],
         "pyrefly": [str(folder / "py/bin/pyrefly"), "lsp"],
         "zuban": [str(folder / "py/bin/zuban"), "server"],
+        JEDI: [python, "-c", JEDI_START, str(folder / "jedi")],
     }
     if name not in commands:
         raise LspError(f"unknown server {name!r}; known are {', '.join(commands)}")
@@ -81,6 +89,18 @@ def clean_environment(server: str, home: pathlib.Path | str, workspace: pathlib.
     if server == "pyright":
         path = pathlib.Path(workspace) / ".venv/bin"
     return {"HOME": str(home), "PATH": str(path), "LANG": "C.UTF-8", "TMPDIR": tempfile.gettempdir()}
+
+
+def jedi_options(home: pathlib.Path | str, paths: list[str]) -> dict:
+    """Its `initializationOptions`: `paths` are those of `gpubay sync --print-paths`. jedi asks an environment for
+    everything else, so it gets one that has nothing but the standard library of the Python that it runs on."""
+    bare = pathlib.Path(home) / "bare"
+    (bare / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages").mkdir(parents=True)
+    (bare / "bin").mkdir()
+    real = pathlib.Path(sys.executable).resolve()
+    (bare / "bin/python").symlink_to(real)
+    (bare / "pyvenv.cfg").write_text(f"home = {real.parent}\ninclude-system-site-packages = false\n")
+    return {"workspace": {"environmentPath": str(bare / "bin/python"), "extraPaths": paths}}
 
 
 def path_to_uri(path: str) -> str:
@@ -122,10 +142,11 @@ class Client:
     `root` is the workspace as the *server* sees it.
     """
 
-    def __init__(self, command, root, *, env=None, cwd=None, settings=None, deadline=60.0):
+    def __init__(self, command, root, *, env=None, cwd=None, settings=None, options=None, deadline=60.0):
         self.name = os.path.basename(command[0])
         self.root = str(root)
         self.settings = settings or {}
+        self.options = options
         self.deadline = deadline
         self._stderr = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
@@ -235,7 +256,7 @@ class Client:
                 return answer.get("result")
             # ContentModified, RequestCancelled and ServerCancelled mean "the world moved, ask again".
             if error.get("code") not in (-32801, -32800, -32802) or time.monotonic() > give_up:
-                raise LspError(f"{self.name} answered {method} with {error.get('code')}: {error.get('message')}")
+                raise Refused(f"{self.name} answered {method} with {error.get('code')}: {error.get('message')}")
 
     def notify(self, method: str, params: dict) -> None:
         self._send({"jsonrpc": "2.0", "method": method, "params": params})
@@ -276,6 +297,7 @@ class Client:
                 "rootUri": folder["uri"],
                 "rootPath": self.root,
                 "workspaceFolders": [folder],
+                "initializationOptions": self.options,
                 "capabilities": {
                     "general": {"positionEncodings": ["utf-16"]},
                     "textDocument": text,

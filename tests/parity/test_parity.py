@@ -1,7 +1,9 @@
 """The parity test's own parts: what may not be wrong for its number to mean anything."""
 
 import collections
+import subprocess
 import sys
+import tempfile
 import unittest
 
 import lsp
@@ -78,6 +80,14 @@ class Judging(unittest.TestCase):
         self.assertFalse(met(284, 16, 0))
         self.assertFalse(met(199, 0, 0))
         self.assertFalse(met(300, 0, parity.MOST_VOID + 1))
+
+    def test_jedi_gets_the_folders_and_a_bare_environment(self):
+        with tempfile.TemporaryDirectory() as home:
+            options = lsp.jedi_options(home, ["/a", "/b"])["workspace"]
+            self.assertEqual(options["extraPaths"], ["/a", "/b"])
+            code = "import importlib.util as u; print(u.find_spec('pip'), u.find_spec('json') is not None)"
+            said = subprocess.run([options["environmentPath"], "-c", code], capture_output=True, text=True, check=True)
+            self.assertEqual(said.stdout, "None True\n")
 
 
 class Client(unittest.TestCase):
