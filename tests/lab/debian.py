@@ -55,19 +55,35 @@ def mirror() -> str:
     return next((uri for uri in listed if uri.rstrip("/").endswith("/debian")), "http://deb.debian.org/debian")
 
 
-def unpack(packages: dict[str, list[str]], into: Path, work: Path) -> None:
-    """Download packages by suite with lists of our own, and unpack them; the machine's apt is left as it is."""
-    key = "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg"
+def signed() -> str:
+    return "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
+
+
+def own_apt(work: Path, sources: str) -> list[str]:
+    """apt-get with sources, lists and cache under `work`."""
     for folder in ("lists/partial", "cache/archives/partial"):
         (work / folder).mkdir(parents=True, exist_ok=True)
-    (work / "sources.list").write_text("".join(f"deb [{key}] {mirror()} {suite} main\n" for suite in packages))
+    (work / "sources.list").write_text(sources)
     apt = ["apt-get", "-qq", "-o", f"Dir::Etc::SourceList={work}/sources.list", "-o", "Dir::Etc::SourceParts=/dev/null"]
     apt += ["-o", f"Dir::State::Lists={work}/lists", "-o", f"Dir::Cache={work}/cache", "-o", "APT::Sandbox::User=root"]
-    apt += ["-o", "Acquire::Languages=none", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"]
+    return apt + ["-o", "Acquire::Languages=none", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"]
+
+
+def unpack(packages: dict[str, list[str]], into: Path, work: Path) -> None:
+    """Download packages by suite with lists of our own, and unpack them; the machine's apt is left as it is."""
+    apt = own_apt(work, "".join(f"deb {signed()} {mirror()} {suite} main\n" for suite in packages))
     run(*apt, "update")
     run(*apt, "download", *(f"{name}/{suite}" for suite, names in packages.items() for name in names), cwd=work)
     for package in sorted(work.glob("*.deb")):
         run("dpkg", "-x", package, into)
+
+
+def source(name: str, suite: str, work: Path) -> Path:
+    """Download a source package; its original archive. Likewise with lists of our own."""
+    apt = own_apt(work, f"deb-src {signed()} {mirror()} {suite} main\n")
+    run(*apt, "update")
+    run(*apt, "source", "--download-only", name, cwd=work)
+    return next(work.glob("*.orig.tar.*"))
 
 
 def engine(name: str) -> Path:

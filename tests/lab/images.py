@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import debian
+import musl
 from common import HERE, LabError, fingerprint, part, run
 
-VARIANTS = ["busybox", "bare", "nopip", "conda", "venv", "uid1000"]
+VARIANTS = ["busybox", "bare", "nopip", "conda", "venv", "uid1000", "musl"]
 """Built on `gpubay-lab/python`, a stage each of images/Dockerfile."""
 INCLUDE = "ca-certificates,python3,python3-pip,python3-venv"
 # Nothing that a program reads: it makes every import, load and mirror slower.
@@ -26,7 +27,7 @@ NEWER_RECIPE = fingerprint(repr(NEWER), repr(DROP), repr(SETTINGS))
 
 def recipes() -> dict[str, str]:
     """By image, what it is made of: its label tells whether an engine has the present one."""
-    variants = fingerprint(HERE / "images", PYTHON_RECIPE, repr(VARIANTS))
+    variants = fingerprint(HERE / "images", PYTHON_RECIPE, musl.RECIPE, repr(VARIANTS))
     bases = {"gpubay-lab/python:latest": PYTHON_RECIPE, "gpubay-lab/trixie:latest": NEWER_RECIPE}
     return bases | {f"gpubay-lab/{name}:latest": variants for name in VARIANTS}
 
@@ -84,6 +85,7 @@ def variants_archive(engine: Callable) -> Path:
         shutil.copytree(HERE / "images", context)
         shutil.copyfile(debian.busybox() / "bin/busybox", context / "busybox")
         (context / "busybox").chmod(0o755)
+        shutil.copytree(musl.python() / "root", context / "musl", symlinks=True)
         names = [f"gpubay-lab/{name}" for name in VARIANTS]
         for target, name in zip(VARIANTS, names, strict=True):
             label = f"{LABEL}={wanted[name + ':latest']}"

@@ -152,3 +152,24 @@ fn one_of_several_pythons_is_taken_and_said() {
     bench.write("gpubay.toml", "[venv]\npython = \"/usr/bin/python3.9\"\n[gpus]\nuse = \"none\"\n");
     bench.run(&["up"]).failed("/usr/bin/python3.9");
 }
+
+/// A Python on musl, with busybox for everything else: no glibc, pip or ensurepip.
+#[test]
+fn an_image_on_musl_brings_its_python() {
+    let dockerfile = "FROM gpubay-lab/musl\nRUN mkdir -p /usr/local/lib/python3.11/site-packages/only && \
+        echo 'x = 1' > /usr/local/lib/python3.11/site-packages/only/__init__.py\n";
+    let bench = with(dockerfile, "[gpus]\nuse = \"none\"\n", "");
+    let report = bench.up();
+    assert_eq!(report["host_env"]["version"], "3.11.2", "{report}");
+    let code = "import os, sys, only; maps = open('/proc/self/maps').read(); \
+        print(os.getuid(), sys.prefix, 'musl' in maps, 'libc.so.6' in maps)";
+    assert_eq!(python(&bench, code), format!("{} /workspace/.venv True False", bench.uid()));
+    let pth = bench.workspace.join(".venv/lib/python3.11/site-packages/container.pth");
+    let pth = std::fs::read_to_string(pth).expect("container.pth");
+    let has = |module: &str| pth.lines().any(|folder| std::path::Path::new(folder).join(module).is_file());
+    assert!(has("only/__init__.py") && has("json/__init__.py"), "{pth}");
+    assert_eq!(bench.run(&["exec", "--", "sh", "-c", "exit 7"]).code, Some(7));
+    bench.write("requirements.txt", "einops\n");
+    bench.write("gpubay.toml", "[venv]\nrequirements = [\"requirements.txt\"]\n[gpus]\nuse = \"none\"\n");
+    bench.run(&["up"]).failed("the Python of the image has no pip, and no ensurepip to make one from");
+}
