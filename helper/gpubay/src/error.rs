@@ -16,6 +16,56 @@ pub trait Explain: std::error::Error {
     }
 }
 
+/// What this machine has too little of, whichever room meets it: the same code and next step from each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    Disk,
+    ReadOnly,
+    OpenFiles,
+}
+
+impl Shortage {
+    /// `None`: the error says something else.
+    pub fn of(error: &std::io::Error) -> Option<Self> {
+        use rustix::io::Errno;
+        match Errno::from_io_error(error)? {
+            Errno::NOSPC | Errno::DQUOT => Some(Self::Disk),
+            Errno::ROFS => Some(Self::ReadOnly),
+            Errno::MFILE | Errno::NFILE => Some(Self::OpenFiles),
+            _ => None,
+        }
+    }
+
+    /// In the words of a program that met it.
+    pub fn in_words(text: &str) -> Option<Self> {
+        let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        if says(&["No space left on device", "no space left on device", "Disk quota exceeded"]) {
+            return Some(Self::Disk);
+        }
+        if says(&["Read-only file system", "read-only file system"]) {
+            return Some(Self::ReadOnly);
+        }
+        says(&["Too many open files", "too many open files"]).then_some(Self::OpenFiles)
+    }
+
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Disk => "disk_full",
+            Self::ReadOnly => "read_only",
+            Self::OpenFiles => "too_many_open_files",
+        }
+    }
+
+    /// The next step; `elsewhere` is how another place is named, as in «name another in [paths] data».
+    pub fn hint(self, elsewhere: &str) -> String {
+        match self {
+            Self::Disk => format!("Free some room there, or {elsewhere}; then run it again: what was done stays."),
+            Self::ReadOnly => format!("Make that folder writable, or {elsewhere}."),
+            Self::OpenFiles => "Raise the limit of open files (`ulimit -n`) and run it again.".to_owned(),
+        }
+    }
+}
+
 /// Any room's error on its way to a front end.
 #[derive(Debug)]
 pub struct Error {

@@ -145,7 +145,9 @@ pub async fn wait_ready(run_dir: &HostPath, at_most: Duration) -> Result<Client,
     loop {
         match Client::connect(run_dir).await {
             // PID 1 makes a new socket where an old one lies, and may be seen in between.
-            Err(AgentError::Unreachable { .. } | AgentError::Lost(_)) if Instant::now() < deadline => {
+            Err(error @ (AgentError::Unreachable { .. } | AgentError::Lost(_)))
+                if error.shortage().is_none() && Instant::now() < deadline =>
+            {
                 tokio::time::sleep(RETRY).await;
             }
             outcome => return outcome,

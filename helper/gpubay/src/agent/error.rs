@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gpubay_protocol::agent::{Failure, FailureKind, PROTOCOL};
 
-use crate::error::Explain;
+use crate::error::{Explain, Shortage};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -39,6 +39,9 @@ pub enum AgentError {
 
 impl Explain for AgentError {
     fn code(&self) -> &'static str {
+        if let Some(shortage) = self.shortage() {
+            return shortage.code();
+        }
         match self {
             Self::Unreachable { .. } => "agent_unreachable",
             Self::NotASocket { .. } => "agent_replaced",
@@ -61,6 +64,9 @@ impl Explain for AgentError {
     }
 
     fn hint(&self) -> Option<String> {
+        if let Some(shortage) = self.shortage() {
+            return Some(shortage.hint(""));
+        }
         let hint = match self {
             Self::Unreachable { .. } | Self::Lost(_) => {
                 "See with `gpubay ps` whether the container still runs; `gpubay up` starts it again."
@@ -86,6 +92,16 @@ impl Explain for AgentError {
 }
 
 impl AgentError {
+    /// This process may open no more files: no fault of the agent's.
+    pub(super) fn shortage(&self) -> Option<Shortage> {
+        match self {
+            Self::Unreachable { cause, .. } | Self::Lost(cause) => {
+                Shortage::of(cause).filter(|lack| *lack == Shortage::OpenFiles)
+            }
+            _ => None,
+        }
+    }
+
     /// An unreadable message is the agent's doing, anything else the connection's.
     pub(super) fn from_stream(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::InvalidData { Self::Misbehaved(error.to_string()) } else { Self::Lost(error) }

@@ -24,7 +24,7 @@ use clap::{CommandFactory, Parser};
 use self::args::{Cli, Command, Common};
 use self::output::Output;
 use crate::config::{self, Loaded};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shortage};
 use crate::progress::Progress;
 use crate::workspace::Workspace;
 
@@ -34,14 +34,41 @@ use crate::workspace::Workspace;
 pub fn main() -> ExitCode {
     init_log();
     let cli = Cli::parse();
-    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() else {
-        eprintln!("error: cannot start: the system refuses threads or an event queue");
-        return ExitCode::from(1);
+    if let Err(error) = enough_files() {
+        return ExitCode::from(Output::new(&cli.common).error(&error));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let what = format!("cannot start, since the system refuses threads or an event queue: {error}");
+            let hint = "Raise the limits of open files and processes (`ulimit -n`, `ulimit -u`) and run it again.";
+            return ExitCode::from(Output::new(&cli.common).error(&Error::new("cannot_start", what).with_hint(hint)));
+        }
     };
     let code = runtime.block_on(run(cli));
     // A task that still waits for the terminal's input must not keep the process.
     runtime.shutdown_background();
     ExitCode::from(code)
+}
+
+/// With very few the event queue itself cannot be made, and its makers end the process without a word of ours; with
+/// a few more a mirror's threads can open what they write, and not what they would have to remove again.
+fn enough_files() -> Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const LEAST: u64 = 128;
+    const USUAL: u64 = 1024;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let mut current = current.unwrap_or(u64::MAX);
+    let wanted = maximum.unwrap_or(u64::MAX).min(USUAL);
+    if current < wanted && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).is_ok() {
+        current = wanted;
+    }
+    if current >= LEAST {
+        return Ok(());
+    }
+    let lack = Shortage::OpenFiles;
+    let what = format!("too many open files: the limit here is {current}, and {LEAST} is the least that works");
+    Err(Error::new(lack.code(), what).with_hint(lack.hint("")))
 }
 
 fn init_log() {

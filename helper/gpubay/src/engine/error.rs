@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::error::Explain;
+use crate::error::{Explain, Shortage};
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -12,6 +12,9 @@ pub enum EngineError {
     Context { name: String, why: String },
     #[error("no container engine at {endpoint} ({because}): {why}")]
     NotThere { endpoint: String, because: String, why: String },
+    /// This process may open no more files: no fault of the engine's.
+    #[error("{doing}: too many open files")]
+    OpenFiles { doing: String },
     #[error("permission denied on the engine's socket {}", .socket.display())]
     Permission { socket: PathBuf },
     #[error("the engine at {endpoint} speaks API {api}, and {needed} is the least that works")]
@@ -38,6 +41,7 @@ impl Explain for EngineError {
             Self::Address { .. } => "engine_address",
             Self::Context { .. } => "engine_context",
             Self::NotThere { .. } => "no_engine",
+            Self::OpenFiles { .. } => Shortage::OpenFiles.code(),
             Self::Permission { .. } => "engine_permission",
             Self::TooOld { .. } => "engine_too_old",
             Self::NotFound { .. } => "not_found",
@@ -56,6 +60,7 @@ impl Explain for EngineError {
                 "Start the engine (`sudo systemctl start docker`), or name another with DOCKER_HOST.".to_owned()
             }
             Self::NotThere { .. } => "Check the address and that the engine listens there.".to_owned(),
+            Self::OpenFiles { .. } => Shortage::OpenFiles.hint(""),
             Self::Permission { .. } => {
                 "Add yourself to the socket's group (`sudo usermod -aG docker $USER`) and log in again.".to_owned()
             }
@@ -99,7 +104,13 @@ pub(super) fn sort(doing: &str, error: bollard::errors::Error) -> EngineError {
         B::DockerStreamError { error } | B::DockerContainerWaitError { error, .. } => {
             EngineError::Refused { doing, status: 200, message: error }
         }
-        other => EngineError::Lost { doing, message: whole(&other) },
+        other => {
+            let message = whole(&other);
+            match Shortage::in_words(&message) {
+                Some(Shortage::OpenFiles) => EngineError::OpenFiles { doing },
+                _ => EngineError::Lost { doing, message },
+            }
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use bollard::{ClientVersion, Docker};
 
+use crate::error::Shortage;
 use crate::progress::Progress;
 
 pub use archive::{Archive, Owner};
@@ -62,6 +63,9 @@ impl Engine {
             Endpoint::Unix(path) => {
                 let spoken = hello::api_version(path).await.map_err(|error| match error.kind() {
                     std::io::ErrorKind::PermissionDenied => EngineError::Permission { socket: path.clone() },
+                    _ if Shortage::of(&error) == Some(Shortage::OpenFiles) => {
+                        EngineError::OpenFiles { doing: format!("connect to the engine at {}", located.endpoint) }
+                    }
                     _ => not_there(error.to_string()),
                 })?;
                 agreed = spoken.map(|api| if api < NEWEST_API { api } else { NEWEST_API });

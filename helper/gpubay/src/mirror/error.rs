@@ -6,7 +6,7 @@ use gpubay_protocol::agent::FailureKind;
 
 use super::source::SourceError;
 use crate::ContainerPath;
-use crate::error::Explain;
+use crate::error::{Explain, Shortage};
 use crate::failpoint::Injected;
 
 #[derive(Debug, thiserror::Error)]
@@ -46,13 +46,8 @@ pub enum MirrorError {
     Injected(#[from] Injected),
 }
 
-fn is_raw(error: &io::Error, codes: &[rustix::io::Errno]) -> bool {
-    codes.iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
-}
-
 impl Explain for MirrorError {
     fn code(&self) -> &'static str {
-        use rustix::io::Errno;
         match self {
             Self::Refused(_) => "mirror_refused",
             Self::Root { .. } => "mirror_root",
@@ -60,11 +55,8 @@ impl Explain for MirrorError {
             Self::Source(SourceError::Failed(f)) if f.kind == FailureKind::TooMuch => "mirror_too_large",
             Self::Halted { .. } | Self::Emptied { .. } => "mirror_halted",
             Self::Source(_) => "mirror_source",
-            Self::NoSpace { .. } => "disk_full",
-            Self::Disk { source, .. } if is_raw(source, &[Errno::NOSPC, Errno::DQUOT]) => "disk_full",
-            Self::Disk { source, .. } if is_raw(source, &[Errno::ROFS]) => "read_only",
-            Self::Disk { source, .. } if is_raw(source, &[Errno::MFILE, Errno::NFILE]) => "too_many_open_files",
-            Self::Disk { .. } => "mirror_disk",
+            Self::NoSpace { .. } => Shortage::Disk.code(),
+            Self::Disk { source, .. } => Shortage::of(source).map_or("mirror_disk", Shortage::code),
             Self::Workspace { .. } | Self::Task(_) => "internal",
             Self::Cancelled => "cancelled",
             Self::Injected(_) => "failpoint",
@@ -72,15 +64,18 @@ impl Explain for MirrorError {
     }
 
     fn hint(&self) -> Option<String> {
+        let shortage = match self {
+            Self::NoSpace { .. } => Some(Shortage::Disk),
+            Self::Disk { source, .. } => Shortage::of(source),
+            _ => None,
+        };
+        if let Some(shortage) = shortage {
+            return Some(shortage.hint("name a folder on a larger disk in [paths] cache of your own config.toml"));
+        }
         let hint = match self.code() {
             "mirror_halted" => {
                 "The old mirror is kept. If the packages were removed on purpose, run `gpubay sync --allow-deletions`."
             }
-            "disk_full" => {
-                "Free some space there, or point XDG_CACHE_HOME to a larger disk; nothing half-made was left behind."
-            }
-            "read_only" => "Point XDG_CACHE_HOME to a folder that can be written.",
-            "too_many_open_files" => "Raise the limit of open files (`ulimit -n`) and run it again.",
             "mirror_too_large" => "Look for a dataset or a build folder among the Python import folders.",
             "mirror_source" => "See whether the container still runs (`gpubay ps`), then run `gpubay sync` again.",
             "mirror_refused" => "Something in the container answers in our agent's place; recreate the container.",

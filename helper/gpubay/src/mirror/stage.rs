@@ -79,9 +79,10 @@ fn room(stage: &Stage, job: &Job, plan: &Plan) -> Result<(), MirrorError> {
     const BLOCK: u64 = 4096;
     let blocks: u64 = plan.fetch.iter().map(|&i| job.entries[i as usize].size.div_ceil(BLOCK) + 1).sum();
     let needed = blocks.saturating_mul(BLOCK).saturating_add(16 << 20);
-    let free = stage.folder.free().doing("ask for the free space", "the folder of mirrors")?;
+    let place = stage.place();
+    let free = stage.folder.free().doing("ask for the free space", place)?;
     if needed > free {
-        return Err(MirrorError::NoSpace { needed, free, place: "the folder of mirrors".to_owned() });
+        return Err(MirrorError::NoSpace { needed, free, place: place.to_string() });
     }
     Ok(())
 }
@@ -93,14 +94,14 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 fn tree(stage: &Stage) -> Result<Folder, MirrorError> {
-    stage.folder.below(format!("{NEW}/{TREE}").as_bytes()).doing("open the stage", "the folder of mirrors")
+    stage.folder.below(format!("{NEW}/{TREE}").as_bytes()).doing("open the stage", stage.place())
 }
 
 fn make_folders(stage: &Stage, job: &Job) -> Result<(), MirrorError> {
     let mut at = At::new(tree(stage)?);
     for path in plan::folders(&job.entries, &job.roots) {
         let (parent, name) = split(&path);
-        at.folder(parent).and_then(|folder| folder.make(name)).doing("make a folder", shown(&path))?;
+        at.folder(parent).and_then(|folder| folder.make(name)).doing("make a folder", shown(stage, &path))?;
     }
     Ok(())
 }
@@ -109,9 +110,9 @@ fn make_folders(stage: &Stage, job: &Job) -> Result<(), MirrorError> {
 pub(super) fn seal(stage: &Stage, job: &Job) -> Result<(), MirrorError> {
     let tree = tree(stage)?;
     for path in plan::folders(&job.entries, &job.roots).iter().rev() {
-        tree.below(path).and_then(|folder| folder.seal()).doing("close a folder", shown(path))?;
+        tree.below(path).and_then(|folder| folder.seal()).doing("close a folder", shown(stage, path))?;
     }
-    tree.seal().doing("close a folder", "the stage")
+    tree.seal().doing("close a folder", stage.place())
 }
 
 /// Hard links to the old tree; the answer is those that could not be made.
@@ -126,7 +127,7 @@ fn link(stage: &Stage, job: &Job, links: &[u32], old: &Generation) -> Result<Vec
         let path = tree_path(&job.roots, entry);
         let (folder, name) = split(&path);
         let size = (!is_pth(entry)).then_some(entry.size);
-        let to = to.folder(folder).doing("open a folder", shown(&path))?;
+        let to = to.folder(folder).doing("open a folder", shown(stage, &path))?;
         if from.folder(folder).and_then(|from| to.link_from(from, name, size)).is_err() {
             lost.push(index);
         }
@@ -155,8 +156,8 @@ impl At {
     }
 }
 
-fn shown(path: &[u8]) -> String {
-    format!("{:?} of the stage", String::from_utf8_lossy(path))
+fn shown(stage: &Stage, path: &[u8]) -> String {
+    format!("{} ({:?})", stage.place(), String::from_utf8_lossy(path))
 }
 
 async fn write(
@@ -235,7 +236,7 @@ fn writer(stage: &Stage, queue: &Mutex<mpsc::Receiver<Vec<NewFile>>>) -> Result<
                 let (folder, name) = split(&file.path);
                 at.folder(folder)
                     .and_then(|folder| folder.create(name, &file.contents, Some(file.mtime)))
-                    .doing("write a file", shown(&file.path))?;
+                    .doing("write a file", shown(stage, &file.path))?;
             }
         }
         Ok(())

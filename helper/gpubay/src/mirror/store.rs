@@ -248,6 +248,13 @@ pub(super) struct Stage {
     _lock: OwnedFd,
 }
 
+impl Stage {
+    /// Where it lies, for people.
+    pub(super) fn place(&self) -> &HostPath {
+        &self.store.path
+    }
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
         if let Err(error) = self.store.folder.remove(&self.name) {

@@ -301,7 +301,7 @@ impl Make<'_> {
 
 /// The header comes last: without it there is no mirror.
 fn write_facts(stage: &Stage, header: &mut Header, kept: &[Kept]) -> Result<(), MirrorError> {
-    let place = "the stage";
+    let place = stage.place();
     let new = stage.folder.below(NEW.as_bytes()).doing("open a folder", place)?;
     let (bytes, digest) = manifest::encode(kept);
     (header.manifest_digest, header.manifest_bytes) = (digest, bytes.len() as u64);

@@ -12,7 +12,7 @@ use rustix::fs::FileType;
 
 use super::{activate, probe, within};
 use crate::HostPath;
-use crate::error::Explain;
+use crate::error::{Explain, Shortage};
 
 /// The name used where the wanted one belongs to someone else.
 const OTHER_SUFFIX: &str = "-gpubay";
@@ -41,7 +41,7 @@ impl Explain for HostEnvError {
             Self::Taken { .. } => "venv_taken",
             Self::Version { .. } => "python_broken",
             Self::LineBreak { .. } => "unusable_path",
-            Self::Write { .. } => "host_env_failed",
+            Self::Write { source, .. } => Shortage::of(source).map_or("host_env_failed", Shortage::code),
         }
     }
 
@@ -56,7 +56,10 @@ impl Explain for HostEnvError {
             }
             Self::Version { .. } => "Name another interpreter with `python` under [venv] in gpubay.toml.".to_owned(),
             Self::LineBreak { .. } => "Rename the folder.".to_owned(),
-            Self::Write { .. } => "Look at the folder's owner and at the free space, then run `gpubay up`.".to_owned(),
+            Self::Write { source, .. } => Shortage::of(source).map_or_else(
+                || "Look at the folder's owner, then run `gpubay up`.".to_owned(),
+                |shortage| shortage.hint("move it to another disk"),
+            ),
         })
     }
 }

@@ -20,7 +20,7 @@ pub mod requirements;
 pub mod roots;
 mod within;
 
-use crate::error::{Error, Explain};
+use crate::error::{Error, Explain, Shortage};
 
 /// What can go wrong between finding a Python and having a venv with its requirements.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +47,22 @@ pub enum VenvError {
     Inside(Error),
 }
 
+impl VenvError {
+    /// The venv lies on the host: what the programs inside lack there the host lacks.
+    fn shortage(&self) -> Option<Shortage> {
+        match self {
+            Self::Create { reason, .. } | Self::Install { reason, .. } => Shortage::in_words(reason),
+            Self::Aside { source, .. } | Self::Requirements { source, .. } => Shortage::of(source),
+            _ => None,
+        }
+    }
+}
+
 impl Explain for VenvError {
     fn code(&self) -> &'static str {
+        if let Some(shortage) = self.shortage() {
+            return shortage.code();
+        }
         match self {
             Self::Probe { .. } => "python_broken",
             Self::Create { .. } => "venv_failed",
@@ -64,6 +78,9 @@ impl Explain for VenvError {
     }
 
     fn hint(&self) -> Option<String> {
+        if let Some(shortage) = self.shortage() {
+            return Some(shortage.hint("name another folder in [paths] data of your own config.toml"));
+        }
         Some(match self {
             Self::Probe { .. } => {
                 "Name another interpreter of the image with `python` under [venv] in gpubay.toml.".to_owned()

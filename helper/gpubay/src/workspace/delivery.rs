@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::HostPath;
 use crate::agent::embedded;
-use crate::error::Explain;
+use crate::error::{Explain, Shortage};
 use crate::workspace::spec::Places;
 use crate::workspace::user::{ContainerUser, HostUser};
 
@@ -19,23 +19,19 @@ pub(super) struct DataError {
 
 impl Explain for DataError {
     fn code(&self) -> &'static str {
-        match self.cause.kind() {
-            io::ErrorKind::StorageFull => "disk_full",
-            _ => "data_folder",
-        }
+        Shortage::of(&self.cause).map_or("data_folder", Shortage::code)
     }
 
     fn hint(&self) -> Option<String> {
-        Some(match self.cause.kind() {
-            io::ErrorKind::StorageFull => {
-                "Free some room, or name a folder on another disk in [paths] data.".to_owned()
-            }
-            _ => "Check who owns that folder, or name another in [paths] data.".to_owned(),
-        })
+        Some(Shortage::of(&self.cause).map_or_else(
+            || "Check who owns that folder, or name another in [paths] data.".to_owned(),
+            |shortage| shortage.hint("name another folder in [paths] data of your own config.toml"),
+        ))
     }
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> DataError + '_ {
+/// What goes wrong at `path` of the data folder.
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> DataError + '_ {
     move |cause| DataError { path: path.to_owned(), cause }
 }
 

@@ -16,7 +16,7 @@ use super::{Recreate, Workspace};
 use crate::agent;
 use crate::config::model::{MountSource, Port, Protocol};
 use crate::engine::{Archive, Container, ContainerState, EngineError, Owner};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shortage};
 use crate::{ContainerPath, HostPath};
 
 /// How long an agent may take to answer after the engine has started its container.
@@ -561,8 +561,15 @@ pub(super) fn prepare_mount_points(planned: &Planned) -> Result<()> {
 fn make_below(source: &HostPath, below: &str, target: &ContainerPath) -> Result<()> {
     use cap_std::fs::Dir;
     let failed = |cause: std::io::Error| {
-        Error::new("mount_point", format!("make the mount point for {target} in {source}: {cause}"))
-            .with_hint("Make that folder yourself, or mount it somewhere else.")
+        let shortage = Shortage::of(&cause);
+        let error = Error::new(
+            shortage.map_or("mount_point", Shortage::code),
+            format!("make the mount point for {target} in {source}: {cause}"),
+        );
+        match shortage {
+            Some(shortage) => error.with_hint(shortage.hint("mount it somewhere else")),
+            None => error.with_hint("Make that folder yourself, or mount it somewhere else."),
+        }
     };
     // Relative to an open folder and never out of it: a link in the workspace leads nowhere else.
     let root = Dir::open_ambient_dir(source.as_path(), cap_std::ambient_authority()).map_err(failed)?;

@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt, stream};
 use super::labels;
 use super::report::Row;
 use super::spec::{Task, plan};
-use super::{Workspace, dev, down, exec, lock, unique, up};
+use super::{Workspace, delivery, dev, down, exec, lock, unique, up};
 use crate::config::model::GpuSelection;
 use crate::engine::{Attached, ContainerState, EngineError, Listed, LogChunk, LogOptions, Stdio};
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     let mode = std::fs::metadata(workspace.run_folder().as_path()).map(|found| found.permissions());
     std::fs::create_dir_all(ground.places.run.as_path())
         .and_then(|()| mode.map_or(Ok(()), |mode| std::fs::set_permissions(ground.places.run.as_path(), mode)))
-        .map_err(|error| Error::new("data_folder", format!("make {}: {error}", ground.places.run)))?;
+        .map_err(delivery::at(ground.places.run.as_path()))?;
     let cwd = exec::inside(workspace, &options.cwd);
     let task = Task::Job { name: &name, argv: &options.argv, cwd: Some(&cwd), env: &options.env, stdio: options.stdio };
     let planned = plan(&ground.inputs(workspace), &task);

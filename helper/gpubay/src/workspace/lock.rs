@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 
 use crate::HostPath;
-use crate::error::Explain;
+use crate::error::{Explain, Shortage};
 use crate::progress::Progress;
 
 #[derive(Debug, thiserror::Error)]
@@ -26,16 +26,17 @@ pub(super) enum LockError {
 impl Explain for LockError {
     fn code(&self) -> &'static str {
         match self {
-            Self::Io { .. } => "lock",
+            Self::Io { cause, .. } => Shortage::of(cause).map_or("lock", Shortage::code),
             Self::Cancelled => "cancelled",
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Io { .. } => {
-                Some("Check that the data folder can be written, or name another in [paths] data.".to_owned())
-            }
+            Self::Io { cause, .. } => Some(Shortage::of(cause).map_or_else(
+                || "Check that the data folder can be written, or name another in [paths] data.".to_owned(),
+                |shortage| shortage.hint("name another folder in [paths] data of your own config.toml"),
+            )),
             Self::Cancelled => None,
         }
     }

@@ -8,7 +8,7 @@ use gpubay_protocol::agent::{AGENT_DIR, Entry, RUN_DIR, ScanLimits, ScanRequest,
 use super::labels::{self, Role};
 use super::sync::Deletions;
 use super::up::Ground;
-use super::{Workspace, dev, unique};
+use super::{Workspace, delivery, dev, unique};
 use async_trait::async_trait;
 
 use crate::agent::{self, AgentError, Client, FileEvent, Scanner};
@@ -75,8 +75,7 @@ async fn make_base(
     request: &ScanRequest,
 ) -> Result<()> {
     let run = workspace.config().paths.data.join("run").join(format!("helper-{}", unique()));
-    std::fs::create_dir_all(run.as_path())
-        .map_err(|error| Error::new("data_folder", format!("make {run}: {error}")))?;
+    std::fs::create_dir_all(run.as_path()).map_err(delivery::at(run.as_path()))?;
     let inside = |path: &str| ContainerPath::new(path).expect("a constant path");
     let bind = |source: &HostPath, target: &str, read_only| Mount {
         source: MountSource::Host(source.clone()),

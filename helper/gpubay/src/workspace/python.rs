@@ -12,7 +12,7 @@ use super::dev::{self, Dev};
 use super::report::{GpuDevice, HostEnvReport, RootReport};
 use super::sync::Deletions;
 use super::up::Ground;
-use super::{Workspace, exec, helper_executable, mirrored, read_cache, write_cache};
+use super::{Workspace, delivery, exec, helper_executable, mirrored, read_cache, write_cache};
 use crate::agent::{Client, embedded};
 use crate::error::{Error, Result};
 use crate::venv::create::{self, Made};
@@ -151,9 +151,9 @@ fn remember_host_env(workspace: &Workspace, path: &HostPath) -> Result<()> {
     if std::fs::read_to_string(file.as_path()).is_ok_and(|known| known == path.to_string()) {
         return Ok(());
     }
-    std::fs::create_dir_all(folder.as_path())
-        .and_then(|()| std::fs::write(file.as_path(), path.to_string()))
-        .map_err(|error| Error::new("data_folder", format!("write {file}: {error}")))
+    let write =
+        std::fs::create_dir_all(folder.as_path()).and_then(|()| std::fs::write(file.as_path(), path.to_string()));
+    Ok(write.map_err(delivery::at(file.as_path()))?)
 }
 
 /// Programs in the dev container, for the venv's room.

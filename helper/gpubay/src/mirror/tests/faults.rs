@@ -359,3 +359,24 @@ async fn leftovers_of_the_living_stay() {
     drop(living);
     lab.assert_tidy();
 }
+
+/// R11: what a changed file's time is does not matter, only that it is another: clocks differ, and archives bring
+/// old times along.
+#[tokio::test]
+async fn a_changed_file_is_seen_whatever_its_time() {
+    let lab = Lab::new();
+    let mut fake = Fake::new(some());
+    lab.base(&mut fake).await.expect("made");
+    let now = 1_700_000_000_123_456_789_i64;
+    let key = (0, b"numpy/__init__.py".to_vec());
+    for (n, time) in [now + 1, now - 1, now - 86_400_000_000_000, 4_102_444_800_000_000_000, -1, i64::MIN, i64::MAX]
+        .into_iter()
+        .enumerate()
+    {
+        // Of the same size.
+        fake.files.insert(key.clone(), (format!("import{n:3}\n").into_bytes(), time));
+        let synced = lab.sync(&mut fake).await.expect("synced");
+        assert!(synced.changed, "{time}");
+        assert_is(&synced, &fake.files);
+    }
+}
