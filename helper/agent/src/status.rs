@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gpubay_protocol::agent::{Process, Status, StatusRequest};
+use gpubay_protocol::mountinfo;
 use gpubay_protocol::paths::ContainerPath;
 
 use crate::environment::Environment;
@@ -15,46 +16,18 @@ pub(crate) fn status(request: &StatusRequest, environment: &Environment) -> Stat
         rustix::process::getgroups().unwrap_or_default().into_iter().map(rustix::process::Gid::as_raw).collect();
     groups.sort_unstable();
     groups.dedup();
-    let mounts = mount_points(&std::fs::read("/proc/self/mountinfo").unwrap_or_default());
+    let mounts = mountinfo::parse(&std::fs::read("/proc/self/mountinfo").unwrap_or_default());
+    let mounts: HashSet<PathBuf> = mounts.into_iter().map(|mount| mount.target).collect();
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         groups,
-        mounted: request.mounts.iter().map(|path| mounts.contains(path.as_str().as_bytes())).collect(),
+        mounted: request.mounts.iter().map(|path| mounts.contains(Path::new(path.as_str()))).collect(),
         processes: processes(),
         entrypoint: environment.entrypoint(),
         stamp: stamp(&request.stamp),
     }
-}
-
-/// The fifth field of each line. A mount point that was removed ends in `//deleted` and is none.
-fn mount_points(mountinfo: &[u8]) -> HashSet<Vec<u8>> {
-    mountinfo
-        .split(|&b| b == b'\n')
-        .filter_map(|line| line.split(|&b| b == b' ').nth(4))
-        .map(unescape)
-        .filter(|path| !path.ends_with(b"//deleted"))
-        .collect()
-}
-
-/// The kernel writes space, tab, newline and backslash as `\` and three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, after)) = rest.split_first() {
-        if first == b'\\'
-            && let Some(digits) = after.get(..3)
-            && digits.iter().all(|d| (b'0'..=b'7').contains(d))
-        {
-            out.push(digits.iter().fold(0_u8, |value, digit| value.wrapping_mul(8).wrapping_add(digit - b'0')));
-            rest = &after[3..];
-        } else {
-            out.push(first);
-            rest = after;
-        }
-    }
-    out
 }
 
 fn processes() -> Vec<Process> {
@@ -131,17 +104,6 @@ fn changed(folder: &Path) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mount_points_are_unescaped_and_deleted_ones_are_none() {
-        let text = b"36 35 98:0 /a\\040b /app/my\\040space\\134x rw - ext4 /dev/x rw\n\
-            37 35 98:0 /v /app/.venv//deleted rw - ext4 /dev/x rw\n\
-            38 35 98:0 /gone//deleted /app/here rw - ext4 /dev/x rw\n";
-        let points = mount_points(text);
-        assert!(points.contains(b"/app/my space\\x".as_slice()));
-        assert!(points.contains(b"/app/here".as_slice()));
-        assert_eq!(points.len(), 2);
-    }
 
     #[test]
     fn we_are_not_among_the_processes_and_the_first_is() {

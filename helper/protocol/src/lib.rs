@@ -6,9 +6,11 @@
 //! - [`agent`]: what the helper and the shim say to the agent inside a container, and its answers.
 //! - [`contents`]: which files of an import root a language tool needs, and in which form.
 //! - [`hostenv`]: the file that tells the shim where its container is.
+//! - [`mountinfo`]: what the kernel says of mounts, to know which folder a path really is.
 
 pub mod agent;
 pub mod contents;
 pub mod frame;
 pub mod hostenv;
+pub mod mountinfo;
 pub mod paths;

@@ -69,6 +69,8 @@ pub struct Loaded {
     /// The data folder that the user named, whatever the workspace's file says: approvals and choices
     /// live here, so that no workspace brings its own.
     pub state: HostPath,
+    /// Holds the user's own file, where there is one.
+    pub user_folder: HostPath,
     /// What the command line asked of `[gpus] use`, which is in [`Loaded::config`] as well.
     pub chosen_gpus: Option<String>,
     pub warnings: Vec<String>,
@@ -96,8 +98,8 @@ pub fn load(request: &LoadRequest<'_>) -> Result<Loaded, ConfigError> {
     let places = Places { workspace: workspace.as_path(), home: &home };
     let context = Context { places, env: request.env };
 
-    let user_file = xdg(request, "XDG_CONFIG_HOME", ".config").join("gpubay/config.toml");
-    let user = read_layer(&absolute(user_file)?, context)?.unwrap_or_default();
+    let user_folder = xdg(request, "XDG_CONFIG_HOME", ".config").join("gpubay");
+    let user = read_layer(&absolute(user_folder.join("config.toml"))?, context)?.unwrap_or_default();
     let own_path = workspace.join(FILE_NAME);
     let own = read_own(&own_path, &workspace, context)?;
     let file = own.is_some().then_some(own_path);
@@ -137,7 +139,8 @@ pub fn load(request: &LoadRequest<'_>) -> Result<Loaded, ConfigError> {
     reserved_places(&config)?;
     let warnings = warnings(&config, &workspace, request);
     let chosen_gpus = request.overrides.gpus.clone();
-    Ok(Loaded { config, workspace, identity, file, powers, state, chosen_gpus, warnings })
+    let user_folder = absolute(resolve_existing(&user_folder))?;
+    Ok(Loaded { config, workspace, identity, file, powers, state, user_folder, chosen_gpus, warnings })
 }
 
 fn workspace(path: &Path) -> Result<HostPath, ConfigError> {

@@ -48,8 +48,19 @@ pub struct Container {
     pub env: Vec<String>,
     /// Host ports by container port: `6006/tcp` -> `127.0.0.1:6007`.
     pub ports: BTreeMap<String, Vec<String>>,
-    /// Where something is mounted inside.
-    pub mounts: Vec<String>,
+    /// What is mounted, and folders in memory.
+    pub mounts: Vec<MountPoint>,
+}
+
+/// A mount as the engine tells of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MountPoint {
+    /// On the engine's machine.
+    pub source: Option<String>,
+    /// The volume's name, where it is one.
+    pub volume: Option<String>,
+    pub target: String,
+    pub writable: bool,
 }
 
 impl Container {
@@ -71,6 +82,8 @@ pub struct Listed {
     pub status: String,
     /// Seconds since the Unix epoch.
     pub created: i64,
+    /// What is mounted.
+    pub mounts: Vec<MountPoint>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -112,7 +125,8 @@ impl Engine {
         let state = found.state.unwrap_or_default();
         let ports = found.network_settings.and_then(|network| network.ports).unwrap_or_default();
         let in_memory = found.host_config.and_then(|host| host.tmpfs).unwrap_or_default().into_keys();
-        let mounts = found.mounts.unwrap_or_default().into_iter().filter_map(|mount| mount.destination);
+        let in_memory = in_memory.map(|target| MountPoint { target, writable: true, ..MountPoint::default() });
+        let mounts = found.mounts.unwrap_or_default().into_iter().map(mount_point);
         Ok(Some(Container {
             id: found.id.unwrap_or_default(),
             name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
@@ -217,6 +231,7 @@ impl Engine {
             state: container.state.map(|state| state.to_string()).unwrap_or_default(),
             status: container.status.unwrap_or_default(),
             created: container.created.unwrap_or_default(),
+            mounts: container.mounts.unwrap_or_default().into_iter().map(mount_point).collect(),
         };
         Ok(found.into_iter().map(listed).collect())
     }
@@ -295,6 +310,15 @@ impl Engine {
             Some(Err(error)) => Err(sort(&doing, error)),
             None => Err(EngineError::Lost { doing, message: "the answer never came".to_owned() }),
         }
+    }
+}
+
+fn mount_point(mount: bollard::models::MountPoint) -> MountPoint {
+    MountPoint {
+        source: mount.source.filter(|source| !source.is_empty()),
+        volume: mount.name.filter(|name| !name.is_empty()),
+        target: mount.destination.unwrap_or_default(),
+        writable: mount.rw.unwrap_or(true),
     }
 }
 

@@ -25,7 +25,7 @@ use crate::error::Shortage;
 use crate::progress::Progress;
 
 pub use archive::{Archive, Owner};
-pub use containers::{Attached, Container, ContainerState, Listed, LogChunk, LogOptions};
+pub use containers::{Attached, Container, ContainerState, Listed, LogChunk, LogOptions, MountPoint};
 pub use create::{CreateSpec, GpuRequest, Stdio};
 pub use endpoint::{Endpoint, Located, Surroundings};
 pub use error::EngineError;

@@ -15,6 +15,19 @@ impl Engine {
         }
     }
 
+    /// The folder or device of the engine's machine that a volume is by its driver's options (`o=bind`,
+    /// `device=/…`); `None` for a volume of the engine's own, and for one that does not exist.
+    pub async fn volume_device(&self, name: &str) -> Result<Option<String>, EngineError> {
+        let doing = format!("inspect volume {name}");
+        let volume = match self.docker.inspect_volume(name).await.map_err(|error| sort(&doing, error)) {
+            Ok(volume) => volume,
+            Err(EngineError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // A file system of the network names no path of this machine.
+        Ok(volume.options.get("device").filter(|device| device.starts_with('/')).cloned())
+    }
+
     /// Makes a volume; one that is already there is left as it is.
     pub async fn create_volume(&self, name: &str, labels: HashMap<String, String>) -> Result<(), EngineError> {
         let request =

@@ -7,6 +7,7 @@ use std::time::Duration;
 use gpubay_protocol::agent::{Status, StatusRequest};
 
 use super::drift::{self, Drift};
+use super::exposure;
 use super::labels::{self, Role};
 use super::spec::{Places, Planned, owned_folders};
 use super::stakes::{self, Losses};
@@ -295,6 +296,7 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
     if let Some(status) = status {
         return Ok(kept(found, false, status));
     }
+    exposure::points_are_as_they_were(&found.mounts)?;
     start(workspace, wanted, &found.id).await?;
     let status = ready(workspace, wanted, &found.name).await?;
     let container = find(workspace, &found.name).await?.unwrap_or(found);
@@ -333,6 +335,7 @@ fn drift_of(found: &Container, wanted: &Wanted<'_>) -> Vec<Drift> {
 
 async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt> {
     wanted.must_be_makeable()?;
+    exposure::refuse_volumes_that_are_folders(workspace, &wanted.planned.spec.mounts).await?;
     let mut planned = wanted.planned.clone();
     let moved = free_ports(&mut planned.spec.ports);
     let id = create(workspace, &planned, wanted.user).await?;
@@ -444,6 +447,8 @@ async fn own_volumes(
 }
 
 async fn start(workspace: &Workspace, wanted: &Wanted<'_>, id: &str) -> Result<(), Attempt> {
+    // The engine resolves them now, and a container that writes the workspace had time since they were.
+    exposure::sources_are_as_they_were(&wanted.planned.spec.mounts)?;
     // A socket that an earlier run left would look like an agent that answers.
     let socket = wanted.places.run.join(gpubay_protocol::agent::SOCKET_NAME);
     let _ = std::fs::remove_file(socket.as_path());

@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt, stream};
 use super::labels;
 use super::report::Row;
 use super::spec::{Task, plan};
-use super::{Workspace, delivery, dev, down, exec, lock, unique, up};
+use super::{Workspace, delivery, dev, down, exec, exposure, lock, unique, up};
 use crate::config::model::GpuSelection;
 use crate::engine::{Attached, ContainerState, EngineError, Listed, LogChunk, LogOptions, Stdio};
 use crate::error::{Error, Result};
@@ -64,6 +64,7 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     let task = Task::Job { name: &name, argv: &options.argv, cwd: Some(&cwd), env: &options.env, stdio: options.stdio };
     let planned = plan(&ground.inputs(workspace), &task);
     dev::prepare_mount_points(&planned)?;
+    exposure::refuse_volumes_that_are_folders(workspace, &planned.spec.mounts).await?;
     let id = match dev::create(workspace, &planned, &ground.user).await {
         Ok(id) => id,
         Err(EngineError::Conflict { .. }) => {
@@ -79,6 +80,7 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
             Stdio::Attached { .. } => Some(workspace.engine.attach(&id).await?),
             Stdio::Detached => None,
         };
+        exposure::sources_are_as_they_were(&planned.spec.mounts)?;
         workspace.engine.start(&id).await?;
         workspace.reach("job.started")?;
         if ground.gpu.promised != gpu::Promise::Nothing {

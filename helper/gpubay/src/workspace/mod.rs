@@ -12,6 +12,7 @@ mod dev;
 pub mod down;
 mod drift;
 pub mod exec;
+mod exposure;
 pub mod fingerprint;
 mod image;
 pub mod jobs;

@@ -12,7 +12,7 @@ use super::dev::{self, Dev};
 use super::report::{GpuDevice, HostEnvReport, RootReport};
 use super::sync::Deletions;
 use super::up::Ground;
-use super::{Workspace, delivery, exec, helper_executable, mirrored, read_cache, write_cache};
+use super::{Workspace, delivery, exec, exposure, helper_executable, mirrored, read_cache, write_cache};
 use crate::agent::{Client, embedded};
 use crate::error::{Error, Result};
 use crate::venv::create::{self, Made};
@@ -132,7 +132,7 @@ pub(super) fn host_env_names(workspace: &Workspace) -> Vec<String> {
 /// Host envs of this user, whichever workspace they are of: any container that would see one of them
 /// gets something mounted over it.
 pub(super) fn known_host_envs(workspace: &Workspace) -> Vec<HostPath> {
-    let folder = workspace.config().paths.data.join("host-envs");
+    let folder = workspace.loaded.state.join("host-envs");
     let Ok(entries) = std::fs::read_dir(folder.as_path()) else { return Vec::new() };
     let mut known: Vec<HostPath> = entries
         .flatten()
@@ -145,10 +145,16 @@ pub(super) fn known_host_envs(workspace: &Workspace) -> Vec<HostPath> {
     known
 }
 
+fn is_remembered(workspace: &Workspace, path: &HostPath) -> bool {
+    let file = workspace.loaded.state.join("host-envs").join(workspace.id8());
+    std::fs::read_to_string(file.as_path()).is_ok_and(|known| known == path.to_string())
+}
+
 fn remember_host_env(workspace: &Workspace, path: &HostPath) -> Result<()> {
-    let folder = workspace.config().paths.data.join("host-envs");
+    // Where every workspace of the user's looks, whatever `[paths]` one of them has.
+    let folder = workspace.loaded.state.join("host-envs");
     let file = folder.join(workspace.id8());
-    if std::fs::read_to_string(file.as_path()).is_ok_and(|known| known == path.to_string()) {
+    if is_remembered(workspace, path) {
         return Ok(());
     }
     let write =
@@ -363,6 +369,25 @@ pub(super) async fn refresh(
             map: roots::map(&shared, path, venv, &on_host, &trees),
             cache: workspace.config().paths.cache.join("shim").join(workspace.id8()),
         };
+        let (ours, others) = if is_remembered(workspace, path) {
+            (Vec::new(), Vec::new())
+        } else {
+            exposure::who_writes(workspace, path).await?
+        };
+        if !ours.is_empty() {
+            prepared.warnings.push(format!(
+                "{path} is not written, since the host would run what {} can write there: its mounts are older than this \
+                 workspace; recreate it (`gpubay up --recreate` in its workspace) or stop it, and run `gpubay up` again",
+                ours.join(", ")
+            ));
+            return Ok(prepared);
+        }
+        if !others.is_empty() {
+            prepared.warnings.push(format!(
+                "{} can write {path}, which tools on the host run; GPU Bay did not make it and leaves it alone",
+                others.join(", ")
+            ));
+        }
         workspace.reach("hostenv.write")?;
         let home = home(workspace, &probe, &on_host)?;
         let scripts = layout::console_scripts(&workspace.venv_folder());

@@ -140,6 +140,7 @@ async fn ask(run: &HostPath) -> Option<Vec<Process>> {
 /// The changed paths that are neither ours, nor temporary, nor a mount's.
 fn of_the_user(changed: &[String], found: &Container) -> Vec<String> {
     let home = found.env.iter().find_map(|entry| entry.strip_prefix("HOME=")).unwrap_or("/");
+    let targets = || found.mounts.iter().map(|mount| mount.target.as_str());
     let expected = |path: &str| {
         matches!(
             path,
@@ -159,9 +160,9 @@ fn of_the_user(changed: &[String], found: &Container) -> Vec<String> {
         ) || ["/.gpubay/", "/tmp/", "/run/"].iter().any(|folder| path.starts_with(folder))
             || path == home
             // A mount point itself, and the folders that lead to it.
-            || found.mounts.iter().any(|target| target.strip_prefix(path).is_some_and(|r| r.is_empty() || r.starts_with('/')))
+            || targets().any(|target| target.strip_prefix(path).is_some_and(|r| r.is_empty() || r.starts_with('/')))
             // What was copied into the image below a mount is hidden by it.
-            || found.mounts.iter().any(|target| path.strip_prefix(target.as_str()).is_some_and(|r| r.starts_with('/')))
+            || targets().any(|target| path.strip_prefix(target).is_some_and(|r| r.starts_with('/')))
     };
     // A folder is listed as changed because of what changed in it, and that is listed, too.
     let leads: BTreeSet<&str> =
@@ -195,7 +196,10 @@ mod tests {
             started_at: String::new(),
             env: vec!["HOME=/home/ada".to_owned()],
             ports: std::collections::BTreeMap::new(),
-            mounts: mounts.iter().map(|mount| (*mount).to_owned()).collect(),
+            mounts: mounts
+                .iter()
+                .map(|target| crate::engine::MountPoint { target: (*target).to_owned(), ..Default::default() })
+                .collect(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::dev::{self, Dev, Wanted};
+use super::exposure::{self, Protected};
 use super::image::{self, Desired};
 use super::report::{ContainerReport, GpuDevice, GpuReport, ImageReport, UpReport};
 use super::spec::{Inputs, Places, Task, plan};
@@ -11,7 +12,7 @@ use super::user::{self, ContainerUser};
 use super::{Recreate, Workspace, delivery, labels, lock, python};
 use crate::HostPath;
 use crate::agent;
-use crate::config::model::Gpus;
+use crate::config::model::{Gpus, Paths};
 use crate::engine::{Container, ContainerState, Image as EngineImage};
 use crate::error::{Error, Result};
 use crate::gpu;
@@ -68,7 +69,7 @@ pub(super) struct Ground {
     pub(super) python: python::Place,
     memory: u64,
     base_name: String,
-    known_host_envs: Vec<HostPath>,
+    protected: Protected,
 }
 
 impl Ground {
@@ -89,7 +90,7 @@ impl Ground {
             user_key: workspace.user_key(),
             places: &self.places,
             memory: self.memory,
-            known_host_envs: &self.known_host_envs,
+            protected: &self.protected,
         }
     }
 }
@@ -111,6 +112,13 @@ pub(super) async fn ground(workspace: &Workspace, gpus: &Gpus, running: Option<&
         &workspace.host,
         &user,
     )?;
+    let protected = Protected {
+        paths: protected_paths(workspace, &python),
+        mounts: exposure::mounts_of_host(),
+        borrowed: exposure::borrowed(workspace).await?,
+    };
+    let asked = &workspace.config().container.mounts;
+    protected.refuse(asked.iter().chain(&protected.borrowed))?;
     Ok(Ground {
         image,
         reference,
@@ -125,8 +133,20 @@ pub(super) async fn ground(workspace: &Workspace, gpus: &Gpus, running: Option<&
         python,
         memory,
         base_name: workspace.base_name(),
-        known_host_envs: python::known_host_envs(workspace),
+        protected,
     })
+}
+
+/// What the host runs, and our own folders.
+fn protected_paths(workspace: &Workspace, python: &python::Place) -> Vec<HostPath> {
+    let Paths { data, cache } = &workspace.config().paths;
+    let mut paths = python::known_host_envs(workspace);
+    paths.extend(python.host_env.clone());
+    // What the user's own file says needs no approval, so no container writes it.
+    paths.extend([data.clone(), cache.clone(), workspace.loaded.state.clone(), workspace.loaded.user_folder.clone()]);
+    paths.sort_by(|a, b| a.as_path().cmp(b.as_path()));
+    paths.dedup();
+    paths
 }
 
 /// The GPUs' plan and the engine's memory in bytes.

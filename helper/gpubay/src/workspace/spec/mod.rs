@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::config::model::{Cache, Config, EngineOptions, GpuSelection, Gpus, Mount, MountSource};
 use crate::engine::{CreateSpec, Image, Stdio};
 use crate::gpu;
+use crate::workspace::exposure::Protected;
 use crate::workspace::labels::{self, Role};
 use crate::workspace::user::ContainerUser;
 use crate::{ContainerPath, HostPath};
@@ -50,8 +51,8 @@ pub(super) struct Inputs<'a> {
     pub(super) places: &'a Places,
     /// Of the engine, in bytes; 0 if unknown.
     pub(super) memory: u64,
-    /// Host envs of any workspace, as their absolute paths.
-    pub(super) known_host_envs: &'a [HostPath],
+    /// What no mount may show.
+    pub(super) protected: &'a Protected,
 }
 
 /// What the container is to run.
@@ -120,9 +121,7 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
             }
         }
     }
-    for cover in covers(&mounts, inputs) {
-        mounts.push(mount(host(&places.cover), cover, true));
-    }
+    mounts.extend(inputs.protected.guards(&mounts, &places.cover));
     let mut volumes = Vec::new();
     let own_volume = |name: String, target: ContainerPath, mounts: &mut Vec<Mount>, volumes: &mut Vec<OwnedVolume>| {
         if mounts.iter().any(|mount| mount.target == target) {
@@ -296,24 +295,6 @@ fn volume_suffix(path: &str) -> String {
     let plain: String =
         path.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     plain.trim_matches('-').to_owned()
-}
-
-/// Where a mount shows the container a folder that holds a host env: what the host runs must not be
-/// writable from inside, so each such place gets an empty read-only folder.
-fn covers(mounts: &[Mount], inputs: &Inputs<'_>) -> Vec<ContainerPath> {
-    let mut covers = Vec::new();
-    for mount in mounts {
-        let MountSource::Host(source) = &mount.source else { continue };
-        for host_env in inputs.known_host_envs {
-            let Ok(rest) = host_env.as_path().strip_prefix(source.as_path()) else { continue };
-            let Some(rest) = rest.to_str().filter(|rest| !rest.is_empty()) else { continue };
-            let Ok(target) = mount.target.join(rest) else { continue };
-            if !mounts.iter().any(|other| other.target == target) && !covers.contains(&target) {
-                covers.push(target);
-            }
-        }
-    }
-    covers
 }
 
 /// Folders that must be there and belong to the user before the engine makes them as root: the home,

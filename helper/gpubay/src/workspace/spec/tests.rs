@@ -23,7 +23,7 @@ struct Bench {
     gpu: Plan,
     venv: ContainerPath,
     places: Places,
-    known: Vec<HostPath>,
+    protected: Protected,
 }
 
 impl Bench {
@@ -82,7 +82,7 @@ impl Bench {
                 cover: host("/data/cover"),
                 etc: host("/data/etc/1"),
             },
-            known: Vec::new(),
+            protected: Protected::default(),
         }
     }
 
@@ -103,7 +103,7 @@ impl Bench {
             venv: &self.venv,
             places: &self.places,
             memory: 8 << 30,
-            known_host_envs: &self.known,
+            protected: &self.protected,
         };
         plan(&inputs, task)
     }
@@ -204,7 +204,7 @@ fn a_job_is_its_own_container_without_ports() {
 #[test]
 fn a_mount_that_shows_a_host_env_gets_something_over_it() {
     let mut bench = Bench::new();
-    bench.known = vec![host("/home/ada/ws/.venv"), host("/home/ada/other/.venv"), host("/srv/else/.venv")];
+    bench.protected.paths = vec![host("/home/ada/ws/.venv"), host("/home/ada/other/.venv"), host("/srv/else/.venv")];
     bench.mount("/home/ada", "/home/outer");
     let planned = bench.plan(&Task::Dev);
     let covered: Vec<&Mount> = planned
