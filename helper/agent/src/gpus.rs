@@ -17,21 +17,31 @@ pub(crate) fn report(variables: &Variables) -> GpuReport {
     let cwd = Path::new("/");
     let program = find_program("nvidia-smi".as_ref(), variables, cwd)
         .or_else(|_| find_program("/usr/bin/nvidia-smi".as_ref(), variables, cwd));
+    let said = |devices, problem| GpuReport { devices, asked: "nvidia-smi".into(), problem };
     let problem = match program.map(|program| ask(&program, variables)) {
-        Ok(Ok(devices)) => return GpuReport { devices, asked: "nvidia-smi".into(), problem: None },
-        Ok(Err(problem)) => Some(problem),
+        Ok(Ok(devices)) => return said(devices, None),
+        // Where the driver and its libraries do not fit, there are device nodes all the same, and nothing works.
+        Ok(Err(NoAnswer::Said(problem))) => return said(Vec::new(), Some(problem)),
+        Ok(Err(NoAnswer::CannotRun(problem))) => Some(problem),
         Err(_) => None,
     };
     let (devices, refused) = nodes();
     GpuReport { devices, asked: "the device nodes".into(), problem: problem.or(refused) }
 }
 
-fn ask(program: &Path, variables: &Variables) -> Result<Vec<GpuSeen>, String> {
+enum NoAnswer {
+    /// It has no word on the GPUs: the injected program needs a C library that the image lacks, say.
+    CannotRun(String),
+    /// It looked at the GPUs, or never came back from that.
+    Said(String),
+}
+
+fn ask(program: &Path, variables: &Variables) -> Result<Vec<GpuSeen>, NoAnswer> {
     let mut command = Command::new(program);
     command.args(["--query-gpu=index,uuid,name", "--format=csv,noheader"]);
     command.env_clear().envs(variables).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0);
-    let failed = |e: std::io::Error| format!("nvidia-smi: {e}");
+    let failed = |e: std::io::Error| NoAnswer::CannotRun(format!("nvidia-smi: {e}"));
     let (running, mut child) = children::spawn(&mut command).map_err(failed)?;
     let words = |from: Option<Box<dyn Read + Send>>| {
         std::thread::spawn(move || {
@@ -46,7 +56,7 @@ fn ask(program: &Path, variables: &Variables) -> Result<Vec<GpuSeen>, String> {
     let err = words(child.stderr.take().map(|err| Box::new(err) as _));
     let Some(exit) = running.wait(TIMEOUT) else {
         running.signal(libc::SIGKILL);
-        return Err(format!("nvidia-smi did not answer within {} s", TIMEOUT.as_secs()));
+        return Err(NoAnswer::Said(format!("nvidia-smi did not answer within {} s", TIMEOUT.as_secs())));
     };
     let out = out.join().unwrap_or_default();
     let err = err.join().unwrap_or_default();
@@ -54,7 +64,8 @@ fn ask(program: &Path, variables: &Variables) -> Result<Vec<GpuSeen>, String> {
         return Ok(out.lines().filter_map(line).collect());
     }
     // It says its errors on stdout.
-    Err(format!("nvidia-smi: {}", [out.trim(), err.trim()].join(" ").trim()))
+    let text = format!("nvidia-smi: {}", [out.trim(), err.trim()].join(" ").trim());
+    Err(if matches!(exit, Exit::Code(126 | 127)) { NoAnswer::CannotRun(text) } else { NoAnswer::Said(text) })
 }
 
 fn line(line: &str) -> Option<GpuSeen> {

@@ -262,3 +262,54 @@ fn no_engine_and_no_permission_are_different_sentences() {
     let text = String::from_utf8_lossy(&ran.stderr).into_owned();
     assert!(text.contains("permission denied"), "{text}");
 }
+
+/// R17: device nodes are there, and nothing works. Said with the driver's words, and nothing stays.
+#[test]
+fn a_driver_that_does_not_fit_leaves_no_container() {
+    let bench = Bench::new("docker28", Who::Ordinary, "mismatch");
+    let smi = "#!/bin/sh\\necho Failed to initialize NVML: Driver/library version mismatch\\nexit 18\\n";
+    // Found before the one that the engine injects.
+    bench.write(
+        "Dockerfile",
+        &format!("{PLAIN}RUN printf '{smi}' > /usr/local/bin/nvidia-smi && chmod +x /usr/local/bin/nvidia-smi\n"),
+    );
+    let ran = bench.run(&["up", "--json"]);
+    let error = ran.failed("gpu_broken").json()["error"].clone();
+    assert!(error["message"].as_str().is_some_and(|said| said.contains("Driver/library version mismatch")), "{error}");
+    assert!(bench.containers().is_empty());
+    assert!(!bench.workspace.join(".venv").exists());
+    let cpu = bench.json(&["up", "--gpus", "none"]);
+    assert_eq!(cpu["gpu"]["injection"], "none", "{cpu}");
+    // One that ends before it was looked at needed none.
+    bench.run(&["run", "--gpus", "2", "--", "sleep", "1000"]).failed("Driver/library version mismatch");
+    assert_eq!(bench.containers().len(), 1);
+}
+
+/// R15: what a value holds is nobody's business, on none of the ways to a program.
+#[test]
+fn values_of_the_environment_arrive_as_they_are() {
+    for engine in ["docker28", "docker20"] {
+        let bench = Bench::new(engine, Who::Ordinary, "values");
+        bench.write(
+            "Dockerfile",
+            &format!("{PLAIN}ARG LINES\nENV EQUALS=b=c=\nENV EMPTY=\nENV LINES=$LINES\nENV ODD=\"\\$(x) '\\\\ ü\"\n"),
+        );
+        bench.write(
+            "gpubay.toml",
+            "[image]\nargs = { LINES = \"a\\nb=c\\n\" }\n[container]\nenv = { OWN = \"x=\\ny\", NONE = \"\" }\n",
+        );
+        bench.up();
+        let names = "EQUALS EMPTY LINES ODD OWN NONE";
+        let script = format!("import json, os; print(json.dumps([os.environ.get(n) for n in '{names}'.split()]))");
+        let want = serde_json::json!(["b=c=", "", "a\nb=c\n", "$(x) '\\ ü", "x=\ny", ""]);
+        let shim = bench.python(&["-c", &script]).output().expect("started");
+        for (way, ran) in [
+            ("exec", bench.run(&["exec", "--", "python3", "-c", &script])),
+            ("exec --root", bench.run(&["exec", "--root", "--", "python3", "-c", &script])),
+            ("run", bench.run(&["run", "--", "python3", "-c", &script])),
+            ("shim", gpubay_e2e::Ran::of(&shim, &["shim"])),
+        ] {
+            assert_eq!(ran.succeeded().json(), want, "{way} on {engine}");
+        }
+    }
+}

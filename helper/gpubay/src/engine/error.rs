@@ -27,6 +27,9 @@ pub enum EngineError {
     DiskFull { doing: String, message: String },
     #[error("{doing}: port {port} of the host is in use: {message}")]
     PortInUse { doing: String, port: u16, message: String },
+    /// It is the engine that found out: the request named what its GPUs' runtime does not have.
+    #[error("{doing}: the GPUs cannot be had: {message}")]
+    Gpus { doing: String, message: String },
     #[error("{doing}: {message}")]
     Refused { doing: String, status: u16, message: String },
     #[error("{doing}: lost the connection to the engine: {message}")]
@@ -48,6 +51,7 @@ impl Explain for EngineError {
             Self::Conflict { .. } => "conflict",
             Self::DiskFull { .. } => "disk_full",
             Self::PortInUse { .. } => "port_in_use",
+            Self::Gpus { .. } => "gpu_refused",
             Self::Refused { .. } => "engine_refused",
             Self::Lost { .. } => "engine_lost",
             Self::Cancelled { .. } => "cancelled",
@@ -71,6 +75,11 @@ impl Explain for EngineError {
             Self::PortInUse { port, .. } => {
                 format!("Stop what listens on port {port}, or write another one in [container] ports.")
             }
+            Self::Gpus { .. } => {
+                "Compare [gpus] use with what `nvidia-smi -L` shows on the engine's machine, and after an update of the \
+                 driver restart that machine; [gpus] use = \"none\" works on the CPU."
+                    .to_owned()
+            }
             Self::Lost { .. } => "Look whether the engine still runs, then run the command again.".to_owned(),
             Self::Context { .. } => "`docker context ls` shows the contexts there are.".to_owned(),
             Self::Address { .. }
@@ -91,6 +100,9 @@ pub(super) fn sort(doing: &str, error: bollard::errors::Error) -> EngineError {
             let message = message.trim().to_owned();
             if message.contains("no space left on device") {
                 return EngineError::DiskFull { doing, message };
+            }
+            if GPU_REFUSALS.iter().any(|words| message.contains(words)) {
+                return EngineError::Gpus { doing, message };
             }
             if let Some(port) = port_in_use(&message) {
                 return EngineError::PortInUse { doing, port, message };
@@ -113,6 +125,14 @@ pub(super) fn sort(doing: &str, error: bollard::errors::Error) -> EngineError {
         }
     }
 }
+
+/// Of the engine itself, of its CDI and of NVIDIA's runtime.
+const GPU_REFUSALS: &[&str] = &[
+    "could not select device driver",
+    "unresolvable CDI devices",
+    "CDI device injection failed",
+    "nvidia-container-cli:",
+];
 
 /// Docker's own words, in every version since 20.10: `… Bind for 127.0.0.1:6006 failed: port is
 /// already allocated` or `listen tcp4 127.0.0.1:6006: bind: address already in use`.

@@ -216,3 +216,21 @@ async fn an_engine_that_tells_no_versions_has_no_known_hole() {
         assert_eq!(holes(answer).await, Vec::<String>::new(), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn gpus_that_the_engine_cannot_give_are_said_to() {
+    for message in [
+        // No driver for the request at all (FACTS: `create` succeeds, `start` fails).
+        r#"{"message":"could not select device driver \"\" with capabilities: [[gpu]]"}"#,
+        // A specification that is gone since.
+        r#"{"message":"CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=7"}"#,
+        // More than there are, and a driver that does not fit its libraries, through NVIDIA's runtime.
+        r#"{"message":"OCI runtime create failed: nvidia-container-cli: device error: 2: unknown device: unknown"}"#,
+        r#"{"message":"OCI runtime create failed: nvidia-container-cli: initialization error: nvml error: driver/library version mismatch: unknown"}"#,
+    ] {
+        let engine = recorded(Box::leak(Box::new([VERSION, ("/start", "500 Internal Server Error", message)])));
+        let error = connect(&engine).await.expect("connected").start("x").await.expect_err("refused");
+        assert_eq!(error.code(), "gpu_refused", "{message}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("nvidia-smi -L")), "{error}");
+    }
+}

@@ -170,36 +170,56 @@ pub fn remembered(wanted: &Gpus, injection: &str, gpus: &str, reason: &str) -> O
     let promised = match &request {
         GpuRequest::None => Promise::Nothing,
         GpuRequest::NvidiaAll => Promise::AtLeastOne,
-        GpuRequest::Cdi(names) if names.iter().any(|name| name == "nvidia.com/gpu=all") => Promise::AtLeastOne,
-        GpuRequest::Cdi(names) | GpuRequest::Nvidia(names) => Promise::Exactly(names.len() as u32),
+        GpuRequest::Cdi(names) | GpuRequest::Nvidia(names) => promise(names),
     };
     let (reason, label) = (reason.to_owned(), gpus.to_owned());
     Some(Plan { injection, isolation: Isolation::Hard, reason, request, promised, label })
 }
 
+/// How many GPUs answer where these were given. Slices of one GPU answer as that GPU.
+fn promise(names: &[String]) -> Promise {
+    let name = |name: &String| name.strip_prefix(CDI_KIND).unwrap_or(name).to_owned();
+    if names.iter().map(name).any(|name| name == "all" || is_slice(&name)) {
+        return Promise::AtLeastOne;
+    }
+    Promise::Exactly(names.len() as u32)
+}
+
+/// A MIG slice: `0:1`, or by its UUID.
+fn is_slice(name: &str) -> bool {
+    name.starts_with("MIG-") || place(name).is_some_and(|(_, slice)| slice.is_some())
+}
+
+/// `0` is a GPU, `0:1` a MIG slice of it.
+fn place(name: &str) -> Option<(u32, Option<u32>)> {
+    match name.split_once(':') {
+        Some((gpu, slice)) => Some((gpu.parse().ok()?, Some(slice.parse().ok()?))),
+        None => Some((name.parse().ok()?, None)),
+    }
+}
+
 fn with_cdi(wanted: &Gpus, devices: &[&str]) -> Result<Plan, GpuError> {
     // NVIDIA's generator names a device by its index, by its UUID or both, and all of them `all`.
     let indices: Vec<&str> = {
-        let mut numbered: Vec<(u32, &str)> =
-            devices.iter().filter_map(|name| name.parse().ok().map(|index| (index, *name))).collect();
+        let mut numbered: Vec<_> = devices.iter().filter_map(|name| place(name).map(|place| (place, *name))).collect();
         numbered.sort_unstable();
         numbered.into_iter().map(|(_, name)| name).collect()
     };
     let single: Vec<&str> =
         if indices.is_empty() { devices.iter().copied().filter(|name| *name != "all").collect() } else { indices };
-    let (chosen, promised) = match &wanted.select {
-        GpuSelection::None => (Vec::new(), Promise::Nothing),
-        GpuSelection::All if devices.contains(&"all") => (vec!["all"], Promise::AtLeastOne),
-        GpuSelection::All => (single.clone(), Promise::Exactly(single.len() as u32)),
+    let chosen = match &wanted.select {
+        GpuSelection::None => Vec::new(),
+        GpuSelection::All if devices.contains(&"all") => vec!["all"],
+        GpuSelection::All => single,
         // WSL2's generator knows only `all`.
-        GpuSelection::Auto if single.is_empty() => (vec!["all"], Promise::AtLeastOne),
-        GpuSelection::Auto => (single[..1].to_vec(), Promise::Exactly(1)),
+        GpuSelection::Auto if single.is_empty() => vec!["all"],
+        GpuSelection::Auto => single[..1].to_vec(),
         GpuSelection::Count { count, .. } => {
             let offered = single.len() as u32;
             if *count > offered {
                 return Err(GpuError::TooMany { asked: *count, offered });
             }
-            (single[..*count as usize].to_vec(), Promise::Exactly(*count))
+            single[..*count as usize].to_vec()
         }
         GpuSelection::Named(names) => {
             let mut chosen = Vec::new();
@@ -213,9 +233,7 @@ fn with_cdi(wanted: &Gpus, devices: &[&str]) -> Result<Plan, GpuError> {
                 };
                 chosen.push(*device);
             }
-            let promised =
-                if chosen.contains(&"all") { Promise::AtLeastOne } else { Promise::Exactly(chosen.len() as u32) };
-            (chosen, promised)
+            chosen
         }
     };
     let names: Vec<String> = chosen.iter().map(|name| format!("{CDI_KIND}{name}")).collect();
@@ -224,8 +242,8 @@ fn with_cdi(wanted: &Gpus, devices: &[&str]) -> Result<Plan, GpuError> {
         isolation: Isolation::Hard,
         reason: format!("the engine has discovered {} through CDI", plural(devices.len(), "nvidia.com/gpu device")),
         label: names.join(","),
+        promised: promise(&names),
         request: GpuRequest::Cdi(names),
-        promised,
     })
 }
 
@@ -239,9 +257,7 @@ fn with_runtime(wanted: &Gpus) -> Plan {
             let label = ids.join(",");
             (GpuRequest::Nvidia(ids), Promise::Exactly(*count), label)
         }
-        GpuSelection::Named(names) => {
-            (GpuRequest::Nvidia(names.clone()), Promise::Exactly(names.len() as u32), names.join(","))
-        }
+        GpuSelection::Named(names) => (GpuRequest::Nvidia(names.clone()), promise(names), names.join(",")),
     };
     Plan {
         injection: Injection::NvidiaRuntime,
@@ -366,6 +382,30 @@ mod tests {
         let wsl = engine(&["all"], &["runc"]);
         let plan = decide(&wanted(GpuSelection::Auto), &wsl).expect("planned");
         assert_eq!(plan.request, GpuRequest::Cdi(vec!["nvidia.com/gpu=all".to_owned()]));
+    }
+
+    #[test]
+    fn slices_are_given_one_by_one_and_answer_as_their_gpu() {
+        let slices = engine(&["1", "0:1", "0:0", "MIG-a", "MIG-b", "GPU-b", "all"], &["runc"]);
+        let names = |plan: &Plan| plan.label.replace("nvidia.com/gpu=", "");
+        let plan = |select| decide(&wanted(select), &slices);
+        let auto = plan(GpuSelection::Auto).expect("planned");
+        assert_eq!((names(&auto), auto.promised), ("0:0".to_owned(), Promise::AtLeastOne));
+        let three = plan(GpuSelection::Count { count: 3, min_free: None }).expect("planned");
+        assert_eq!((names(&three), three.promised), ("0:0,0:1,1".to_owned(), Promise::AtLeastOne));
+        // Each once, although it has two names.
+        assert_eq!(
+            plan(GpuSelection::Count { count: 4, min_free: None }).expect_err("too many").code(),
+            "gpu_too_many"
+        );
+        let by_uuid = plan(named(&["MIG-b"])).expect("planned");
+        assert_eq!((names(&by_uuid), by_uuid.promised), ("MIG-b".to_owned(), Promise::AtLeastOne));
+        let runtime = decide(&wanted(named(&["MIG-a", "MIG-b"])), &engine(&[], &["nvidia"])).expect("planned");
+        assert_eq!(runtime.promised, Promise::AtLeastOne, "two slices of one GPU");
+        for plan in [auto, three, by_uuid, runtime] {
+            let again = remembered(&wanted(GpuSelection::Auto), name_of(plan.injection), &plan.label, &plan.reason);
+            assert_eq!(again, Some(plan));
+        }
     }
 
     #[test]
