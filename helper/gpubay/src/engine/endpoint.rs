@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -70,6 +71,18 @@ impl Surroundings {
             docker_config: path("DOCKER_CONFIG").unwrap_or_else(|| home.join(".docker")),
             runtime_dir: path("XDG_RUNTIME_DIR"),
         }
+    }
+}
+
+impl Endpoint {
+    /// Tells this engine from the others that the same folder may be used with: 6 hexadecimal digits. A socket
+    /// under two names is one engine.
+    pub fn key(&self) -> String {
+        let address = match self {
+            Self::Unix(path) => Self::Unix(path.canonicalize().unwrap_or_else(|_| path.clone())).to_string(),
+            Self::Tcp { .. } => self.to_string(),
+        };
+        Sha256::digest(address).iter().take(3).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -203,7 +203,12 @@ pub(super) async fn find(workspace: &Workspace, name: &str) -> Result<Option<Con
             None => return Ok(None),
         },
     };
-    if found.label(labels::ID) != workspace.id() {
+    // Labels can be copied; a dev container of this workspace mounts its folder, too.
+    let folder = workspace.folder().as_path();
+    let mounted = |source: &String| std::path::Path::new(source).ends_with(folder.strip_prefix("/").unwrap_or(folder));
+    let ours = found.label(labels::ID) == workspace.id()
+        && found.mounts.iter().any(|mount| mount.source.as_ref().is_some_and(mounted));
+    if !ours {
         return Err(Error::new(
             "foreign_container",
             format!("a container named {name} exists and is not this workspace's"),
@@ -225,6 +230,9 @@ async fn renamed(workspace: &Workspace) -> Result<Option<Container>> {
 
 async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was: Found) -> Result<Dev, Attempt> {
     let mut drift = drift_of(&found, wanted);
+    if let Some(name) = workspace.config().container.engine.name.as_ref().filter(|name| **name != found.name) {
+        drift.push(Drift::between("name", Some(&found.name), Some(name)));
+    }
     let mut status = None;
     if was == Found::Running {
         match ask(wanted).await {

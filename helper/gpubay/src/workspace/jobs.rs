@@ -55,7 +55,7 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     let lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let mut ground = up::ground(workspace, &selection, None).await?;
     workspace.reach("job.planned")?;
-    ground.places.run = workspace.config().paths.data.join("run").join(format!("{}-{name}", workspace.id8()));
+    ground.places.run = workspace.job_run_folder(&name);
     let mode = std::fs::metadata(workspace.run_folder().as_path()).map(|found| found.permissions());
     std::fs::create_dir_all(ground.places.run.as_path())
         .and_then(|()| mode.map_or(Ok(()), |mode| std::fs::set_permissions(ground.places.run.as_path(), mode)))
@@ -133,8 +133,7 @@ pub async fn wait(workspace: &Workspace, job: &Job) -> Result<i64> {
 /// Takes away a job that has ended and was watched to its end.
 pub async fn remove(workspace: &Workspace, job: &Job) -> Result<()> {
     workspace.engine.remove(&job.id).await?;
-    let run = workspace.config().paths.data.join("run").join(format!("{}-{}", workspace.id8(), job.name));
-    let _ = std::fs::remove_dir_all(run.as_path());
+    let _ = std::fs::remove_dir_all(workspace.job_run_folder(&job.name).as_path());
     Ok(())
 }
 

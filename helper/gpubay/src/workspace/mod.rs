@@ -60,6 +60,9 @@ pub struct Workspace {
     pub engine: Engine,
     pub host: HostUser,
     pub progress: Progress,
+    /// Of this workspace on this engine: two engines may hold a container each, and each has a venv and a
+    /// socket of its own.
+    place: String,
 }
 
 impl Workspace {
@@ -69,11 +72,12 @@ impl Workspace {
     /// Of [`endpoint::locate`] and [`Engine::connect`].
     pub async fn open(loaded: Loaded, progress: Progress) -> Result<Self> {
         let located = endpoint::locate(loaded.config.engine.host.as_deref(), &Surroundings::of_process())?;
+        let place = format!("{}-{}", &loaded.identity.id[..8], located.endpoint.key());
         let engine = Engine::connect(located).await?;
         for warning in &loaded.warnings {
             progress.warn(warning.clone());
         }
-        Ok(Self { loaded, engine, host: HostUser::current(), progress })
+        Ok(Self { loaded, engine, host: HostUser::current(), progress, place })
     }
 
     /// A stage of a workflow begins, unless it is no longer wanted.
@@ -148,12 +152,17 @@ impl Workspace {
 
     /// Where the host side of the venv lies.
     fn venv_folder(&self) -> HostPath {
-        self.config().paths.data.join("venvs").join(self.id8())
+        self.config().paths.data.join("venvs").join(&self.place)
     }
 
     /// The folder with the socket of the dev container's agent.
     pub fn run_folder(&self) -> HostPath {
-        self.config().paths.data.join("run").join(self.id8())
+        self.config().paths.data.join("run").join(&self.place)
+    }
+
+    /// The same of a job's.
+    fn job_run_folder(&self, job: &str) -> HostPath {
+        self.config().paths.data.join("run").join(format!("{}-{job}", self.place))
     }
 
     /// A container of `image` that is never started, to look into the image. The caller removes it.

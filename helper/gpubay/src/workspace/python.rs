@@ -367,7 +367,7 @@ pub(super) async fn refresh(
             version: probe.version.clone(),
             unmapped: roots.unmapped(&on_host),
             map: roots::map(&shared, path, venv, &on_host, &trees),
-            cache: workspace.config().paths.cache.join("shim").join(workspace.id8()),
+            cache: workspace.config().paths.cache.join("shim").join(&workspace.place),
         };
         let (ours, others) = if is_remembered(workspace, path) {
             (Vec::new(), Vec::new())
@@ -424,7 +424,7 @@ fn home(workspace: &Workspace, probe: &Probe, on_host: &[Mapping]) -> Result<Opt
     let stdlib = stdlib.and_then(|path| PathMap::new(on_host.to_vec()).to_host(&path));
     let Some(stdlib) = stdlib.filter(|path| path.is_dir()) else { return Ok(None) };
     let stdlib = HostPath::new(stdlib).map_err(|error| Error::new("internal", error.to_string()))?;
-    let folder = workspace.config().paths.cache.join("homes").join(workspace.id8());
+    let folder = workspace.config().paths.cache.join("homes").join(&workspace.place);
     Ok(Some(layout::make_home(&folder, &probe.version, &stdlib)?))
 }
 

@@ -107,7 +107,7 @@ pub(super) async fn ground(workspace: &Workspace, gpus: &Gpus, running: Option<&
     let python = python::place(workspace)?;
     let places = delivery::prepare(
         &workspace.config().paths.data,
-        workspace.id8(),
+        &workspace.place,
         &workspace.venv_folder(),
         &workspace.host,
         &user,
