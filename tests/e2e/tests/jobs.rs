@@ -159,6 +159,28 @@ fn several_jobs_at_once_have_their_own_ends() {
 }
 
 #[test]
+fn a_name_of_no_job_and_gpus_of_no_engine_are_told_where_they_came_from() {
+    let bench = Bench::new("docker28", Who::Ordinary, "jobs");
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
+    bench.write("gpubay.toml", "[jobs.train]\ncommand = [\"true\"]\ngpus = 9\n[jobs.eval]\ncommand = [\"true\"]\n");
+    bench.up();
+    let ran = bench.run(&["run", "nojob"]);
+    assert_eq!(ran.code, Some(127));
+    assert!(ran.stderr.contains("[jobs] has: eval, train") && ran.stderr.contains("nojob"), "{ran:?}");
+    for (args, place) in [
+        (vec!["run", "--gpus", "9", "--", "true"], "Change --gpus to what is there"),
+        (vec!["run", "--gpus", "device=9", "eval"], "Change --gpus to what is there"),
+        (vec!["run", "train"], "Change [jobs.train] gpus to what is there"),
+        (vec!["up", "--gpus", "9", "--recreate"], "Change --gpus to what is there"),
+    ] {
+        bench.run(&args).failed(place);
+    }
+    no_job_is_left(&bench);
+    bench.run(&["down"]).succeeded();
+    bench.run(&["up", "--gpus", "9"]).failed("Change --gpus to what is there");
+}
+
+#[test]
 fn logs_follow_a_job_to_its_end() {
     for (engine, who) in ENGINES {
         let bench = up(engine, who);

@@ -1,8 +1,8 @@
 //! `gpubay down` and `gpubay stop`
 
 use super::args::{Common, Down};
-use super::open;
 use super::output::{Output, plain};
+use super::reach;
 use crate::error::{Error, Result};
 use crate::workspace::report::DownReport;
 use crate::workspace::{Recreate, down as workflow};
@@ -12,7 +12,7 @@ fn consent(command: &Down) -> Recreate {
 }
 
 pub(super) async fn down(common: &Common, command: &Down, output: &Output) -> Result<()> {
-    let workspace = open(common, None, output).await?;
+    let workspace = reach(common, output).await?;
     let report = match workflow::down(&workspace, consent(command)).await {
         Err(error) if may_go_on(&error, output) => workflow::down(&workspace, Recreate::Allowed).await?,
         other => other?,
@@ -22,7 +22,7 @@ pub(super) async fn down(common: &Common, command: &Down, output: &Output) -> Re
 }
 
 pub(super) async fn stop(common: &Common, command: &Down, output: &Output) -> Result<()> {
-    let workspace = open(common, None, output).await?;
+    let workspace = reach(common, output).await?;
     let report = match workflow::stop(&workspace, consent(command)).await {
         Err(error) if may_go_on(&error, output) => workflow::stop(&workspace, Recreate::Allowed).await?,
         other => other?,

@@ -8,7 +8,7 @@ use futures_util::stream;
 use super::args::{Common, Exec, Shell};
 use super::output::Output;
 use super::streams::{self, Control, Target};
-use super::{load, terminal};
+use super::{load_to_reach, terminal};
 use crate::agent::{ExecEvent, ExecEvents, ExecInput};
 use crate::engine::LogChunk;
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ pub(super) async fn shell(common: &Common, command: &Shell, output: &Output) -> 
 
 /// Without our handling of Ctrl-C: signals belong to the program.
 async fn open(common: &Common, output: &Output) -> Result<Workspace> {
-    let loaded = load(common, None, output)?;
+    let loaded = load_to_reach(common, output)?;
     Workspace::open(loaded, Progress::silent()).await
 }
 

@@ -3,15 +3,15 @@
 use futures_util::StreamExt;
 
 use super::args::{Common, Logs};
-use super::open;
 use super::output::Output;
+use super::reach;
 use super::streams::{Target, Writer};
 use crate::engine::{LogChunk, LogOptions};
 use crate::error::{Error, Result};
 use crate::workspace::jobs;
 
 pub(super) async fn run(common: &Common, command: &Logs, output: &Output) -> Result<()> {
-    let workspace = open(common, None, output).await?;
+    let workspace = reach(common, output).await?;
     let options = LogOptions { follow: command.follow, tail: command.tail, timestamps: command.timestamps };
     let read = async {
         let (job, stream) = jobs::logs(&workspace, command.job.as_deref(), &options).await?;

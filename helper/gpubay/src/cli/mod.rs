@@ -119,6 +119,28 @@ fn load(common: &Common, gpus: Option<&str>, output: &Output) -> Result<Loaded> 
     Ok(loaded)
 }
 
+/// [`load`] for commands that only reach what is there: a configuration that is broken by now is a warning, and only
+/// another engine or folder is a question.
+fn load_to_reach(common: &Common, output: &Output) -> Result<Loaded> {
+    let (loaded, broken) = config::load_to_reach(&common.request(None)?)?;
+    let mut asker = output.asker();
+    let ask = asker.as_mut().map(|asker| asker as &mut dyn FnMut(&[config::Power]) -> bool);
+    config::consent::require_to_reach(&loaded, &common.allow, ask)?;
+    if let Some(broken) = broken {
+        let what = "the configuration cannot be used, except for where its containers are";
+        output.warn(&format!("{what}: {}", Error::from(broken).message));
+    }
+    Ok(loaded)
+}
+
+/// [`open`] for such commands.
+async fn reach(common: &Common, output: &Output) -> Result<Workspace> {
+    let loaded = load_to_reach(common, output)?;
+    let progress = output.progress();
+    cancel_on_signals(&progress).leave();
+    Workspace::open(loaded, progress).await
+}
+
 /// Loads the configuration, connects to the engine, and lets Ctrl-C cancel.
 async fn open(common: &Common, gpus: Option<&str>, output: &Output) -> Result<Workspace> {
     let loaded = load(common, gpus, output)?;
@@ -166,6 +188,15 @@ fn cancel_on_signals(progress: &Progress) -> Cancelling {
             crate::failpoint::note_interrupt();
         }
     })))
+}
+
+/// A selection of GPUs that cannot be had, in the words of where it was made: `--gpus`, say.
+fn selected_by(error: Error, place: &str) -> Error {
+    match error.code {
+        "gpu_unknown" | "gpu_too_many" => error.with_hint(format!("Change {place} to what is there.")),
+        "gpu_none" => error.with_hint(format!("Leave {place} out, or set it to none, to work on the CPU.")),
+        _ => error,
+    }
 }
 
 /// Runs `work` unless it is cancelled first; what it had under way is dropped then.

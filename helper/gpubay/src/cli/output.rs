@@ -75,6 +75,20 @@ impl Output {
         if error.code == "cancelled" { 130 } else { 1 }
     }
 
+    /// What to do next, where the failure itself was said by a program.
+    pub(super) fn note(&self, text: &str) {
+        if !self.quiet {
+            eprint(&format!("{} {}\n", self.paint("next:", "1;36"), plain(text)));
+        }
+    }
+
+    /// Something to know that stops nothing.
+    pub(super) fn warn(&self, text: &str) {
+        if !self.quiet {
+            eprint(&format!("{} {}\n", self.paint("warning:", "33"), plain(text)));
+        }
+    }
+
     pub(super) fn paint(&self, text: &str, code: &str) -> String {
         if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::args::{Common, Ps};
-use super::open;
 use super::output::{Output, plain};
+use super::reach;
 use crate::error::Result;
 use crate::workspace::jobs::{self, Scope};
 use crate::workspace::report::Row;
@@ -15,7 +15,7 @@ struct Report {
 }
 
 pub(super) async fn run(common: &Common, command: &Ps, output: &Output) -> Result<()> {
-    let workspace = open(common, None, output).await?;
+    let workspace = reach(common, output).await?;
     let scope = if command.all { Scope::All } else { Scope::Workspace };
     let report = Report { containers: jobs::ps(&workspace, scope).await? };
     output.result(&report, || table(&report.containers, scope));

@@ -9,12 +9,15 @@ use super::args::{Common, Run};
 use super::exec::{NOBODY_READS, OWN_FAILURE, working_directory};
 use super::output::Output;
 use super::streams::{self, Control, Ended};
-use super::{cancel_on_signals, load, terminal, unless_cancelled};
+use super::{cancel_on_signals, load, selected_by, terminal, unless_cancelled};
 use crate::config::parse_gpus;
 use crate::engine::{Attached, Stdio};
 use crate::error::{Error, Result};
 use crate::workspace::Workspace;
 use crate::workspace::jobs::{self, Job, RunOptions};
+
+/// What a shell, and the agent of a job, say of a program that is not there.
+const NOT_FOUND: u8 = 127;
 
 pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
     let detach = command.detach;
@@ -23,8 +26,24 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
         let progress = output.progress();
         let cancelling = cancel_on_signals(&progress);
         let workspace = Workspace::open(loaded, progress).await?;
+        let selected = match (command.command.as_slice(), &command.gpus) {
+            (_, Some(_)) => Some("--gpus".to_owned()),
+            ([name], None) => workspace
+                .config()
+                .jobs
+                .get(name)
+                .and_then(|job| job.gpus.as_ref())
+                .map(|_| format!("[jobs.{name}] gpus")),
+            _ => None,
+        };
         let options = options(common, command, &workspace, output)?;
-        let mut job = unless_cancelled(&workspace.progress, jobs::run(&workspace, &options)).await?;
+        let mut job =
+            unless_cancelled(&workspace.progress, jobs::run(&workspace, &options)).await.map_err(|error| {
+                match &selected {
+                    Some(place) => selected_by(error, place),
+                    None => error,
+                }
+            })?;
         let report = serde_json::json!({ "job": job.name, "container": job.container, "id": job.id });
         let Some(attached) = job.attached.take() else {
             output.result(&report, || format!("{}\n", job.name));
@@ -38,6 +57,11 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
             return Err(Error::new("cancelled", "cancelled while the job started"));
         }
         let code = watch(&workspace, &job, attached, options.stdio, signals, output).await?;
+        if code == NOT_FOUND
+            && let [name] = options.argv.as_slice()
+        {
+            output.note(&no_such_job(&workspace, name));
+        }
         if output.is_json() {
             let mut report = report;
             report["exit_code"] = code.into();
@@ -53,6 +77,17 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
             if detach || error.code == "cancelled" { code } else { OWN_FAILURE }
         }
     }
+}
+
+/// One word can be meant as the name of a job.
+fn no_such_job(workspace: &Workspace, name: &str) -> String {
+    let names: Vec<&str> = workspace.config().jobs.keys().map(String::as_str).collect();
+    let there = if names.is_empty() {
+        "[jobs] of gpubay.toml is empty".to_owned()
+    } else {
+        format!("[jobs] has: {}", names.join(", "))
+    };
+    format!("the image has no program {name}, and gpubay.toml no job of that name; {there}")
 }
 
 fn options(common: &Common, command: Run, workspace: &Workspace, output: &Output) -> Result<RunOptions> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::args::{Common, Up};
 use super::output::{Output, plain, seconds};
-use super::{open, unless_cancelled};
+use super::{open, selected_by, unless_cancelled};
 use crate::error::Result;
 use crate::workspace::report::UpReport;
 use crate::workspace::{Recreate, up};
@@ -13,7 +13,9 @@ use crate::workspace::{Recreate, up};
 pub(super) async fn run(common: &Common, command: Up, output: &Output) -> Result<()> {
     let workspace = open(common, command.gpus.as_deref(), output).await?;
     let recreate = if command.recreate { Recreate::Allowed } else { Recreate::WhenNothingIsLost };
-    let report = unless_cancelled(&workspace.progress, up::up(&workspace, recreate)).await?;
+    let report = unless_cancelled(&workspace.progress, up::up(&workspace, recreate))
+        .await
+        .map_err(|error| if command.gpus.is_some() { selected_by(error, "--gpus") } else { error })?;
     output.result(&report, || text(&report, output));
     Ok(())
 }

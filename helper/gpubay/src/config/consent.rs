@@ -158,6 +158,16 @@ pub fn check(
     Ok(())
 }
 
+/// [`require`] for what only has to reach containers that are there: where they are is all that matters, and what
+/// else the configuration asks for by now is not what they were made with.
+pub fn require_to_reach(loaded: &super::Loaded, allow: &[String], ask: Option<Ask<'_>>) -> Result<(), ConsentError> {
+    let places = |key: &str| key.starts_with("engine:") || key.starts_with("paths.");
+    let powers = loaded.powers.iter().filter(|power| places(&power.key)).cloned().collect();
+    // What is said of other powers is for a command that uses them.
+    let allow: Vec<String> = allow.iter().filter(|key| places(key)).cloned().collect();
+    require(&super::Loaded { powers, ..loaded.clone() }, &allow, ask)
+}
+
 /// [`check`] against what is kept, and keeps what is approved now. Nothing is written when nothing is new.
 pub fn require(loaded: &super::Loaded, allow: &[String], ask: Option<Ask<'_>>) -> Result<(), ConsentError> {
     if loaded.powers.is_empty() && allow.is_empty() {

@@ -14,6 +14,7 @@ use super::model::{
 };
 use super::parse::{dotted, locate, parse, printable, read_text, text_of, unread};
 use super::powers::{self, Power};
+use super::reach;
 use super::values::{self, Places, resolve_existing};
 use crate::files::{self, FileError};
 use crate::{ContainerPath, HostPath};
@@ -95,14 +96,64 @@ impl LoadRequest<'static> {
 pub fn load(request: &LoadRequest<'_>) -> Result<Loaded, ConfigError> {
     let workspace = workspace(&request.workspace)?;
     let home = resolve_existing(&request.home);
-    let places = Places { workspace: workspace.as_path(), home: &home };
-    let context = Context { places, env: request.env };
+    let context = Context { places: Places { workspace: workspace.as_path(), home: &home }, env: request.env };
+    let user = read_layer(&user_file(request)?, context)?.unwrap_or_default();
+    let own = read_own(&workspace.join(FILE_NAME), &workspace, context)?;
+    decide(request, workspace.clone(), &home, user, own, Need::Everything)
+}
 
-    let user_folder = xdg(request, "XDG_CONFIG_HOME", ".config").join("gpubay");
-    let user = read_layer(&absolute(user_folder.join("config.toml"))?, context)?.unwrap_or_default();
-    let own_path = workspace.join(FILE_NAME);
-    let own = read_own(&own_path, &workspace, context)?;
-    let file = own.is_some().then_some(own_path);
+/// [`load`] for what only has to reach containers that are there. Their owner must get at them whatever became of the
+/// files meanwhile: of a configuration that cannot be used, what says where they are is enough, and the error comes
+/// along.
+///
+/// # Errors
+/// Where that part is wrong, too, or there is no workspace.
+pub fn load_to_reach(request: &LoadRequest<'_>) -> Result<(Loaded, Option<ConfigError>), ConfigError> {
+    let error = match load(request) {
+        Ok(loaded) => return Ok((loaded, None)),
+        Err(error) => error,
+    };
+    let workspace = workspace(&request.workspace)?;
+    let home = resolve_existing(&request.home);
+    let context = Context { places: Places { workspace: workspace.as_path(), home: &home }, env: request.env };
+    let user_file = user_file(request)?;
+    let user = match read_layer(&user_file, context) {
+        Ok(layer) => layer.unwrap_or_default(),
+        Err(_) => reach::layer(read_text(user_file.as_path()).ok().flatten(), &user_file, context)?,
+    };
+    let own_file = workspace.join(FILE_NAME);
+    let own = match read_own(&own_file, &workspace, context) {
+        Ok(layer) => layer,
+        // A file that lies outside or is none says nothing.
+        Err(_) => Some(reach::layer(read_own_text(&own_file, &workspace).ok().flatten(), &own_file, context)?),
+    };
+    Ok((decide(request, workspace.clone(), &home, user, own, Need::ToReach)?, Some(error)))
+}
+
+fn user_file(request: &LoadRequest<'_>) -> Result<HostPath, ConfigError> {
+    absolute(user_folder(request).join("config.toml"))
+}
+
+fn user_folder(request: &LoadRequest<'_>) -> PathBuf {
+    xdg(request, "XDG_CONFIG_HOME", ".config").join("gpubay")
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Everything,
+    /// Nothing will be made, so nobody asks what from.
+    ToReach,
+}
+
+fn decide(
+    request: &LoadRequest<'_>,
+    workspace: HostPath,
+    home: &Path,
+    user: Layer,
+    own: Option<Layer>,
+    need: Need,
+) -> Result<Loaded, ConfigError> {
+    let file = own.is_some().then(|| workspace.join(FILE_NAME));
     let own = own.unwrap_or_default();
 
     let state = match (&request.overrides.data, &user.data) {
@@ -121,10 +172,13 @@ pub fn load(request: &LoadRequest<'_>) -> Result<Loaded, ConfigError> {
     };
     let identity = Identity::new(&machine_id(&request.machine_id, &state)?, request.uid, &workspace);
 
-    let (image, generated_from) = image(&own, &user, &workspace, &state, &identity)?;
+    let (image, generated_from) = match need {
+        Need::Everything => image(&own, &user, &workspace, &state, &identity)?,
+        Need::ToReach => (Image::From(String::new()), None),
+    };
     let own_name = identity.container_name();
     let (uid, gid) = (request.uid, request.gid);
-    let user_of = powers::Asker { workspace: &workspace, home: &home, uid, gid, own_name: &own_name };
+    let user_of = powers::Asker { workspace: &workspace, home, uid, gid, own_name: &own_name };
     let powers = powers::of(&own, &user, &image, generated_from.as_ref(), user_of);
     let mut config = merge(own, user, image, Paths { data, cache });
     if let Some(requirements) = generated_from
@@ -136,10 +190,12 @@ pub fn load(request: &LoadRequest<'_>) -> Result<Loaded, ConfigError> {
         config.gpus.select =
             values::gpus(text).map_err(|problem| ConfigError::Option { option: "--gpus".to_owned(), problem })?;
     }
-    reserved_places(&config)?;
+    if need == Need::Everything {
+        reserved_places(&config)?;
+    }
     let warnings = warnings(&config, &workspace, request);
     let chosen_gpus = request.overrides.gpus.clone();
-    let user_folder = absolute(resolve_existing(&user_folder))?;
+    let user_folder = absolute(resolve_existing(&user_folder(request)))?;
     Ok(Loaded { config, workspace, identity, file, powers, state, user_folder, chosen_gpus, warnings })
 }
 
@@ -175,6 +231,10 @@ fn xdg(request: &LoadRequest<'_>, variable: &str, default: &str) -> PathBuf {
 /// The workspace's own file. A link out of the workspace would make another file of the user's appear in
 /// messages, so the file that was opened is asked where it lies: the name may lead elsewhere by then.
 fn read_own(path: &HostPath, workspace: &HostPath, context: Context<'_>) -> Result<Option<Layer>, ConfigError> {
+    read_own_text(path, workspace)?.map(|text| layer_of(&text, path, context)).transpose()
+}
+
+fn read_own_text(path: &HostPath, workspace: &HostPath) -> Result<Option<String>, ConfigError> {
     let opened = match files::open(path.as_path()) {
         Ok(opened) => opened,
         Err(FileError::Missing) => return Ok(None),
@@ -185,7 +245,7 @@ fn read_own(path: &HostPath, workspace: &HostPath, context: Context<'_>) -> Resu
         let target = printable(&target.display().to_string());
         return Err(ConfigError::FileOutside { file: printable(&path.to_string()), target });
     }
-    layer_of(&text_of(path.as_path(), opened)?, path, context).map(Some)
+    text_of(path.as_path(), opened).map(Some)
 }
 
 fn read_layer(path: &HostPath, context: Context<'_>) -> Result<Option<Layer>, ConfigError> {
@@ -198,7 +258,7 @@ fn layer_of(text: &str, path: &HostPath, context: Context<'_>) -> Result<Layer, 
     layer::resolve(&file, context).map_err(|problem| placed(problem, text, path))
 }
 
-fn placed(problem: Problem, text: &str, path: &HostPath) -> ConfigError {
+pub(super) fn placed(problem: Problem, text: &str, path: &HostPath) -> ConfigError {
     let place = Box::new(locate(text, path, &problem.key));
     ConfigError::Value { place, key: printable(&dotted(&problem.key)), problem: problem.bad }
 }

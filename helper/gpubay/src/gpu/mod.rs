@@ -198,19 +198,22 @@ fn place(name: &str) -> Option<(u32, Option<u32>)> {
     }
 }
 
+/// One name for each device. NVIDIA's generator names one by its place, by its UUID or both, and all of them `all`.
+fn one_name_each<'a>(devices: &[&'a str]) -> Vec<&'a str> {
+    let mut placed: Vec<_> = devices.iter().filter_map(|name| place(name).map(|place| (place, *name))).collect();
+    if placed.is_empty() {
+        return devices.iter().copied().filter(|name| *name != "all").collect();
+    }
+    placed.sort_unstable();
+    placed.into_iter().map(|(_, name)| name).collect()
+}
+
 fn with_cdi(wanted: &Gpus, devices: &[&str]) -> Result<Plan, GpuError> {
-    // NVIDIA's generator names a device by its index, by its UUID or both, and all of them `all`.
-    let indices: Vec<&str> = {
-        let mut numbered: Vec<_> = devices.iter().filter_map(|name| place(name).map(|place| (place, *name))).collect();
-        numbered.sort_unstable();
-        numbered.into_iter().map(|(_, name)| name).collect()
-    };
-    let single: Vec<&str> =
-        if indices.is_empty() { devices.iter().copied().filter(|name| *name != "all").collect() } else { indices };
+    let single = one_name_each(devices);
     let chosen = match &wanted.select {
         GpuSelection::None => Vec::new(),
         GpuSelection::All if devices.contains(&"all") => vec!["all"],
-        GpuSelection::All => single,
+        GpuSelection::All => single.clone(),
         // WSL2's generator knows only `all`.
         GpuSelection::Auto if single.is_empty() => vec!["all"],
         GpuSelection::Auto => single[..1].to_vec(),
@@ -240,7 +243,11 @@ fn with_cdi(wanted: &Gpus, devices: &[&str]) -> Result<Plan, GpuError> {
     Ok(Plan {
         injection: Injection::Cdi,
         isolation: Isolation::Hard,
-        reason: format!("the engine has discovered {} through CDI", plural(devices.len(), "nvidia.com/gpu device")),
+        reason: if single.is_empty() {
+            "the engine offers its GPUs through CDI, all as one device".to_owned()
+        } else {
+            format!("the engine has discovered {} through CDI", plural(single.len(), "nvidia.com/gpu device"))
+        },
         label: names.join(","),
         promised: promise(&names),
         request: GpuRequest::Cdi(names),
@@ -406,6 +413,19 @@ mod tests {
             let again = remembered(&wanted(GpuSelection::Auto), name_of(plan.injection), &plan.label, &plan.reason);
             assert_eq!(again, Some(plan));
         }
+    }
+
+    #[test]
+    fn a_device_of_several_names_is_one_device() {
+        let reason = |names: &[&str]| decide(&wanted(GpuSelection::Auto), &engine(names, &[])).expect("planned").reason;
+        assert!(reason(&["0", "GPU-a", "all"]).contains("discovered 1 nvidia.com/gpu device through"));
+        assert!(reason(&["0", "1", "GPU-a", "GPU-b", "all"]).contains("discovered 2 nvidia.com/gpu devices"));
+        assert!(reason(&["GPU-a", "GPU-b", "all"]).contains("discovered 2 "), "by UUID alone");
+        assert!(reason(&["0:0", "0:1", "MIG-a", "MIG-b", "all"]).contains("discovered 2 "), "slices");
+        assert!(reason(&["all"]).contains("all as one"));
+        let three = Gpus { select: GpuSelection::Count { count: 3, min_free: None }, ..wanted(GpuSelection::Auto) };
+        let error = decide(&three, &engine(&["0", "1", "GPU-a", "GPU-b", "all"], &[])).expect_err("there are two");
+        assert!(matches!(error, GpuError::TooMany { asked: 3, offered: 2 }), "{error}");
     }
 
     #[test]

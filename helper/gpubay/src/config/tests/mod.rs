@@ -3,6 +3,7 @@
 mod classified;
 mod errors;
 mod powers;
+mod reach;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -61,16 +62,26 @@ impl Lab {
         path
     }
 
-    fn load_with(&self, workspace: &Path, overrides: Overrides) -> Result<Loaded, ConfigError> {
-        load(&LoadRequest {
+    fn request(&self, workspace: &Path, overrides: Overrides) -> LoadRequest<'static> {
+        let env = self.env.clone();
+        LoadRequest {
             workspace: workspace.to_owned(),
             home: self.home.clone(),
             uid: 1000,
             gid: 1000,
-            env: &|name| self.env.get(name).cloned(),
+            // Tests are few and short: what they leak is, too.
+            env: Box::leak(Box::new(move |name: &str| env.get(name).cloned())),
             machine_id: self.folder.path().join("machine-id"),
             overrides,
-        })
+        }
+    }
+
+    fn load_with(&self, workspace: &Path, overrides: Overrides) -> Result<Loaded, ConfigError> {
+        load(&self.request(workspace, overrides))
+    }
+
+    fn reach(&self) -> Result<(Loaded, Option<ConfigError>), ConfigError> {
+        load_to_reach(&self.request(&self.ws, Overrides::default()))
     }
 
     fn load(&self) -> Result<Loaded, ConfigError> {
