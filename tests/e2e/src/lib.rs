@@ -307,7 +307,11 @@ pub fn ended(child: &mut Child) -> ExitStatus {
 
 /// What a command prints until its end; one that goes on for minutes is killed, and its test fails by that.
 pub fn output(command: &mut Command) -> Output {
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started"))
+}
+
+/// As [`output`], of a child whose streams are pipes.
+pub fn finish(child: Child) -> Output {
     let pid = rustix::process::Pid::from_child(&child);
     let (done, wait) = std::sync::mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {

@@ -273,6 +273,11 @@ fn a_driver_that_does_not_fit_leaves_no_container() {
         "Dockerfile",
         &format!("{PLAIN}RUN printf '{smi}' > /usr/local/bin/nvidia-smi && chmod +x /usr/local/bin/nvidia-smi\n"),
     );
+    // A device node that can be opened, as the real ones can.
+    let folder = bench.home.join(".config/gpubay");
+    std::fs::create_dir_all(&folder).expect("made");
+    std::fs::write(folder.join("config.toml"), "[container]\ndevices = [\"/dev/null:/dev/nvidia0\"]\n")
+        .expect("written");
     let ran = bench.run(&["up", "--json"]);
     let error = ran.failed("gpu_broken").json()["error"].clone();
     assert!(error["message"].as_str().is_some_and(|said| said.contains("Driver/library version mismatch")), "{error}");

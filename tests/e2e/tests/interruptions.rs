@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use gpubay_e2e::{Bench, Ran, Who, eventually};
+use gpubay_e2e::{Bench, Ran, Who, ended, eventually, finish, output};
 
 const PLAIN: &str = "FROM gpubay-lab/python\n";
 /// Something is installed, so that a `sync` has to look and to copy.
@@ -40,7 +40,7 @@ impl Held {
 
     fn go_on(self, what: &str) -> Ran {
         std::fs::remove_file(&self.file).expect("away");
-        Ran::of(&self.child.wait_with_output().expect("ended"), &[what])
+        Ran::of(&finish(self.child), &[what])
     }
 }
 
@@ -88,10 +88,11 @@ fn a_container_that_goes_away_during_a_sync_is_said_to_and_the_mirror_stays() {
             }
             bench.write("t.py", "print(1)");
             let start = Instant::now();
-            let output = bench.python(&["t.py"]).output().expect("started");
+            let ran = Ran::of(&output(&mut bench.python(&["t.py"])), &["python"]);
             assert!(start.elapsed() < Duration::from_secs(30));
-            Ran::of(&output, &["python"]).failed(&format!("docker unpause {name}"));
+            ran.failed(&format!("docker unpause {name}"));
             bench.run(&["down"]).failed("something still runs").failed("sleep 1000");
+            bench.run(&["stop"]).failed("something still runs").failed("sleep 1000");
             bench.docker(&["unpause", &name]).succeeded();
         }
     }
@@ -166,7 +167,7 @@ fn ctrl_c_at_any_stage_of_up_leaves_nothing() {
         bench.own(&cache);
         let mut command = bench.gpubay(&["up"]);
         command.env("GPUBAY_FAILPOINT", format!("{place}:interrupt")).env("XDG_CACHE_HOME", &cache);
-        let ran = Ran::of(&command.output().expect("started"), &[place]);
+        let ran = Ran::of(&output(&mut command), &[place]);
         assert_eq!(ran.code, Some(130), "{place}: {ran:?}");
         assert!(bench.containers().is_empty(), "{place} left a container");
         assert!(leftover_stages(&cache).is_empty(), "{place}");
@@ -192,15 +193,14 @@ fn ctrl_c_in_sync_and_run_leaves_what_was_there() {
         bench.own(&cache);
         let mut command = bench.gpubay(&["sync"]);
         command.env("GPUBAY_FAILPOINT", format!("{place}:interrupt")).env("XDG_CACHE_HOME", &cache);
-        let ran = Ran::of(&command.output().expect("started"), &[place]);
+        let ran = Ran::of(&output(&mut command), &[place]);
         assert_eq!(ran.code, Some(130), "{place}: {ran:?}");
         assert!(leftover_stages(&cache).is_empty(), "{place}");
         assert_eq!(bench.containers().len(), 1, "{place} left a helper");
     }
     for place in ["job.created", "job.started"] {
         let mut command = bench.gpubay(&["run", "--name", "taken", "--", "sleep", "1000"]);
-        let output = command.env("GPUBAY_FAILPOINT", format!("{place}:interrupt")).output().expect("started");
-        let ran = Ran::of(&output, &[place]);
+        let ran = Ran::of(&output(command.env("GPUBAY_FAILPOINT", format!("{place}:interrupt"))), &[place]);
         assert_eq!(ran.code, Some(130), "{place}: {ran:?}");
         assert_eq!(bench.containers().len(), 1, "{place} left a job");
     }
@@ -221,7 +221,7 @@ fn a_sync_waits_for_a_job_that_is_being_made() {
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(sync.stderr.take().expect("piped")));
     assert!(lines.any(|line| line.expect("text").contains("another gpubay is at work")), "it did not wait");
     held.go_on("run").succeeded();
-    assert!(sync.wait().expect("ended").success());
+    assert!(ended(&mut sync).success());
 }
 
 /// A recreate that was asked for is made, although nothing has changed.
@@ -234,4 +234,20 @@ fn a_recreate_needs_no_drift() {
     assert_ne!(second["container"]["id"], first["container"]["id"]);
     assert_eq!(bench.containers().len(), 1);
     assert_ne!(bench.run(&["exec", "--", "test", "-e", "/opt/x"]).code, Some(0));
+}
+
+/// A pause is no obstacle for who means it.
+#[test]
+fn a_paused_container_can_be_ended_on_purpose() {
+    for engine in ["docker28", "docker20"] {
+        let bench = Bench::new(engine, Who::Ordinary, "paused");
+        bench.write("Dockerfile", PLAIN);
+        for command in ["stop", "down"] {
+            let name = bench.up()["container"]["name"].as_str().expect("a name").to_owned();
+            bench.docker(&["exec", "-d", &name, "sleep", "1000"]).succeeded();
+            bench.docker(&["pause", &name]).succeeded();
+            bench.run(&[command, "--force"]).succeeded();
+        }
+        assert!(bench.containers().is_empty());
+    }
 }
