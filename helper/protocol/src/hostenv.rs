@@ -1,5 +1,7 @@
 //! The file that tells the shim where its container is.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::paths::{ContainerPath, HostPath, PathMap};
@@ -37,6 +39,9 @@ pub struct HostEnv {
     pub unmapped: Vec<ContainerPath>,
     /// Workspace, mounts, the venv's folders and the mirrored roots.
     pub map: PathMap,
+    /// Console scripts of the host env's `bin` that are not in the venv's: by name, the program inside.
+    #[serde(default)]
+    pub scripts: BTreeMap<String, ContainerPath>,
     /// Folder of the host for cached answers to tools' questions.
     pub cache: HostPath,
 }

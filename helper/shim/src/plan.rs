@@ -70,7 +70,10 @@ fn plan_at(
     let texts: Vec<String> = arguments.iter().map(|argument| text(argument)).collect::<Result<_, _>>()?;
 
     if let Name::Script(name) = &place.name {
-        let program = place.env.venv.join(&format!("bin/{name}")).map_err(|e| e.to_string())?;
+        let program = match place.env.scripts.get(name) {
+            Some(elsewhere) => elsewhere.clone(),
+            None => place.env.venv.join(&format!("bin/{name}")).map_err(|e| e.to_string())?,
+        };
         let mut argv = vec![program.to_string()];
         argv.extend(texts.iter().map(|argument| paths.translate(argument)));
         return Ok(Task::Run(Plan { argv, env, cwd: at_home.or_else(home), interrogates: false }));

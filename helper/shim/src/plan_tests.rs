@@ -24,6 +24,7 @@ pub(crate) fn test_place() -> Place {
         version: "3.11.2".into(),
         unmapped: vec![container("/opt/eggs")],
         map,
+        scripts: [].into(),
         cache: host("/nonexistent/cache"),
     };
     Place { env, name: Name::Python }
@@ -117,6 +118,9 @@ fn a_working_directory_outside_is_not_passed_on() {
 fn a_console_script_runs_from_the_venv() {
     let place = Place { name: Name::Script("pytest".into()), ..test_place() };
     assert_eq!(planned(&place, "/", &["-c", "/home/ada/ws/x"]).argv, ["/app/.venv/bin/pytest", "-c", "/app/x"]);
+    let mut place = place;
+    place.env.scripts.insert("pytest".into(), ContainerPath::new("/home/u/.local/bin/pytest").expect("a path"));
+    assert_eq!(planned(&place, "/", &["-q"]).argv, ["/home/u/.local/bin/pytest", "-q"]);
 }
 
 #[test]

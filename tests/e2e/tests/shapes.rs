@@ -16,61 +16,70 @@ fn python(bench: &Bench, code: &str) -> String {
     Ran::of(&output, &["python", "-c", code]).succeeded().stdout.trim().to_owned()
 }
 
-/// A package that needs no building, made by hand.
-fn wheel(bench: &Bench, name: &str, more: &str) {
-    let code = "import sys, zipfile\n\
-        name, version = sys.argv[1].split('-')[:2]\n\
+/// A package that needs no building, made by hand, in `wheels/`.
+fn wheel(bench: &Bench, name: &str, requires: &str) {
+    let code = "import sys, os, zipfile\n\
+        name, version = sys.argv[1].split('-')\n\
         info = f'{name}-{version}.dist-info'\n\
-        with zipfile.ZipFile(sys.argv[1], 'w') as z:\n    \
+        os.makedirs('wheels', exist_ok=True)\n\
+        with zipfile.ZipFile(f'wheels/{sys.argv[1]}-py3-none-any.whl', 'w') as z:\n    \
             z.writestr(f'{name}/__init__.py', '')\n    \
             z.writestr(f'{info}/METADATA', f'Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n{sys.argv[2]}')\n    \
             z.writestr(f'{info}/WHEEL', 'Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n    \
             z.writestr(f'{info}/RECORD', '')\n";
-    let made = bench.command("/usr/bin/python3").args(["-c", code, name, more]).status().expect("started");
+    let made = bench.command("/usr/bin/python3").args(["-c", code, name, requires]).status().expect("started");
     assert!(made.success());
 }
 
 const WHERE: &str = "import importlib.util as u, importlib.metadata as m; \
-    print([(n, m.version(n), u.find_spec(n).origin) for n in ('numpy', 'einops')])";
+    print([(n, m.version(n), u.find_spec(n).origin) for n in ('numpy', 'tool', 'needs')])";
 
-/// numpy is Debian's; `bottleneck` depends on it, and einops is pinned by the image's own constraints.
+/// numpy is Debian's 2.2.4, and the image's own constraints pin `tool`. Everything else comes from a folder of wheels, in
+/// which there is a newer numpy that nobody may take.
 fn nothing_of_the_image_is_replaced(installer: &str) {
     let dockerfile = "FROM gpubay-lab/trixie\n\
         RUN --mount=type=cache,target=/root/.cache/pip pip install --break-system-packages uv==0.13.9\n\
-        RUN echo einops==0.8.0 > /etc/constraint.txt\n\
-        ENV PIP_CONSTRAINT=/etc/constraint.txt SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt\n";
+        RUN echo tool==1 > /etc/constraint.txt\n\
+        ENV PIP_CONSTRAINT=/etc/constraint.txt\n";
     let toml =
         format!("[venv]\nrequirements = [\"requirements.txt\"]\ninstaller = \"{installer}\"\n[gpus]\nuse = \"none\"\n");
-    let bench = with(dockerfile, &toml, "bottleneck\neinops\nnumpy>=2\n");
-    bench.up();
-    let numpy = "/usr/lib/python3/dist-packages/numpy/__init__.py";
+    let bench = with(dockerfile, &toml, "");
+    for (name, requires) in [
+        ("numpy-3", ""),
+        ("tool-1", ""),
+        ("tool-2", ""),
+        ("needs-0.9", "Requires-Dist: numpy>=2\n"),
+        ("needs-1", "Requires-Dist: numpy>=3\nRequires-Dist: nothing; extra == 'x'\n"),
+        ("never-1", "Requires-Dist: numpy>=99\n"),
+    ] {
+        wheel(&bench, name, requires);
+    }
+    let require = |lines: &str| {
+        bench.write("requirements.txt", &format!("--no-index\n--find-links /workspace/wheels\n{lines}"));
+    };
+    require("needs\ntool\nnumpy>=2\n");
+    let warnings = bench.up()["warnings"].to_string();
+    // pip looks for a version that fits. uv was not told what to fit, and what does not is said.
+    let (needs, said) = if installer == "pip" { ("0.9", false) } else { ("1", true) };
+    assert_eq!(warnings.contains("needs asks for numpy>=3, and the image's numpy 2.2.4 stays"), said, "{warnings}");
     let found = python(&bench, WHERE);
-    assert!(found.contains("('numpy', '2.2.4', ") && found.contains(numpy), "{installer}: {found}");
-    assert!(found.contains("('einops', '0.8.0', "), "{installer}: {found}");
-    let venv = python(&bench, "import bottleneck; print(bottleneck.__file__)");
-    assert!(venv.starts_with("/workspace/.venv/"), "{installer}: {venv}");
+    let numpy = "('numpy', '2.2.4', '/usr/lib/python3/dist-packages/numpy/__init__.py')";
+    assert!(found.contains(numpy) && found.contains("('tool', '1', "), "{installer}: {found}");
+    assert!(found.contains(&format!("('needs', '{needs}', '/workspace/.venv/")), "{installer}: {found}");
 
     // Only what truly conflicts is refused, by a sentence, and what was installed stays.
-    bench.write("requirements.txt", "bottleneck\nnumpy==2.3.0\n");
-    let refused = bench.run(&["up"]);
-    refused
-        .failed("requirements.txt:2 asks for numpy==2.3.0, and the image brings numpy 2.2.4, which is never replaced");
-    bench.write("requirements.txt", "bottleneck\n-r more.txt\n");
-    let made = bench.command("mkfifo").arg("more.txt").status().expect("started");
-    assert!(made.success());
-    bench.run(&["up"]).failed("more.txt cannot be read: it is a named pipe");
-    std::fs::remove_file(bench.workspace.join("more.txt")).expect("removed");
-
-    // What no version of the image's can satisfy: pip refuses, uv was not told and says so afterwards.
-    wheel(&bench, "wants-1-py3-none-any.whl", "Requires-Dist: numpy>=99\nRequires-Dist: nothing; extra == 'x'\n");
-    bench.write("requirements.txt", "./wants-1-py3-none-any.whl\n");
+    require("needs\nnumpy==3\n");
+    bench
+        .run(&["up"])
+        .failed("requirements.txt:4 asks for numpy==3, and the image brings numpy 2.2.4, which is never replaced");
     if installer == "pip" {
+        require("never\n");
         bench.run(&["up"]).failed("What the image brings is never replaced");
-    } else {
-        let warnings = bench.up()["warnings"].to_string();
-        assert!(warnings.contains("wants asks for numpy>=99, and the image's numpy 2.2.4 stays"), "{warnings}");
     }
-    assert!(python(&bench, WHERE).contains(numpy));
+    require("needs\n-r more.txt\n");
+    assert!(bench.command("mkfifo").arg("more.txt").status().expect("started").success());
+    bench.run(&["up"]).failed("more.txt cannot be read: it is a named pipe");
+    assert_eq!(python(&bench, WHERE), found);
 }
 
 #[test]
@@ -172,4 +181,18 @@ fn an_image_on_musl_brings_its_python() {
     bench.write("requirements.txt", "einops\n");
     bench.write("gpubay.toml", "[venv]\nrequirements = [\"requirements.txt\"]\n[gpus]\nuse = \"none\"\n");
     bench.run(&["up"]).failed("the Python of the image has no pip, and no ensurepip to make one from");
+}
+
+/// `pip install --user` after `USER`: its programs are in the host env too, and nothing that hides one of the host.
+#[test]
+fn programs_of_the_images_user_run_from_outside() {
+    let dockerfile = "FROM gpubay-lab/uid1000\nUSER ubuntu\nRUN mkdir -p ~/.local/bin && cd ~/.local/bin && \
+        printf '#!/usr/bin/python3\\nimport os, sys; print(os.getuid(), sys.argv[1:])\\n' > usertool && \
+        chmod +x usertool && cp usertool ls && printf '#!/bin/sh\\n' > other && chmod +x other\n";
+    let bench = with(dockerfile, "[gpus]\nuse = \"none\"\n", "");
+    bench.up();
+    let bin = bench.workspace.join(".venv/bin");
+    assert!(!bin.join("ls").exists() && !bin.join("other").exists());
+    let output = bench.command(bin.join("usertool")).arg("a b").output().expect("started");
+    assert_eq!(Ran::of(&output, &["usertool"]).succeeded().stdout, format!("{} ['a b']\n", bench.uid()));
 }

@@ -3,6 +3,7 @@
 //! It is written relative to an open folder and never through a link, since the workspace is
 //! writable from inside the container. A `.venv` that is not ours is left alone.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -10,9 +11,10 @@ use gpubay_protocol::contents::is_plain;
 use gpubay_protocol::hostenv::{self, HostEnv};
 use rustix::fs::FileType;
 
+use super::probe::Probe;
 use super::{activate, probe, within};
-use crate::HostPath;
 use crate::error::{Explain, Shortage};
+use crate::{ContainerPath, HostPath};
 
 /// The name used where the wanted one belongs to someone else.
 const OTHER_SUFFIX: &str = "-gpubay";
@@ -280,6 +282,13 @@ pub fn console_scripts(venv: &HostPath) -> Vec<String> {
     // A hostile folder is no reason to fill the host env.
     found.truncate(2000);
     found
+}
+
+/// Likewise, of the image's user: by name, the program inside. What the venv has of the same name goes first.
+pub fn user_scripts(probe: &Probe, of_venv: &[String]) -> BTreeMap<String, ContainerPath> {
+    let wanted = |name: &String| is_script_name(name) && !hides_a_host_program(name) && !of_venv.contains(name);
+    let scripts = probe.user_scripts.iter().filter(|(name, _)| wanted(name));
+    scripts.filter_map(|(name, path)| Some((name.clone(), ContainerPath::new(path).ok()?))).take(500).collect()
 }
 
 fn is_script_name(name: &str) -> bool {

@@ -20,6 +20,7 @@ fn env(workspace: &Path, name: &str) -> HostEnv {
         version: "3.12.7".into(),
         unmapped: vec![],
         map: PathMap::default(),
+        scripts: [].into(),
         cache: host(Path::new("/nonexistent/cache")),
     }
 }
@@ -202,6 +203,15 @@ fn a_container_cannot_name_a_script_after_a_program_of_the_host() {
     }
     symlink("/etc/passwd", bin.join("link")).expect("links");
     assert_eq!(console_scripts(&HostPath::new(temp.path()).expect("absolute")), ["pip", "pytest"]);
+
+    let named = ["pytest", "ls", "black", "../x", "python3", "activate", "-x"];
+    let user_scripts = named.map(|name| (name.to_owned(), format!("/home/u/.local/bin/{name}"))).to_vec();
+    let text = r#"{"version":"3.12.7","implementation":"cpython","executable":"/p","prefix":"/","base_prefix":"/",
+        "path":[],"archives":[],"site_packages":[],"user_site":null,"user_scripts":[],"paths":{},"editable":[],
+        "unsaid":[],"distributions":[],"conda":false,"has_venv":true,"has_ensurepip":true,"has_pip":true}"#;
+    let probe = Probe { user_scripts, ..serde_json::from_str(text).expect("parses") };
+    let found: Vec<String> = super::user_scripts(&probe, &["pytest".to_owned()]).into_keys().collect();
+    assert_eq!(found, ["black"]);
 }
 
 #[test]

@@ -9,6 +9,26 @@ def folder(path):
     return bool(path) and os.path.isabs(path) and os.path.isdir(path)
 
 
+def user_scripts():
+    """Programs beside the user site whose first line names a Python, by name."""
+    found = []
+    try:
+        import site
+
+        where = os.path.join(site.getuserbase(), "bin")
+        for name in sorted(os.listdir(where))[:1000] if site.ENABLE_USER_SITE else []:
+            path = os.path.join(where, name)
+            if not os.path.isfile(path) or not os.access(path, os.X_OK):
+                continue
+            with open(path, "rb") as file:
+                head = file.read(256)
+            if head.startswith(b"#!") and b"python" in head:
+                found.append([name, path])
+    except Exception:
+        pass
+    return found
+
+
 def unique(paths):
     seen = []
     for path in paths:
@@ -171,6 +191,7 @@ def main():
                 "archives": unique(entry for entry in path if os.path.isfile(entry)),
                 "site_packages": [entry for entry in site_packages if folder(entry)],
                 "user_site": user_site if user_enabled and folder(user_site) else None,
+                "user_scripts": user_scripts(),
                 "paths": installed_paths(),
                 "editable": [[entry, os.path.realpath(entry)] for entry in editable if folder(entry)],
                 "unsaid": unsaid,

@@ -354,7 +354,11 @@ pub(super) async fn refresh(
     let folders: Vec<HostPath> = on_host.iter().map(|mapping| mapping.host.clone()).collect();
     prepared.paths = layout::extra_paths(&folders);
     if let Some(path) = &ground.python.host_env {
+        let mut scripts = layout::console_scripts(&workspace.venv_folder());
+        let user_scripts = layout::user_scripts(&probe, &scripts);
+        scripts.extend(user_scripts.keys().cloned());
         let env = HostEnv {
+            scripts: user_scripts,
             schema: hostenv::SCHEMA,
             id: workspace.id().to_owned(),
             workspace: workspace.folder().clone(),
@@ -390,7 +394,6 @@ pub(super) async fn refresh(
         }
         workspace.reach("hostenv.write")?;
         let home = home(workspace, &probe, &on_host)?;
-        let scripts = layout::console_scripts(&workspace.venv_folder());
         prepared.changed |= layout::write(&Layout {
             env: &env,
             home: home.as_ref(),

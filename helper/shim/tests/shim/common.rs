@@ -57,6 +57,7 @@ impl World {
             version: "3.11.99".into(),
             unmapped: vec![],
             map,
+            scripts: [].into(),
             cache: host("cache"),
         }
     }
