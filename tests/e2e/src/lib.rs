@@ -4,6 +4,7 @@
 //! test fails with a sentence that says so. Nothing is skipped.
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -231,6 +232,88 @@ impl Drop for Bench {
         for container in self.containers() {
             self.docker(&["rm", "-fv", &container]);
         }
+    }
+}
+
+/// A pseudo-terminal with a command of the user's on it.
+#[derive(Debug)]
+pub struct Terminal {
+    ours: OwnedFd,
+    pub child: Child,
+    /// What was read and not yet asked for.
+    read: String,
+}
+
+impl Terminal {
+    /// `setsid --ctty` makes the terminal the command's own.
+    #[track_caller]
+    pub fn start(bench: &Bench, args: &[&str], env: &[(&str, &str)]) -> Self {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("opened");
+        grantpt(&ours).expect("granted");
+        unlockpt(&ours).expect("unlocked");
+        let name = ptsname(&ours, Vec::new()).expect("named").into_string().expect("text");
+        let theirs = std::fs::OpenOptions::new().read(true).write(true).open(name).expect("opened");
+        let mut command = bench.command("setsid");
+        command.args(["--ctty", "--wait"]).arg(&lab().gpubay).args(args).env("TERM", "xterm");
+        command.envs(env.iter().copied());
+        let end = || Stdio::from(theirs.try_clone().expect("cloned"));
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("started");
+        let terminal = Self { ours, child, read: String::new() };
+        terminal.resize(30, 100);
+        terminal
+    }
+
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&self.ours, size).expect("resized");
+    }
+
+    pub fn write(&self, text: &str) {
+        rustix::io::write(&self.ours, text.as_bytes()).expect("typed");
+    }
+
+    /// Reads until `wanted` has come, and returns all up to it.
+    #[track_caller]
+    pub fn read_until(&mut self, wanted: &str) -> String {
+        loop {
+            if let Some(at) = self.read.find(wanted) {
+                let rest = self.read.split_off(at + wanted.len());
+                return std::mem::replace(&mut self.read, rest);
+            }
+            assert!(self.read_more(), "{wanted:?} never came: {:?}", self.read);
+        }
+    }
+
+    /// All that comes until nobody has the terminal any more, and how the command ended.
+    #[track_caller]
+    pub fn end(mut self) -> (String, Option<i32>) {
+        while self.read_more() {}
+        (std::mem::take(&mut self.read), ended(&mut self.child).code())
+    }
+
+    #[track_caller]
+    fn read_more(&mut self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::new(&self.ours, PollFlags::IN)], Some(&patience)).expect("waited");
+        assert!(ready > 0, "nothing more comes: {:?}", self.read);
+        let mut bytes = [0; 4096];
+        match rustix::io::read(&self.ours, &mut bytes) {
+            Ok(n) if n > 0 => {
+                self.read.push_str(&String::from_utf8_lossy(&bytes[..n]));
+                true
+            }
+            // A terminal whose last user is gone answers with an error.
+            _ => false,
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -244,8 +244,14 @@ fn ctrl_c_during_an_installation_takes_the_new_container_away() {
         .expect("sent");
     assert_eq!(child.wait().expect("ended").code(), Some(130));
     assert!(bench.containers().is_empty());
-    bench.write("slow/setup.py", "from setuptools import setup\nsetup(name='slow', py_modules=[])\n");
+    bench.write(
+        "slow/setup.py",
+        "import os\nfrom setuptools import setup\nopen('/workspace/bar', 'w').write(os.environ['PIP_PROGRESS_BAR'])\n\
+         setup(name='slow', py_modules=[])\n",
+    );
     bench.up();
+    // Its bars would be lines of a log.
+    assert_eq!(std::fs::read_to_string(bench.workspace.join("bar")).expect("told"), "off");
 }
 
 #[test]

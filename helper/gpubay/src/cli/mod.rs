@@ -10,6 +10,7 @@ mod exec;
 mod logs;
 mod output;
 mod ps;
+mod questions;
 mod run;
 mod show;
 mod streams;
@@ -23,7 +24,7 @@ use clap::{CommandFactory, Parser};
 
 use self::args::{Cli, Command, Common};
 use self::output::Output;
-use crate::config::{self, Loaded};
+use crate::config::{self, ConfigError, Loaded};
 use crate::error::{Error, Result, Shortage};
 use crate::progress::Progress;
 use crate::workspace::Workspace;
@@ -112,8 +113,19 @@ async fn run(cli: Cli) -> u8 {
 
 /// Reads the configuration and gets the consent that it needs; contacts nothing.
 fn load(common: &Common, gpus: Option<&str>, output: &Output) -> Result<Loaded> {
-    let loaded = config::load(&common.request(gpus)?)?;
-    let mut asker = output.asker();
+    let request = common.request(gpus)?;
+    let loaded = match config::load(&request) {
+        Err(ConfigError::AmbiguousDockerfile { candidates }) => {
+            let Some(chosen) = questions::which_dockerfile(output, &candidates) else {
+                return Err(ConfigError::AmbiguousDockerfile { candidates }.into());
+            };
+            let (known, _) = config::load_to_reach(&request)?;
+            config::remember_choice(&known.state, &known.identity, &chosen)?;
+            config::load(&request)?
+        }
+        other => other?,
+    };
+    let mut asker = questions::about_powers(output);
     let ask = asker.as_mut().map(|asker| asker as &mut dyn FnMut(&[config::Power]) -> bool);
     config::consent::require(&loaded, &common.allow, ask)?;
     Ok(loaded)
@@ -123,7 +135,7 @@ fn load(common: &Common, gpus: Option<&str>, output: &Output) -> Result<Loaded> 
 /// another engine or folder is a question.
 fn load_to_reach(common: &Common, output: &Output) -> Result<Loaded> {
     let (loaded, broken) = config::load_to_reach(&common.request(None)?)?;
-    let mut asker = output.asker();
+    let mut asker = questions::about_powers(output);
     let ask = asker.as_mut().map(|asker| asker as &mut dyn FnMut(&[config::Power]) -> bool);
     config::consent::require_to_reach(&loaded, &common.allow, ask)?;
     if let Some(broken) = broken {

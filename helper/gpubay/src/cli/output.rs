@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use super::args::Common;
 use super::streams::Target;
-use crate::config::powers::Power;
 use crate::error::Error;
 use crate::progress::{Event, Progress, StepEnd, StepId, Unit};
 
@@ -22,9 +21,6 @@ pub(super) struct Output {
     terminal: bool,
     color: bool,
 }
-
-/// Asks the user about powers; `None` without a terminal.
-type Asker = Box<dyn FnMut(&[Power]) -> bool>;
 
 impl Output {
     pub(super) fn new(common: &Common) -> Self {
@@ -113,21 +109,9 @@ impl Output {
         Some(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 
-    /// For the question about powers: only where somebody can answer.
-    pub(super) fn asker(&self) -> Option<Asker> {
-        if self.json || !self.terminal || !std::io::stdin().is_terminal() {
-            return None;
-        }
-        Some(Box::new(|powers| {
-            let mut text = "This workspace's gpubay.toml asks for more than its own folder:\n".to_owned();
-            for power in powers {
-                text.push_str(&format!("  {}\n      {}\n", plain(&power.key), plain(&power.sentence)));
-            }
-            text.push_str("Allow this from now on? [y/N] ");
-            eprint(&text);
-            let mut answer = String::new();
-            std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
-        }))
+    /// Somebody sees a question and can answer it.
+    pub(super) fn can_ask(&self) -> bool {
+        !self.json && self.terminal && std::io::stdin().is_terminal()
     }
 }
 

@@ -73,7 +73,8 @@ pub async fn install(inside: &dyn Inside, what: &Install<'_>, progress: &Progres
             let (pins, _) = write_kept(inside, what, &python, kept.pins()).await?;
             let run = Run::new([&python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]);
             // Beside PIP_CONSTRAINT of the image, which pip honours itself.
-            let mut run = run.env("PYTHONUNBUFFERED", "1");
+            // A bar is for a terminal; through a pipe it would be lines of a log.
+            let mut run = run.env("PYTHONUNBUFFERED", "1").env("PIP_PROGRESS_BAR", "off");
             run.argv.extend(["--constraint".to_owned(), pins]);
             with_files(run, &files)
         }

@@ -1,0 +1,53 @@
+//! What is asked of the user, where somebody can answer: on a terminal, and not with `--json`. Elsewhere the
+//! same is an error that names what to set.
+
+use super::output::{Output, eprint, plain};
+use crate::config::Power;
+
+/// How often an answer that means nothing is asked for again.
+const TRIES: u32 = 3;
+
+/// Asks about powers; `None` where nobody can answer.
+pub(super) fn about_powers(output: &Output) -> Option<impl FnMut(&[Power]) -> bool + use<>> {
+    output.can_ask().then_some(|powers: &[Power]| {
+        let mut text = "This workspace's gpubay.toml asks for more than its own folder:\n".to_owned();
+        for power in powers {
+            text.push_str(&format!("  {}\n      {}\n", plain(&power.key), plain(&power.sentence)));
+        }
+        eprint(&text);
+        matches!(answer("Allow this from now on? [y/N] ").as_deref(), Some("y" | "Y" | "yes"))
+    })
+}
+
+/// One of several Dockerfiles; `None` where nobody answers.
+pub(super) fn which_dockerfile(output: &Output, candidates: &[String]) -> Option<String> {
+    if !output.can_ask() {
+        return None;
+    }
+    let mut text = "Several Dockerfiles could be meant:\n".to_owned();
+    for (index, candidate) in candidates.iter().enumerate() {
+        text.push_str(&format!("  {}  {}\n", index + 1, plain(candidate)));
+    }
+    eprint(&text);
+    for _ in 0..TRIES {
+        let answer = answer(&format!("Which one is this workspace's from now on? [1-{}] ", candidates.len()))?;
+        let chosen = answer.parse::<usize>().ok().and_then(|number| candidates.get(number.checked_sub(1)?));
+        if let Some(chosen) = chosen.or_else(|| candidates.iter().find(|candidate| **candidate == answer)) {
+            return Some(chosen.clone());
+        }
+    }
+    None
+}
+
+/// A line without its end; `None` at the end of input.
+fn answer(question: &str) -> Option<String> {
+    eprint(question);
+    let mut line = String::new();
+    match std::io::stdin().read_line(&mut line) {
+        Ok(0) | Err(_) => {
+            eprint("\n");
+            None
+        }
+        Ok(_) => Some(line.trim().to_owned()),
+    }
+}
