@@ -74,3 +74,35 @@ fn another_name_in_the_configuration_is_no_second_container() {
     ran.failed("is not this workspace's");
     bench.docker(&["rm", &name]).succeeded();
 }
+
+#[test]
+fn a_workspace_that_is_gone_leaves_nothing_that_cannot_be_taken_away() {
+    let bench = plain("gone");
+    let first = bench.up();
+    let name = first["container"]["name"].as_str().expect("a name").to_owned();
+    let old = bench.workspace.canonicalize().expect("there");
+    let moved = bench.home.join("moved");
+    std::fs::rename(&old, &moved).expect("moved");
+    let elsewhere = |args: &[&str]| {
+        let mut command: Command = bench.gpubay(args);
+        Ran::of(&command.current_dir(&bench.home).output().expect("started"), args)
+    };
+    let listed = elsewhere(&["ps", "--all", "--json"]);
+    let rows = listed.succeeded().json();
+    let row = rows["containers"].as_array().expect("rows").iter().find(|row| row["name"] == name.as_str());
+    assert_eq!(row.expect("listed")["workspace_exists"], false);
+    let foreign = format!("{name}-foreign");
+    bench.docker(&["create", "--name", &foreign, "gpubay-lab/python", "true"]).succeeded();
+    elsewhere(&["down", &foreign]).failed("is not one of yours");
+    bench.docker(&["rm", &foreign]).succeeded();
+    elsewhere(&["down", "no-such-container"]).failed("there is no container");
+    // By the folder that is no more, and by the name.
+    let ran = elsewhere(&["-C", old.to_str().expect("text"), "down"]);
+    assert!(ran.succeeded().stdout.contains("not here any more"), "{ran:?}");
+    std::fs::rename(&moved, &old).expect("moved back");
+    bench.up();
+    std::fs::write(old.join("gpubay.toml"), "[broken").expect("written");
+    elsewhere(&["down", &name]).succeeded();
+    assert!(bench.containers().is_empty());
+    elsewhere(&["-C", "/nonexistent/x", "down"]).failed("does not exist");
+}

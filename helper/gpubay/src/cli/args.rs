@@ -69,11 +69,13 @@ pub(super) enum Command {
     Up(Up),
     Build(Build),
     /// Remove dev container and jobs; venv, mirror, caches and image stay
-    #[command(after_help = "Example:\n  gpubay down")]
+    #[command(
+        after_help = "Examples:\n  gpubay down\n  gpubay -C ~/src/old down          also where the folder is gone\n  gpubay down gpubay-old-1a2b3c4d    one that `gpubay ps --all` lists"
+    )]
     Down(Down),
     /// Stop the dev container and keep it with its files; `gpubay up` starts it again
     #[command(after_help = "Example:\n  gpubay stop")]
-    Stop(Down),
+    Stop(Stop),
     Exec(Exec),
     Shell(Shell),
     Run(Run),
@@ -112,6 +114,15 @@ pub(super) struct Build {
 
 #[derive(Debug, Args)]
 pub(super) struct Down {
+    /// Also when something of yours still runs
+    #[arg(long)]
+    pub(super) force: bool,
+    /// These containers by name or id, of whichever workspace, instead of the workspace's
+    pub(super) containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Stop {
     /// Also when something of yours still runs
     #[arg(long)]
     pub(super) force: bool,

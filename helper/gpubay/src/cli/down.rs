@@ -1,19 +1,36 @@
 //! `gpubay down` and `gpubay stop`
 
-use super::args::{Common, Down};
+use super::args::{Common, Down, Stop};
 use super::output::{Output, plain};
 use super::reach;
 use crate::error::{Error, Result};
+use crate::workspace::elsewhere::Elsewhere;
 use crate::workspace::report::DownReport;
 use crate::workspace::{Recreate, down as workflow};
 
-fn consent(command: &Down) -> Recreate {
-    if command.force { Recreate::Allowed } else { Recreate::WhenNothingIsLost }
+fn consent(force: bool) -> Recreate {
+    if force { Recreate::Allowed } else { Recreate::WhenNothingIsLost }
 }
 
 pub(super) async fn down(common: &Common, command: &Down, output: &Output) -> Result<()> {
-    let workspace = reach(common, output).await?;
-    let report = match workflow::down(&workspace, consent(command)).await {
+    if !command.containers.is_empty() {
+        let report = elsewhere(common, command, output).await?;
+        output.result(&report, || text(&report, "removed"));
+        return Ok(());
+    }
+    let workspace = match reach(common, output).await {
+        Ok(workspace) => workspace,
+        // Moved or deleted: what it left on the engine can still be taken away.
+        Err(error) => match elsewhere(common, command, output).await {
+            Ok(report) if !report.containers.is_empty() => {
+                output.result(&report, || text(&report, "removed"));
+                return Ok(());
+            }
+            Err(other) if other.code == workflow::WORK_RUNNING => return Err(other),
+            _ => return Err(error),
+        },
+    };
+    let report = match workflow::down(&workspace, consent(command.force)).await {
         Err(error) if may_go_on(&error, output) => workflow::down(&workspace, Recreate::Allowed).await?,
         other => other?,
     };
@@ -21,9 +38,19 @@ pub(super) async fn down(common: &Common, command: &Down, output: &Output) -> Re
     Ok(())
 }
 
-pub(super) async fn stop(common: &Common, command: &Down, output: &Output) -> Result<()> {
+/// Without the workspace's own configuration.
+async fn elsewhere(common: &Common, command: &Down, output: &Output) -> Result<DownReport> {
+    let bare = crate::config::bare(&common.request(None)?)?;
+    let elsewhere = Elsewhere::open(bare, output.progress()).await?;
+    match elsewhere.down(&command.containers, consent(command.force)).await {
+        Err(error) if may_go_on(&error, output) => elsewhere.down(&command.containers, Recreate::Allowed).await,
+        other => other,
+    }
+}
+
+pub(super) async fn stop(common: &Common, command: &Stop, output: &Output) -> Result<()> {
     let workspace = reach(common, output).await?;
-    let report = match workflow::stop(&workspace, consent(command)).await {
+    let report = match workflow::stop(&workspace, consent(command.force)).await {
         Err(error) if may_go_on(&error, output) => workflow::stop(&workspace, Recreate::Allowed).await?,
         other => other?,
     };

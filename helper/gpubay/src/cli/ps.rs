@@ -6,6 +6,7 @@ use super::args::{Common, Ps};
 use super::output::{Output, plain};
 use super::reach;
 use crate::error::Result;
+use crate::workspace::elsewhere::Elsewhere;
 use crate::workspace::jobs::{self, Scope};
 use crate::workspace::report::Row;
 
@@ -15,9 +16,17 @@ struct Report {
 }
 
 pub(super) async fn run(common: &Common, command: &Ps, output: &Output) -> Result<()> {
-    let workspace = reach(common, output).await?;
     let scope = if command.all { Scope::All } else { Scope::Workspace };
-    let report = Report { containers: jobs::ps(&workspace, scope).await? };
+    let containers = match reach(common, output).await {
+        Ok(workspace) => jobs::ps(&workspace, scope).await?,
+        // All of them are there wherever this is run.
+        Err(error) if !command.all || !error.code.starts_with("no_") || error.code == "no_engine" => return Err(error),
+        Err(_) => {
+            let bare = crate::config::bare(&common.request(None)?)?;
+            Elsewhere::open(bare, output.progress()).await?.ps().await?
+        }
+    };
+    let report = Report { containers };
     output.result(&report, || table(&report.containers, scope));
     Ok(())
 }
@@ -41,7 +50,8 @@ fn table(rows: &[Row], scope: Scope) -> String {
             plain(&command).replace('\n', " "),
         ];
         if scope == Scope::All {
-            line.push(plain(&row.workspace));
+            let gone = if row.workspace_exists { "" } else { " (not here any more)" };
+            line.push(format!("{}{gone}", plain(&row.workspace)));
         }
         cells.push(line);
     }

@@ -156,11 +156,7 @@ fn decide(
     let file = own.is_some().then(|| workspace.join(FILE_NAME));
     let own = own.unwrap_or_default();
 
-    let state = match (&request.overrides.data, &user.data) {
-        (Some(path), _) => absolute(resolve_existing(path))?,
-        (None, Some(path)) => path.clone(),
-        (None, None) => absolute(resolve_existing(&xdg(request, "XDG_DATA_HOME", ".local/share").join("gpubay")))?,
-    };
+    let state = state(request, &user)?;
     let cache = match (&request.overrides.cache, own.cache_folder.as_ref().or(user.cache_folder.as_ref())) {
         (Some(path), _) => absolute(resolve_existing(path))?,
         (None, Some(path)) => path.clone(),
@@ -197,6 +193,39 @@ fn decide(
     let chosen_gpus = request.overrides.gpus.clone();
     let user_folder = absolute(resolve_existing(&user_folder(request)))?;
     Ok(Loaded { config, workspace, identity, file, powers, state, user_folder, chosen_gpus, warnings })
+}
+
+/// Whose folder it was, and what the user's own file says: all that there is where the folder is gone, or its
+/// own file cannot be read.
+#[derive(Clone, Debug)]
+pub struct Bare {
+    /// As far as it exists, resolved.
+    pub workspace: HostPath,
+    pub identity: Identity,
+    /// As [`super::model::Engine::host`].
+    pub host: Option<String>,
+    /// As [`Loaded::state`].
+    pub state: HostPath,
+}
+
+/// Reads the user's own file only.
+pub fn bare(request: &LoadRequest<'_>) -> Result<Bare, ConfigError> {
+    let folder = std::path::absolute(&request.workspace).unwrap_or_else(|_| request.workspace.clone());
+    let workspace = absolute(resolve_existing(&folder))?;
+    let home = resolve_existing(&request.home);
+    let places = Places { workspace: workspace.as_path(), home: &home };
+    let user = read_layer(&user_file(request)?, Context { places, env: request.env })?.unwrap_or_default();
+    let state = state(request, &user)?;
+    let identity = Identity::new(&machine_id(&request.machine_id, &state)?, request.uid, &workspace);
+    Ok(Bare { workspace, identity, host: user.host, state })
+}
+
+fn state(request: &LoadRequest<'_>, user: &Layer) -> Result<HostPath, ConfigError> {
+    match (&request.overrides.data, &user.data) {
+        (Some(path), _) => absolute(resolve_existing(path)),
+        (None, Some(path)) => Ok(path.clone()),
+        (None, None) => absolute(resolve_existing(&xdg(request, "XDG_DATA_HOME", ".local/share").join("gpubay"))),
+    }
 }
 
 fn workspace(path: &Path) -> Result<HostPath, ConfigError> {

@@ -261,7 +261,7 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
         drift.push(Drift::told("recreate", "it was asked for"));
     }
     if !drift.is_empty() {
-        let stakes = stakes::of(workspace, &found, status.as_ref(), &wanted.places.run).await?;
+        let stakes = stakes::of(&workspace.engine, &found, status.as_ref(), &wanted.places.run).await?;
         let losses = stakes.losses();
         if wanted.recreate == Recreate::Allowed || stakes.is_empty() {
             wanted.must_be_makeable()?;

@@ -6,8 +6,11 @@ use super::labels;
 use super::report::DownReport;
 use super::stakes::{self, Losses};
 use super::{Recreate, Workspace, lock};
-use crate::engine::Listed;
+use crate::HostPath;
+use crate::engine::{Engine, Listed};
 use crate::error::{Error, Result};
+use crate::progress::Progress;
+use gpubay_protocol::agent::RUN_DIR;
 
 /// The code of the error that says: something of the user's would be killed.
 pub const WORK_RUNNING: &str = "work_running";
@@ -19,29 +22,41 @@ pub const WORK_RUNNING: &str = "work_running";
 pub async fn down(workspace: &Workspace, consent: Recreate) -> Result<DownReport> {
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let containers = of_workspace(workspace).await?;
-    let lost = losses(workspace, &containers).await?;
-    ask_before_killing(&lost, consent, "Wait for it, or end it with everything else: `gpubay down --force`.")?;
-    for (name, losses) in &lost {
-        for line in losses.describe() {
-            workspace.progress.note(format!("lost with {name}: {line}"));
-        }
-    }
-    let mut removed = Vec::new();
-    for container in containers {
-        let step = workspace.progress.step(format!("Removing {}", container.name));
-        if is_alive(&container) {
-            workspace.engine.stop(&container.id, 10).await?;
-        }
-        workspace.engine.remove(&container.id).await?;
-        step.done();
-        removed.push(container.name);
-    }
+    let lost = losses(&workspace.engine, &containers).await?;
+    let removed = remove(&workspace.engine, &workspace.progress, containers, &lost, consent).await?;
     let kept = vec![
         format!("the venv ({})", workspace.venv_folder()),
         "mirror, caches and volumes".to_owned(),
         "the image".to_owned(),
     ];
     Ok(DownReport { containers: removed, kept, lost })
+}
+
+/// Says what is lost, asks where something would be killed, and removes.
+pub(super) async fn remove(
+    engine: &Engine,
+    progress: &Progress,
+    containers: Vec<Listed>,
+    lost: &BTreeMap<String, Losses>,
+    consent: Recreate,
+) -> Result<Vec<String>> {
+    ask_before_killing(lost, consent, "Wait for it, or end it with everything else: `gpubay down --force`.")?;
+    for (name, losses) in lost {
+        for line in losses.describe() {
+            progress.note(format!("lost with {name}: {line}"));
+        }
+    }
+    let mut removed = Vec::new();
+    for container in containers {
+        let step = progress.step(format!("Removing {}", container.name));
+        if is_alive(&container) {
+            engine.stop(&container.id, 10).await?;
+        }
+        engine.remove(&container.id).await?;
+        step.done();
+        removed.push(container.name);
+    }
+    Ok(removed)
 }
 
 /// Stops the dev container and keeps it.
@@ -57,7 +72,7 @@ pub async fn stop(workspace: &Workspace, consent: Recreate) -> Result<DownReport
     let Some(container) = found.first() else {
         return Ok(DownReport { containers: Vec::new(), kept: Vec::new(), lost: BTreeMap::new() });
     };
-    let mut lost = losses(workspace, &found).await?;
+    let mut lost = losses(&workspace.engine, &found).await?;
     ask_before_killing(&lost, consent, "Wait for it, or end it with the container: `gpubay stop --force`.")?;
     // Only what runs: a stopped container keeps its files.
     for losses in lost.values_mut() {
@@ -72,7 +87,7 @@ pub async fn stop(workspace: &Workspace, consent: Recreate) -> Result<DownReport
 }
 
 /// What goes with each container: of a job, its command while it runs.
-async fn losses(workspace: &Workspace, containers: &[Listed]) -> Result<BTreeMap<String, Losses>> {
+pub(super) async fn losses(engine: &Engine, containers: &[Listed]) -> Result<BTreeMap<String, Losses>> {
     let mut lost = BTreeMap::new();
     for container in containers {
         let label = |name: &str| container.labels.get(name).map(String::as_str).unwrap_or_default();
@@ -81,8 +96,12 @@ async fn losses(workspace: &Workspace, containers: &[Listed]) -> Result<BTreeMap
             let running = is_alive(container);
             Losses { processes: running.then(|| command.join(" ")).into_iter().collect(), ..Losses::default() }
         } else {
-            let Some(found) = workspace.engine.container(&container.id).await? else { continue };
-            stakes::of(workspace, &found, None, &workspace.run_folder()).await?.losses()
+            let Some(found) = engine.container(&container.id).await? else { continue };
+            // Its socket lies where it was made to lie, whatever the configuration says by now.
+            let run = found.mounts.iter().find(|mount| mount.target == RUN_DIR);
+            let run = run.and_then(|mount| HostPath::new(mount.source.clone()?).ok());
+            let nowhere = || HostPath::new("/nonexistent").expect("absolute");
+            stakes::of(engine, &found, None, &run.unwrap_or_else(nowhere)).await?.losses()
         };
         if !losses.is_empty() {
             lost.insert(container.name.clone(), losses);

@@ -9,7 +9,7 @@ use super::report::Row;
 use super::spec::{Task, plan};
 use super::{Workspace, delivery, dev, down, exec, exposure, lock, unique, up};
 use crate::config::model::GpuSelection;
-use crate::engine::{Attached, ContainerState, EngineError, Listed, LogChunk, LogOptions, Stdio};
+use crate::engine::{Attached, ContainerState, Engine, EngineError, Listed, LogChunk, LogOptions, Stdio};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::gpu;
@@ -156,10 +156,15 @@ pub async fn ps(workspace: &Workspace, scope: Scope) -> Result<Vec<Row>> {
             found
         }
     };
+    rows(&workspace.engine, found).await
+}
+
+/// With the exit codes of those that have ended.
+pub(super) async fn rows(engine: &Engine, found: Vec<Listed>) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for container in found {
         let exit_code = if container.state == "exited" {
-            match workspace.engine.container(&container.id).await?.map(|found| found.state) {
+            match engine.container(&container.id).await?.map(|found| found.state) {
                 Some(ContainerState::Exited { code, .. }) => Some(code),
                 _ => None,
             }
@@ -173,11 +178,13 @@ pub async fn ps(workspace: &Workspace, scope: Scope) -> Result<Vec<Row>> {
 
 fn row(container: Listed, exit_code: Option<i64>) -> Row {
     let label = |name: &str| container.labels.get(name).cloned();
+    let workspace = label(labels::WORKSPACE).unwrap_or_default();
     Row {
         role: label(labels::ROLE).unwrap_or_default(),
         job: label(labels::JOB),
         command: label(labels::COMMAND).and_then(|text| serde_json::from_str(&text).ok()),
-        workspace: label(labels::WORKSPACE).unwrap_or_default(),
+        workspace_exists: std::path::Path::new(&workspace).exists(),
+        workspace,
         gpus: label(labels::GPUS).unwrap_or_default(),
         id: container.id,
         name: container.name,

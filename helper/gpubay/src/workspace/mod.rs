@@ -11,6 +11,7 @@ mod delivery;
 mod dev;
 pub mod down;
 mod drift;
+pub mod elsewhere;
 pub mod exec;
 mod exposure;
 pub mod fingerprint;

@@ -105,6 +105,8 @@ pub struct Row {
     pub job: Option<String>,
     pub command: Option<Vec<String>>,
     pub workspace: String,
+    /// `false` where the folder was moved or deleted, or is another machine's.
+    pub workspace_exists: bool,
     pub state: String,
     /// In the engine's words.
     pub status: String,

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use gpubay_protocol::agent::{Process, Status, StatusRequest};
 use serde::Serialize;
 
-use super::Workspace;
 use super::labels;
 use crate::agent;
-use crate::engine::{Container, ContainerState};
+use crate::engine::{Container, ContainerState, Engine};
 use crate::error::Result;
 use crate::{ContainerPath, HostPath};
 
@@ -92,14 +91,9 @@ fn package(path: &str) -> Option<String> {
     Some(format!("{name} {version}"))
 }
 
-/// What would be lost with `found`, which belongs to this workspace. `status` is what its agent has just
+/// What would be lost with `found`, which is one of ours. `status` is what its agent has just
 /// said, where it was asked; `run` is where its socket lies.
-pub(super) async fn of(
-    workspace: &Workspace,
-    found: &Container,
-    status: Option<&Status>,
-    run: &HostPath,
-) -> Result<Stakes> {
+pub(super) async fn of(engine: &Engine, found: &Container, status: Option<&Status>, run: &HostPath) -> Result<Stakes> {
     let running = matches!(found.state, ContainerState::Running | ContainerState::Restarting);
     let asked = match status {
         Some(status) => Some(status.processes.clone()),
@@ -111,9 +105,9 @@ pub(super) async fn of(
     let processes = match asked {
         Some(processes) => processes,
         // The agent cannot be reached, which is no sign that nothing runs: the engine knows as well.
-        None => workspace.engine.processes(&found.id).await?,
+        None => engine.processes(&found.id).await?,
     };
-    let changed = workspace.engine.changes(&found.id).await?;
+    let changed = engine.changes(&found.id).await?;
     let mut files = of_the_user(&changed, found);
     if running && !files.is_empty() {
         // What the engine mounted for a GPU is nobody's file.

@@ -1,0 +1,101 @@
+//! Containers of workspaces that were moved or deleted, or whose file cannot be read: found by their labels,
+//! without any configuration but the user's own.
+
+use super::report::{DownReport, Row};
+use super::{HostUser, Recreate, down, jobs, labels, lock};
+use crate::config::Bare;
+use crate::engine::{Engine, Listed, Surroundings, endpoint};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+
+/// How much of an id names a container.
+const SHORTEST_ID: usize = 8;
+
+/// An engine, and whose containers on it are looked at.
+#[derive(Debug)]
+pub struct Elsewhere {
+    bare: Bare,
+    engine: Engine,
+    host: HostUser,
+    progress: Progress,
+}
+
+impl Elsewhere {
+    /// Connects to the engine that the user's own file names, or the surroundings.
+    ///
+    /// # Errors
+    /// Of [`endpoint::locate`] and [`Engine::connect`].
+    pub async fn open(bare: Bare, progress: Progress) -> Result<Self> {
+        let located = endpoint::locate(bare.host.as_deref(), &Surroundings::of_process())?;
+        let engine = Engine::connect(located).await?;
+        Ok(Self { bare, engine, host: HostUser::current(), progress })
+    }
+
+    /// Every container of this user's, whichever workspace it is of.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn ps(&self) -> Result<Vec<Row>> {
+        jobs::rows(&self.engine, self.all().await?).await
+    }
+
+    async fn all(&self) -> Result<Vec<Listed>> {
+        let uid = self.host.uid.to_string();
+        let mut found = self.engine.list(&[(labels::ID, ""), (labels::OWNER, &uid)]).await?;
+        down::oldest_first(&mut found);
+        Ok(found)
+    }
+
+    /// Removes the named containers, or, without a name, those of the folder; an empty report where it has none.
+    ///
+    /// # Errors
+    /// `foreign_container` and `no_such_container` for names; `work_running` as [`down::down`].
+    pub async fn down(&self, names: &[String], consent: Recreate) -> Result<DownReport> {
+        let mut all = self.all().await?;
+        all.retain(|container| container.labels.get(labels::ROLE).is_none_or(|role| role != "helper"));
+        let of_folder =
+            |container: &Listed| container.labels.get(labels::ID).is_some_and(|id| *id == self.bare.identity.id);
+        let named = |container: &Listed, name: &String| {
+            container.name == *name || name.len() >= SHORTEST_ID && container.id.starts_with(name.as_str())
+        };
+        for name in names {
+            if !all.iter().any(|container| named(container, name)) {
+                return Err(self.unknown(name).await);
+            }
+        }
+        all.retain(|container| {
+            if names.is_empty() { of_folder(container) } else { names.iter().any(|name| named(container, name)) }
+        });
+        let label = |container: &Listed, name: &str| container.labels.get(name).cloned().unwrap_or_default();
+        let mut ids: Vec<String> = all.iter().map(|container| label(container, labels::ID)).collect();
+        ids.sort();
+        ids.dedup();
+        let mut locks = Vec::new();
+        for id in &ids {
+            locks.push(lock::hold(&self.bare.state, id.get(..8).unwrap_or(id), &self.progress).await?);
+        }
+        let mut folders: Vec<String> = all.iter().map(|container| label(container, labels::WORKSPACE)).collect();
+        folders.sort();
+        folders.dedup();
+        let lost = down::losses(&self.engine, &all).await?;
+        let containers = down::remove(&self.engine, &self.progress, all, &lost, consent).await?;
+        let mut kept = vec!["venv, mirror, caches and volumes".to_owned(), "the image".to_owned()];
+        kept.extend(folders.into_iter().map(|folder| {
+            let here = if std::path::Path::new(&folder).exists() { "" } else { ", which is not here any more" };
+            format!("everything of the workspace {folder}{here}")
+        }));
+        Ok(DownReport { containers, kept, lost })
+    }
+
+    async fn unknown(&self, name: &str) -> Error {
+        match self.engine.container(name).await {
+            Ok(Some(_)) => {
+                Error::new("foreign_container", format!("the container {name} is not one of yours from GPU Bay"))
+                    .with_hint("It is left alone; `docker rm` removes any.")
+            }
+            Ok(None) => Error::new("no_such_container", format!("there is no container {name}"))
+                .with_hint("`gpubay ps --all` lists those of all your workspaces."),
+            Err(error) => error.into(),
+        }
+    }
+}
