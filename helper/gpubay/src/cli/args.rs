@@ -19,7 +19,16 @@ use crate::error::Result;
     after_help = "Examples:\n  gpubay up                          build and start, or reuse what runs\n  \
         .venv/bin/python train.py          run in the container, from here\n  \
         gpubay run --detach -- python train.py --seed 1\n  \
-        gpubay ps\n  gpubay down",
+        gpubay ps\n  gpubay down\n\n\
+        Exit codes:\n  \
+        0    done\n  \
+        1    it failed and said why\n  \
+        2    a wrong command line\n  \
+        130  cancelled\n\
+exec, shell and run end with the code of what they ran, or with\n  \
+        125  gpubay itself failed\n  \
+        126  the program cannot be run\n  \
+        127  the program is not there",
     propagate_version = true,
     disable_help_subcommand = true
 )]
@@ -82,10 +91,13 @@ pub(super) enum Command {
     Ps(Ps),
     Logs(Logs),
     Sync(Sync),
-    /// Print the JSON schema of gpubay.toml
+    /// Print the JSON schema of gpubay.toml, for editors that complete and check it
+    #[command(after_help = "Example:\n  gpubay schema > gpubay.schema.json")]
     Schema,
     /// Print a completion script for your shell
+    #[command(after_help = "Example:\n  gpubay completions bash > ~/.local/share/bash-completion/completions/gpubay")]
     Completions {
+        /// Which shell
         shell: clap_complete::Shell,
     },
 }
@@ -130,7 +142,9 @@ pub(super) struct Stop {
 
 /// Run a command in the dev container
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  gpubay exec -- nvidia-smi\n  gpubay exec --root -- apt-get update")]
+#[command(after_help = "Examples:\n  gpubay exec -- nvidia-smi\n  gpubay exec --root -- apt-get update\n\n\
+    It ends with the code of the command, or with 125, 126 or 127: see `gpubay --help`.\n\
+    With --json the command prints to stderr, and the object on stdout has its exit_code.")]
 pub(super) struct Exec {
     /// As root instead of your user
     #[arg(long)]
@@ -142,7 +156,7 @@ pub(super) struct Exec {
 
 /// Open the image's own shell in the dev container
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  gpubay shell --root")]
+#[command(after_help = "Examples:\n  gpubay shell\n  gpubay shell --root                for apt-get and its like")]
 pub(super) struct Shell {
     /// As root instead of your user
     #[arg(long)]
@@ -152,7 +166,8 @@ pub(super) struct Shell {
 /// Run a job: a container of its own from the same image and venv
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  gpubay run -- python train.py\n  gpubay run --detach --name lr-3 --gpus 1 -- python train.py --lr 1e-3\n  gpubay run train                   the job of [jobs.train]"
+    after_help = "Examples:\n  gpubay run -- python train.py\n  gpubay run --detach --name lr-3 --gpus 1 -- python train.py --lr 1e-3\n  gpubay run train                   the job of [jobs.train]\n\n\
+    In the foreground it ends with the code of the command, like `gpubay exec`, and leaves no container."
 )]
 pub(super) struct Run {
     /// Return at once; `gpubay logs` and `gpubay ps` follow it
@@ -171,7 +186,7 @@ pub(super) struct Run {
 
 /// List the workspace's containers
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  gpubay ps --all")]
+#[command(after_help = "Examples:\n  gpubay ps\n  gpubay ps --all --json             of every workspace, for programs")]
 pub(super) struct Ps {
     /// Those of all your workspaces on this engine
     #[arg(long, short)]
@@ -180,7 +195,7 @@ pub(super) struct Ps {
 
 /// Show what a job printed
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  gpubay logs -f lr-3")]
+#[command(after_help = "Examples:\n  gpubay logs -f lr-3\n  gpubay logs --tail 20              of the latest job")]
 pub(super) struct Logs {
     /// Go on until it ends
     #[arg(long, short)]
@@ -197,7 +212,9 @@ pub(super) struct Logs {
 
 /// Bring the host's picture of the container's Python up to date
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  gpubay sync --print-paths")]
+#[command(
+    after_help = "Examples:\n  gpubay sync                        after an apt-get install in the container\n  gpubay sync --print-paths"
+)]
 pub(super) struct Sync {
     /// Print the folders for tools that take extra import paths, one a line
     #[arg(long)]
@@ -205,4 +222,45 @@ pub(super) struct Sync {
     /// Go on although most of a mirrored folder has vanished from the container
     #[arg(long)]
     pub(super) allow_deletions: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// What stands before a column of words or a redirection.
+    fn example(line: &str) -> Option<Vec<&str>> {
+        let line = line.strip_prefix("  ").filter(|line| line.starts_with("gpubay "))?;
+        let command = line.split("   ").next()?.split(" > ").next()?;
+        Some(command.split_whitespace().collect())
+    }
+
+    #[test]
+    fn every_command_teaches_with_an_example_that_parses() {
+        let mut root = Cli::command();
+        root.build();
+        let mut commands: Vec<clap::Command> = root.get_subcommands().cloned().collect();
+        commands.push(Cli::command());
+        assert!(commands.len() > 12);
+        for mut command in commands {
+            let help = command.render_long_help().to_string();
+            let examples: Vec<Vec<&str>> = help.lines().filter_map(example).collect();
+            let own = |words: &Vec<&str>| command.get_name() == "gpubay" || words.contains(&command.get_name());
+            assert!(examples.iter().any(own), "no example of its own:\n{help}");
+            for words in examples {
+                Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+            }
+            assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_the_exit_codes() {
+        let help = Cli::command().render_long_help().to_string();
+        for code in ["  0  ", "  1  ", "  2  ", "  130  ", "  125  ", "  126  ", "  127  "] {
+            assert!(help.contains(code), "{code:?} in\n{help}");
+        }
+    }
 }
