@@ -239,15 +239,12 @@ fn a_recreate_needs_no_drift() {
 /// A pause is no obstacle for who means it.
 #[test]
 fn a_paused_container_can_be_ended_on_purpose() {
-    for engine in ["docker28", "docker20"] {
-        let bench = Bench::new(engine, Who::Ordinary, "paused");
-        bench.write("Dockerfile", PLAIN);
-        for command in ["stop", "down"] {
-            let name = bench.up()["container"]["name"].as_str().expect("a name").to_owned();
-            bench.docker(&["exec", "-d", &name, "sleep", "1000"]).succeeded();
-            bench.docker(&["pause", &name]).succeeded();
-            bench.run(&[command, "--force"]).succeeded();
-        }
-        assert!(bench.containers().is_empty());
+    let bench = plain(Who::Ordinary, "paused");
+    for command in ["stop", "down"] {
+        let name = bench.up()["container"]["name"].as_str().expect("a name").to_owned();
+        bench.docker(&["exec", "-d", &name, "sleep", "1000"]).succeeded();
+        bench.docker(&["pause", &name]).succeeded();
+        bench.run(&[command, "--force"]).succeeded();
     }
+    assert!(bench.containers().is_empty());
 }
