@@ -69,6 +69,21 @@ fn consent_is_asked_for_on_a_terminal() {
 }
 
 #[test]
+fn what_runs_is_asked_about_before_it_is_ended() {
+    let bench = plain("docker28", Who::Ordinary);
+    bench.up();
+    bench.run(&["run", "--detach", "--name", "busy", "--", "sleep", "1000"]).succeeded();
+    for (typed, code, left) in [("n\n", Some(1), 2), ("\u{3}", Some(1), 2), ("y\n", Some(0), 0)] {
+        let mut terminal = Terminal::start(&bench, &["down"], &[]);
+        let text = terminal.read_until("[y/N] ");
+        assert!(text.contains("sleep 1000"), "{text}");
+        terminal.write(typed);
+        let (text, ended) = terminal.end();
+        assert_eq!((ended, bench.containers().len()), (code, left), "{typed:?}: {text}");
+    }
+}
+
+#[test]
 fn progress_moves_on_a_terminal_and_is_lines_elsewhere() {
     let bench = plain("docker28", Who::Ordinary);
     let dockerfile = |mark: &str| {

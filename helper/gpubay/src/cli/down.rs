@@ -2,8 +2,9 @@
 
 use super::args::{Common, Down, Stop};
 use super::output::{Output, plain};
-use super::reach;
+use super::{questions, reach};
 use crate::error::{Error, Result};
+use crate::progress::CancellationToken;
 use crate::workspace::elsewhere::Elsewhere;
 use crate::workspace::report::DownReport;
 use crate::workspace::{Recreate, down as workflow};
@@ -31,7 +32,9 @@ pub(super) async fn down(common: &Common, command: &Down, output: &Output) -> Re
         },
     };
     let report = match workflow::down(&workspace, consent(command.force)).await {
-        Err(error) if may_go_on(&error, output) => workflow::down(&workspace, Recreate::Allowed).await?,
+        Err(error) if may_go_on(&error, output, &workspace.progress.cancel) => {
+            workflow::down(&workspace, Recreate::Allowed).await?
+        }
         other => other?,
     };
     output.result(&report, || text(&report, "removed"));
@@ -41,9 +44,14 @@ pub(super) async fn down(common: &Common, command: &Down, output: &Output) -> Re
 /// Without the workspace's own configuration.
 async fn elsewhere(common: &Common, command: &Down, output: &Output) -> Result<DownReport> {
     let bare = crate::config::bare(&common.request(None)?)?;
-    let elsewhere = Elsewhere::open(bare, output.progress()).await?;
+    let progress = output.progress();
+    // Nothing catches Ctrl-C here.
+    let cancel = progress.cancel.clone();
+    let elsewhere = Elsewhere::open(bare, progress).await?;
     match elsewhere.down(&command.containers, consent(command.force)).await {
-        Err(error) if may_go_on(&error, output) => elsewhere.down(&command.containers, Recreate::Allowed).await,
+        Err(error) if may_go_on(&error, output, &cancel) => {
+            elsewhere.down(&command.containers, Recreate::Allowed).await
+        }
         other => other,
     }
 }
@@ -51,7 +59,9 @@ async fn elsewhere(common: &Common, command: &Down, output: &Output) -> Result<D
 pub(super) async fn stop(common: &Common, command: &Stop, output: &Output) -> Result<()> {
     let workspace = reach(common, output).await?;
     let report = match workflow::stop(&workspace, consent(command.force)).await {
-        Err(error) if may_go_on(&error, output) => workflow::stop(&workspace, Recreate::Allowed).await?,
+        Err(error) if may_go_on(&error, output, &workspace.progress.cancel) => {
+            workflow::stop(&workspace, Recreate::Allowed).await?
+        }
         other => other?,
     };
     output.result(&report, || text(&report, "stopped"));
@@ -59,8 +69,8 @@ pub(super) async fn stop(common: &Common, command: &Stop, output: &Output) -> Re
 }
 
 /// Where something would be killed, and somebody is there to be asked.
-fn may_go_on(error: &Error, output: &Output) -> bool {
-    error.code == workflow::WORK_RUNNING && output.confirm(&format!("{}\nEnd it?", error.message)) == Some(true)
+fn may_go_on(error: &Error, output: &Output, cancel: &CancellationToken) -> bool {
+    error.code == workflow::WORK_RUNNING && questions::yes(output, &format!("{}\nEnd it?", error.message), cancel)
 }
 
 fn text(report: &DownReport, done: &str) -> String {

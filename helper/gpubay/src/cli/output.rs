@@ -98,17 +98,6 @@ impl Output {
         Progress::new(move |event| renderer(event))
     }
 
-    /// Whether a question is answered with yes; `None` where nobody can be asked.
-    pub(super) fn confirm(&self, question: &str) -> Option<bool> {
-        if self.json || !self.terminal || !std::io::stdin().is_terminal() {
-            return None;
-        }
-        eprint(&format!("{} [y/N] ", plain(question)));
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).ok()?;
-        Some(matches!(answer.trim(), "y" | "Y" | "yes"))
-    }
-
     /// Somebody sees a question and can answer it.
     pub(super) fn can_ask(&self) -> bool {
         !self.json && self.terminal && std::io::stdin().is_terminal()

@@ -1,8 +1,11 @@
 //! What is asked of the user, where somebody can answer: on a terminal, and not with `--json`. Elsewhere the
 //! same is an error that names what to set.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::output::{Output, eprint, plain};
 use crate::config::Power;
+use crate::progress::CancellationToken;
 
 /// How often an answer that means nothing is asked for again.
 const TRIES: u32 = 3;
@@ -17,6 +20,23 @@ pub(super) fn about_powers(output: &Output) -> Option<impl FnMut(&[Power]) -> bo
         eprint(&text);
         matches!(answer("Allow this from now on? [y/N] ").as_deref(), Some("y" | "Y" | "yes"))
     })
+}
+
+/// Whether the answer is yes; not where nobody can answer, and not after a Ctrl-C that the work catches.
+pub(super) fn yes(output: &Output, question: &str, cancel: &CancellationToken) -> bool {
+    if !output.can_ask() {
+        return false;
+    }
+    eprint(&format!("{} [y/N] ", plain(question)));
+    let stdin = std::io::stdin();
+    let moment = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    while !cancel.is_cancelled() {
+        if poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&moment)).is_ok_and(|ready| ready > 0) {
+            return matches!(answer("").as_deref(), Some("y" | "Y" | "yes"));
+        }
+    }
+    eprint("\n");
+    false
 }
 
 /// One of several Dockerfiles; `None` where nobody answers.
