@@ -109,10 +109,38 @@ async fn pull(workspace: &Workspace, reference: &str) -> Result<()> {
         cancelled @ EngineError::Cancelled { .. } => Error::from(cancelled),
         other => {
             let error = Error::from(other);
+            if wants_login(&error.message) {
+                return Error::new(
+                    "registry_login",
+                    format!(
+                        "the image {reference} is not on this engine, and its registry wants a login: {}",
+                        error.message
+                    ),
+                )
+                .with_hint(format!(
+                    "GPU Bay pulls without your credentials: `docker login`, then `docker pull {reference}`, and run the \
+                     command again. Check the name, too: some registries say the same of one that does not exist."
+                ));
+            }
             Error::new("base_not_found", format!("the image {reference} is not on this engine, and {}", error.message))
                 .with_hint("Check the name in [image] from, and that the engine reaches its registry (`docker pull` shows the same).")
         }
     })
+}
+
+/// In the words of the engines and registries there are.
+fn wants_login(message: &str) -> bool {
+    let message = message.to_lowercase();
+    [
+        "unauthorized",
+        "authentication required",
+        "no basic auth credentials",
+        "docker login",
+        "access denied",
+        "requested access to the resource is denied",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
 }
 
 /// The user's arguments, and the usual names for the user's numbers where the Dockerfile declares them.
@@ -151,4 +179,23 @@ pub(super) async fn users(workspace: &Workspace, image: &Image) -> Result<ImageU
     let users = ImageUsers { passwd: passwd?, group: group? };
     super::write_cache(&cache, &users);
     Ok(users)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_that_wants_a_login_is_told_from_one_that_is_not_there() {
+        for (message, wants) in [
+            ("pull access denied for me/x, repository does not exist or may require 'docker login'", true),
+            ("Head \"https://nvcr.io/v2/x/manifests/1\": unauthorized: authentication required", true),
+            ("no basic auth credentials", true),
+            ("denied: requested access to the resource is denied", true),
+            ("dial tcp: lookup registry: no such host", false),
+            ("manifest for python:9 not found: manifest unknown", false),
+        ] {
+            assert_eq!(wants_login(message), wants, "{message}");
+        }
+    }
 }
