@@ -157,15 +157,22 @@ fn two_at_once_make_one_container() {
     assert_eq!(bench.containers().len(), 1);
 }
 
+// Two tests: many containers are made, and each test has its time.
 #[test]
-fn a_kill_at_any_stage_leaves_nothing_that_the_next_up_cannot_use() {
-    for place in [
+fn a_kill_at_any_stage_of_the_container_leaves_nothing_that_the_next_up_cannot_use() {
+    killed_at(&[
         "image.build",
         "image.built",
         "container.created",
         "container.started",
         "venv.created",
         "venv.installed",
+    ]);
+}
+
+#[test]
+fn a_kill_at_any_stage_of_the_mirror_leaves_nothing_that_the_next_up_cannot_use() {
+    killed_at(&[
         "mirror.helper",
         "mirror.scan",
         "mirror.plan",
@@ -174,7 +181,11 @@ fn a_kill_at_any_stage_leaves_nothing_that_the_next_up_cannot_use() {
         "mirror.apply",
         "mirror.applied",
         "hostenv.write",
-    ] {
+    ]);
+}
+
+fn killed_at(places: &[&str]) {
+    for place in places {
         let bench = Bench::new("docker28", Who::Ordinary, "killed");
         // A layer of its own makes an image of its own, and so a mirror of its own.
         bench.write(
