@@ -125,8 +125,8 @@ fn signals_reach_the_program_and_its_death_is_ours() {
     let inside = world.root().join("inside");
     std::fs::write(
         inside.join("t.py"),
-        "import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *_: print('usr1', flush=True))\nprint('up', flush=True)\n\
-         while True: signal.pause()\n",
+        "import signal, time\nsignal.signal(signal.SIGUSR1, lambda *_: print('usr1', flush=True))\nprint('up', flush=True)\n\
+         while True: time.sleep(0.05)\n",
     )
     .expect("writes");
     let mut child = world.python().arg("t.py").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
