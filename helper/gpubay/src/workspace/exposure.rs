@@ -42,6 +42,10 @@ struct Shown<'a> {
 }
 
 impl Protected {
+    fn places(&self) -> Vec<Place> {
+        self.paths.iter().map(|path| mountinfo::place(&self.mounts, path.as_path())).collect()
+    }
+
     /// Everything that a mount of a folder shows: the folder, and what is mounted below it on the host.
     fn shown<'a>(&'a self, mount: &'a Mount) -> Vec<Shown<'a>> {
         let MountSource::Host(source) = &mount.source else { return Vec::new() };
@@ -59,11 +63,11 @@ impl Protected {
     /// # Errors
     /// `mount_exposes` for a mount that is, or lies in, what is to be kept from containers.
     pub(super) fn refuse<'a>(&self, mounts: impl IntoIterator<Item = &'a Mount>) -> Result<()> {
+        let protected = self.places();
         for mount in mounts {
             for shown in self.shown(mount) {
-                for path in &self.paths {
-                    let protected = mountinfo::place(&self.mounts, path.as_path());
-                    if shown.place.below(&protected).is_some() {
+                for protected in &protected {
+                    if shown.place.below(protected).is_some() {
                         return Err(Error::new(
                             "mount_exposes",
                             format!(
@@ -82,6 +86,17 @@ impl Protected {
 
     /// The mounts that have to be added to `mounts`: covers of `cover`, and pins.
     pub(super) fn guards(&self, mounts: &[Mount], cover: &HostPath) -> Vec<Mount> {
+        // Asked once: a machine may have a thousand mounts.
+        let protected = self.places();
+        let sources: Vec<Place> = mounts
+            .iter()
+            .filter_map(|mount| match &mount.source {
+                MountSource::Host(source) => Some(mountinfo::place(&self.mounts, source.as_path())),
+                _ => None,
+            })
+            // Not what a cover hides from everywhere anyway.
+            .filter(|place| protected.iter().all(|protected| place.below(protected).is_none()))
+            .collect();
         let mut added: Vec<Mount> = Vec::new();
         let taken = |added: &[Mount], target: &crate::ContainerPath| {
             mounts.iter().chain(added).any(|other| other.target == *target)
@@ -93,9 +108,8 @@ impl Protected {
         };
         for mount in mounts.iter().chain(&self.borrowed) {
             for shown in self.shown(mount) {
-                for path in &self.paths {
-                    let protected = mountinfo::place(&self.mounts, path.as_path());
-                    let Some(rest) = protected.below(&shown.place).filter(|rest| !rest.as_os_str().is_empty()) else {
+                for place in &protected {
+                    let Some(rest) = place.below(&shown.place).filter(|rest| !rest.as_os_str().is_empty()) else {
                         continue;
                     };
                     pins(&shown, rest, &mut add);
@@ -103,21 +117,12 @@ impl Protected {
                         add(Mount { source: MountSource::Host(cover.clone()), target, read_only: true });
                     }
                 }
-                for other in mounts {
-                    let MountSource::Host(source) = &other.source else { continue };
-                    let place = mountinfo::place(&self.mounts, source.as_path());
-                    // Not what a cover hides from here anyway.
-                    let hidden = self
-                        .paths
-                        .iter()
-                        .any(|path| place.below(&mountinfo::place(&self.mounts, path.as_path())).is_some());
+                for place in &sources {
                     let Some(rest) = place.below(&shown.place).filter(|rest| !rest.as_os_str().is_empty()) else {
                         continue;
                     };
-                    if !hidden {
-                        pins(&shown, rest, &mut add);
-                        pin(&shown, rest, &mut add);
-                    }
+                    pins(&shown, rest, &mut add);
+                    pin(&shown, rest, &mut add);
                 }
             }
         }
