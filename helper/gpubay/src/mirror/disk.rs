@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -100,6 +101,13 @@ impl Folder {
 
     pub(super) fn exists(&self, name: &str) -> bool {
         rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// How long ago a file of the folder was written. One from the future, by a clock that was set back, is very old.
+    pub(super) fn age(&self, name: &str) -> Option<Duration> {
+        let found = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let written = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(found.st_mtime).ok()?);
+        Some(SystemTime::now().duration_since(written).unwrap_or(Duration::MAX))
     }
 
     /// The names in the folder, unsorted. Those that are not UTF-8 are not ours and are left out.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gpubay_protocol::agent::{Entry, ScanRequest, Scanned};
 
@@ -76,7 +77,6 @@ pub async fn ensure_base(
         }
     };
     step.done();
-    mark_synced_later(&base.0);
     Ok(synced(store, &base.0, base.1))
 }
 
@@ -158,7 +158,6 @@ pub async fn sync_workspace(
     })
     .await?;
     step.done();
-    mark_synced_later(&made);
     if from_base(&made) {
         let base = store.base(base).ok_or_else(|| MirrorError::Task("the base was deleted meanwhile".to_owned()))?;
         return Ok(Synced { generation: made.name, ..synced(store, &base, true) });
@@ -341,10 +340,15 @@ fn publish(store: &Store, stage: &Stage, name: &str, progress: &Progress) -> Res
     }
 }
 
+/// A file system writes out by itself what has lain in memory for so long. Asking it sooner keeps everything
+/// that uses this disk waiting, the engine's removal of the helper container among it.
+const SETTLED: Duration = Duration::from_mins(1);
+
 /// Notes, once the disk has it all, that the mirror outlives a crash of the machine. In a thread of
-/// its own: nobody waits for it, and a process that ends first leaves it to the next one.
+/// its own: nobody waits for it, and a process that ends first leaves it to the next one, as all do that come
+/// before the mirror is [`SETTLED`]. Until then a crash costs making it again.
 fn mark_synced_later(made: &Generation) {
-    if made.folder.exists(SYNCED) {
+    if made.folder.exists(SYNCED) || made.folder.age(HEADER).is_none_or(|age| age < SETTLED) {
         return;
     }
     let Ok(folder) = made.folder.try_clone() else {

@@ -236,12 +236,16 @@ async fn what_another_boot_left_unfinished_is_not_trusted() {
     let mut fake = Fake::new(some());
     lab.base(&mut fake).await.expect("made");
     let base = lab.mirror().join("base").join(lab.key.as_str());
+    let header = base.join("header.json");
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_mins(2);
+    std::fs::File::open(&header).and_then(|file| file.set_modified(long_ago)).expect("set");
+    assert!(!lab.base(&mut fake).await.expect("there").changed);
     while !base.join("synced").exists() {
         std::thread::yield_now();
     }
-    let header = std::fs::read_to_string(base.join("header.json")).expect("there");
+    let text = std::fs::read_to_string(&header).expect("there");
     let boot = manifest::boot();
-    rewrite(&base.join("header.json"), header.replace(&boot, "another").as_bytes());
+    rewrite(&header, text.replace(&boot, "another").as_bytes());
     assert!(find_base(&lab.store, &lab.key).is_some(), "it had reached the disk");
     std::fs::remove_file(base.join("synced")).expect("removed");
     assert!(find_base(&lab.store, &lab.key).is_none());
