@@ -9,6 +9,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -222,8 +223,18 @@ impl Bench {
     pub fn containers(&self) -> Vec<String> {
         let folder = self.workspace.canonicalize().expect("the workspace");
         let filter = format!("label=gpubay.workspace={}", folder.display());
-        let ran = self.docker(&["ps", "-aq", "--filter", &filter]);
-        ran.succeeded().stdout.lines().map(str::to_owned).collect()
+        let format = "{{.ID}} {{.Label \"gpubay.role\"}}";
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let ran = self.docker(&["ps", "-a", "--filter", &filter, "--format", format]);
+            let listed: Vec<(&str, &str)> =
+                ran.succeeded().stdout.lines().filter_map(|line| line.split_once(' ')).collect();
+            // A helper that was told to end is removed by the engine, in its own time.
+            if listed.iter().all(|(_, role)| *role != "helper") || Instant::now() > deadline {
+                return listed.into_iter().map(|(id, _)| id.to_owned()).collect();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
@@ -365,26 +376,26 @@ impl Ran {
 /// Waits for a condition, since a test must not wait for time.
 #[track_caller]
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < std::time::Duration::from_mins(1), "never: {what}");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(start.elapsed() < Duration::from_mins(1), "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 /// Waits for a child's end; one that goes on for too long fails the test and does not outlive it.
 #[track_caller]
 pub fn ended(child: &mut Child) -> ExitStatus {
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("waited") {
             return status;
         }
-        if start.elapsed() > std::time::Duration::from_mins(1) {
+        if start.elapsed() > Duration::from_mins(1) {
             kill(child);
             panic!("it never ended");
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -398,7 +409,7 @@ pub fn finish(child: Child) -> Output {
     let pid = rustix::process::Pid::from_child(&child);
     let (done, wait) = std::sync::mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {
-        if wait.recv_timeout(std::time::Duration::from_mins(4)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+        if wait.recv_timeout(Duration::from_mins(4)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     });

@@ -36,6 +36,8 @@ pub struct CreateSpec {
     pub options: EngineOptions,
     pub gpu: GpuRequest,
     pub stdio: Stdio,
+    /// The engine removes it when it has ended; its end is asked for and not waited for.
+    pub removes_itself: bool,
 }
 
 /// How the engine is asked for GPUs.
@@ -119,6 +121,7 @@ impl CreateSpec {
             blkio_device_read_iops: throttles(&options.device_read_iops),
             blkio_device_write_iops: throttles(&options.device_write_iops),
             restart_policy: Some(restart(self.restart)),
+            auto_remove: self.removes_itself.then_some(true),
             device_requests: device_requests(&self.gpu),
             ipc_mode: options.ipc.clone(),
             pid_mode: options.pid.clone(),

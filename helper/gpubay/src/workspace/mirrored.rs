@@ -95,7 +95,11 @@ async fn make_base(
             Ok::<_, Error>(())
         }
         .await;
-        workspace.engine.remove(&id).await?;
+        // Before an engine takes a container's file system away, it lets the disk have all that was written meanwhile:
+        // the whole mirror, which takes as long again as to write it. That may happen while we go on.
+        if filled.is_err() || workspace.engine.kill(&id, "SIGTERM").await.is_err() {
+            workspace.engine.remove(&id).await?;
+        }
         filled
     }
     .await;

@@ -194,6 +194,7 @@ impl Workspace {
             options: crate::config::model::EngineOptions::default(),
             gpu: GpuRequest::None,
             stdio: Stdio::Detached,
+            removes_itself: true,
         }
     }
 }

@@ -177,6 +177,7 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
         options: EngineOptions { name: None, group_add: Vec::new(), ..container.engine.clone() },
         gpu: inputs.gpu.request.clone(),
         stdio: Stdio::Detached,
+        removes_itself: false,
     };
     if container.engine.read_only && user.uid != 0 {
         // The home has to be writable, and nothing can be put into the container before it starts.
