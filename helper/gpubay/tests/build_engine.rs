@@ -210,6 +210,22 @@ async fn a_second_build_is_cached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_edit_that_keeps_the_length_is_built() {
+    for_each_engine(async |engine| {
+        let text = |word: &str| format!("FROM {BASE}\nRUN echo f:{word}\n");
+        let workspace = Workspace::new("");
+        for word in ["one", "two"] {
+            workspace.write("Dockerfile", &text(word));
+            let request = BuildRequest { no_cache: true, ..workspace.request() };
+            let (result, events) = built(engine, request).await;
+            result.expect("a build");
+            assert_eq!(listed(&events), [word]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failing_step_is_told_with_file_line_and_output() {
     for_each_engine(async |engine| {
         let workspace = Workspace::new(

@@ -27,6 +27,19 @@ pub(crate) struct Record {
     pub(crate) stderr: Vec<u8>,
 }
 
+impl Record {
+    /// Whether a tool asked: they all want a JSON list or object. What another program prints is what it did just then,
+    /// and saying it again later would be a lie.
+    pub(crate) fn is_an_answer(&self) -> bool {
+        let is_json = |line: &[u8]| {
+            let line = line.trim_ascii();
+            line.first().is_some_and(|first| matches!(first, b'[' | b'{'))
+                && serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
+        };
+        self.stdout.split(|byte| *byte == b'\n').any(is_json)
+    }
+}
+
 /// Everything that the answer depends on; compared in full, so that a hash is only a file's name.
 #[derive(Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Question {

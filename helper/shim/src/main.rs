@@ -94,6 +94,7 @@ fn run() -> Result<u8, String> {
             if let Some(record) = record
                 && plan.interrogates
                 && exit == Exit::Code(0)
+                && record.is_an_answer()
             {
                 cache::store(&place, &plan, &record);
             }

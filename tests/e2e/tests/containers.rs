@@ -190,7 +190,7 @@ fn jobs_are_containers_of_their_own() {
         "docker28",
         Who::Ordinary,
         "FROM gpubay-lab/python\n",
-        "[jobs.count]\ncommand = [\"sh\", \"-c\", \"echo counted; exit 3\"]\n",
+        "[jobs.count]\ncommand = [\"sh\", \"-c\", \"echo counted $*; exit 3\", \"sh\"]\n",
     );
     bench.up();
     for name in ["one", "two"] {
@@ -204,11 +204,16 @@ fn jobs_are_containers_of_their_own() {
     bench.run(&["run", "--detach", "--name", "one", "--", "true"]).failed("there is a job named one already");
     eventually("its log", || bench.run(&["logs", "one"]).stdout == "out\n");
     assert_eq!(bench.run(&["logs", "one"]).stderr, "err\n");
-    let named = bench.run(&["run", "count"]);
-    assert_eq!((named.code, named.stdout.as_str()), (Some(3), "counted\n"));
+    for (args, said) in
+        [(vec!["run", "count"], "counted\n"), (vec!["run", "count", "--", "--lr", "3"], "counted --lr 3\n")]
+    {
+        let named = bench.run(&args);
+        assert_eq!((named.code, named.stdout.as_str()), (Some(3), said));
+    }
+    bench.run(&["down", "--force", "two"]).succeeded();
     // Work is never ended unasked.
     bench.run(&["down"]).failed("something still runs");
-    assert_eq!(bench.containers().len(), 3);
+    assert_eq!(bench.containers().len(), 2);
     bench.run(&["down", "--force"]).succeeded();
     assert!(bench.containers().is_empty());
 }

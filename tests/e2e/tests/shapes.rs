@@ -31,6 +31,26 @@ fn wheel(bench: &Bench, name: &str, requires: &str) {
     assert!(made.success());
 }
 
+/// The same version of Python in another place, and a venv that was half deleted by hand.
+#[test]
+fn a_venv_whose_python_went_away_is_made_anew() {
+    let bench = with("FROM gpubay-lab/python\n", "", "");
+    let noted = bench.run(&["up"]);
+    assert!(noted.succeeded().stderr.contains("requirements.txt is not installed"), "{noted:?}");
+    assert_eq!(python(&bench, "import sys; print(sys.base_prefix)"), "/usr");
+    bench.write("Dockerfile", "FROM gpubay-lab/conda\n");
+    let moved = bench.json(&["up", "--recreate"]);
+    assert!(moved["warnings"].to_string().contains("the venv of another one (3.11"), "{moved}");
+    assert_eq!(python(&bench, "import sys; print(sys.base_prefix)"), "/opt/conda");
+    let venvs = bench.home.join(".local/share/gpubay/venvs");
+    let in_use = std::fs::read_dir(&venvs).expect("venvs").map(|entry| entry.expect("an entry").path());
+    for venv in in_use.filter(|venv| !venv.file_name().is_some_and(|name| name.to_string_lossy().contains('.'))) {
+        std::fs::remove_dir_all(venv.join("bin")).expect("removed");
+    }
+    bench.up();
+    assert_eq!(python(&bench, "import sys; print(sys.base_prefix)"), "/opt/conda");
+}
+
 const WHERE: &str = "import importlib.util as u, importlib.metadata as m; \
     print([(n, m.version(n), u.find_spec(n).origin) for n in ('numpy', 'tool', 'needs')])";
 

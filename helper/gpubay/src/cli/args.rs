@@ -166,7 +166,7 @@ pub(super) struct Shell {
 /// Run a job: a container of its own from the same image and venv
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  gpubay run -- python train.py\n  gpubay run --detach --name lr-3 --gpus 1 -- python train.py --lr 1e-3\n  gpubay run train                   the job of [jobs.train]\n\n\
+    after_help = "Examples:\n  gpubay run -- python train.py\n  gpubay run --detach --name lr-3 --gpus 1 -- python train.py --lr 1e-3\n  gpubay run train                   the job of [jobs.train]\n  gpubay run train -- --lr 1e-3      the same, with more arguments\n\n\
     In the foreground it ends with the code of the command, like `gpubay exec`, and leaves no container."
 )]
 pub(super) struct Run {

@@ -1,7 +1,7 @@
 //! `gpubay down` and `gpubay stop`
 
 use super::args::{Common, Down, Stop};
-use super::output::{Output, plain};
+use super::output::Output;
 use super::{questions, reach};
 use crate::error::{Error, Result};
 use crate::progress::CancellationToken;
@@ -77,11 +77,5 @@ fn text(report: &DownReport, done: &str) -> String {
     if report.containers.is_empty() {
         return "nothing to do: no container of this workspace runs\n".to_owned();
     }
-    let mut text = format!("{done} {}; kept {}\n", report.containers.join(", "), report.kept.join(", "));
-    for (name, losses) in &report.lost {
-        for line in losses.describe() {
-            text.push_str(&format!("  lost with {}: {}\n", plain(name), plain(&line)));
-        }
-    }
-    text
+    format!("{done} {}; kept {}\n", report.containers.join(", "), report.kept.join(", "))
 }

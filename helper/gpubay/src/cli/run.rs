@@ -28,7 +28,7 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
         let workspace = Workspace::open(loaded, progress).await?;
         let selected = match (command.command.as_slice(), &command.gpus) {
             (_, Some(_)) => Some("--gpus".to_owned()),
-            ([name], None) => workspace
+            ([name, ..], None) => workspace
                 .config()
                 .jobs
                 .get(name)
@@ -94,12 +94,13 @@ fn options(common: &Common, command: Run, workspace: &Workspace, output: &Output
     let config = workspace.config();
     let mut gpus = command.gpus.as_deref().map(parse_gpus).transpose()?;
     let mut argv = command.command;
-    // One word that names a job of the configuration is that job.
-    if let [name] = argv.as_slice()
+    // A first word that names a job of the configuration is that job, and what follows are arguments for it.
+    if let Some((name, more)) = argv.split_first()
         && let Some(job) = config.jobs.get(name)
     {
         gpus = gpus.or_else(|| job.gpus.clone());
-        argv.clone_from(&job.command);
+        let more = more.strip_prefix(&["--".to_owned()]).unwrap_or(more);
+        argv = job.command.iter().chain(more).cloned().collect();
     }
     let stdio = if command.detach {
         Stdio::Detached

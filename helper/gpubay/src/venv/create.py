@@ -66,14 +66,6 @@ def write(path, text, mode):
 
 def main(venv):
     version = "%d.%d.%d" % sys.version_info[:3]
-    if os.path.isdir(venv) and os.listdir(venv):
-        old = read_version(venv)
-        if old is None or old.split(".")[:2] != version.split(".")[:2]:
-            return {"state": "mismatch", "found": old}
-        state = "reused"
-    else:
-        state = "created"
-
     base = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     if sys.prefix != getattr(sys, "base_prefix", sys.prefix):
         # A venv's `home` must be where the base interpreter lies.
@@ -81,6 +73,17 @@ def main(venv):
         base = here if os.path.exists(here) else base
     else:
         base = sys.executable
+    if os.path.isdir(venv) and os.listdir(venv):
+        old = read_version(venv)
+        if old is None or old.split(".")[:2] != version.split(".")[:2]:
+            return {"state": "mismatch", "found": old}
+        python = os.path.join(venv, "bin", "python")
+        # The same version elsewhere: what the venv's python leads to is gone, or another one.
+        if os.path.lexists(python) and os.path.realpath(python) != os.path.realpath(base):
+            return {"state": "mismatch", "found": old}
+        state = "reused"
+    else:
+        state = "created"
     if state == "created":
         try:
             import venv as module

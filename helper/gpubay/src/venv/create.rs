@@ -15,7 +15,7 @@ const CREATE: &str = include_str!("create.py");
 pub enum Made {
     Created,
     Reused,
-    /// The image's Python is another version now: what was there lies at `aside` on the host.
+    /// The image's Python is another one now, by version or by place: what was there lies at `aside` on the host.
     Replaced {
         aside: HostPath,
         version: Option<String>,
@@ -41,7 +41,7 @@ enum State {
 /// Makes the venv at `venv` with the image's interpreter, or finds it in order.
 ///
 /// `on_host` is the folder that is mounted there, `None` where the host cannot reach it. A venv of
-/// another Python version is moved beside it (`<folder>.<version>-<n>`), never deleted.
+/// another Python is moved beside it (`<folder>.<version>-<n>`), never deleted.
 pub async fn create(
     inside: &dyn Inside,
     chosen: &Chosen,
@@ -58,7 +58,7 @@ pub async fn create(
     let version = first.found;
     let Some(on_host) = on_host else {
         let was = version.as_deref().unwrap_or("of an unknown version");
-        let reason = format!("it holds a venv of Python {was} and the image has {}", chosen.probe.version);
+        let reason = format!("it holds a venv of another Python ({was}) and the image has {}", chosen.probe.version);
         return Err(failed(chosen, venv, reason));
     };
     let aside = move_aside(on_host, version.as_deref())

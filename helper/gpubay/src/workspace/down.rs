@@ -80,6 +80,11 @@ pub async fn stop(workspace: &Workspace, consent: Recreate) -> Result<DownReport
     }
     lost.retain(|_, losses| !losses.is_empty());
     let name = container.name.clone();
+    for (name, losses) in &lost {
+        for line in losses.describe() {
+            workspace.progress.note(format!("ended with {name}: {line}"));
+        }
+    }
     let step = workspace.progress.step(format!("Stopping {name}"));
     workspace.engine.stop(&container.id, 10).await?;
     step.done();

@@ -55,8 +55,10 @@ impl Elsewhere {
         all.retain(|container| container.labels.get(labels::ROLE).is_none_or(|role| role != "helper"));
         let of_folder =
             |container: &Listed| container.labels.get(labels::ID).is_some_and(|id| *id == self.bare.identity.id);
+        // A job of this folder goes by the name that `ps` shows.
         let named = |container: &Listed, name: &String| {
-            container.name == *name || name.len() >= SHORTEST_ID && container.id.starts_with(name.as_str())
+            let is_job = || container.labels.get(labels::JOB) == Some(name) && of_folder(container);
+            container.name == *name || is_job() || name.len() >= SHORTEST_ID && container.id.starts_with(name.as_str())
         };
         for name in names {
             if !all.iter().any(|container| named(container, name)) {

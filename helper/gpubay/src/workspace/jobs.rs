@@ -68,8 +68,9 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     let id = match dev::create(workspace, &planned, &ground.user).await {
         Ok(id) => id,
         Err(EngineError::Conflict { .. }) => {
-            return Err(Error::new("job_exists", format!("there is a job named {name} already"))
-                .with_hint("Give this one another name with --name, or remove the old one with `gpubay down`."));
+            return Err(Error::new("job_exists", format!("there is a job named {name} already")).with_hint(format!(
+                "Give this one another name with --name, or remove the old one: gpubay down {name}"
+            )));
         }
         Err(error) => return Err(error.into()),
     };

@@ -14,6 +14,7 @@ use super::sync::Deletions;
 use super::up::Ground;
 use super::{Workspace, delivery, exec, exposure, helper_executable, mirrored, read_cache, write_cache};
 use crate::agent::{Client, embedded};
+use crate::config::model::{Build, Dockerfile, Image};
 use crate::error::{Error, Result};
 use crate::venv::create::{self, Made};
 use crate::venv::hostenv::{self as layout, HostEnvError, Layout};
@@ -22,7 +23,7 @@ use crate::venv::install::{Install, Installed, install};
 use crate::venv::probe::{self, PLACES, Probe};
 use crate::venv::requirements::{self, Requirements};
 use crate::venv::roots::{self, Kind, Shared};
-use crate::{ContainerPath, HostPath, Mapping, PathMap};
+use crate::{ContainerPath, HostPath, Mapping, PathMap, files};
 
 /// Where the venv goes.
 #[derive(Clone, Debug)]
@@ -206,6 +207,23 @@ impl Inside for InDev<'_> {
     }
 }
 
+/// Beside an image that is not made from it, a `requirements.txt` may be for that image, for the venv or for nothing: one that
+/// nobody names is mentioned, not installed.
+fn unused_requirements(workspace: &Workspace) -> Option<String> {
+    const NAME: &str = "requirements.txt";
+    let config = workspace.config();
+    if !config.venv.requirements.is_empty() || !workspace.folder().join(NAME).as_path().is_file() {
+        return None;
+    }
+    if let Image::Build(Build { dockerfile: Dockerfile::File(dockerfile), .. }) = &config.image
+        && let Ok(text) = files::read(dockerfile.as_path(), files::SMALL)
+        && String::from_utf8_lossy(&text).contains("requirements")
+    {
+        return None;
+    }
+    Some(format!("{NAME} is not installed; [venv] requirements = [\"{NAME}\"] in gpubay.toml does that"))
+}
+
 /// What the requirements and the choice of interpreter hang on, besides the container.
 fn inputs(workspace: &Workspace) -> String {
     use sha2::{Digest, Sha256};
@@ -238,6 +256,8 @@ fn is_current(workspace: &Workspace, ground: &Ground, dev: &Dev, record: &Record
             ground.python.host_env.as_ref() == Some(&report.path)
                 && report.path.join(hostenv::FILE_NAME).as_path().exists()
                 && report.path.join("pyvenv.cfg").as_path().exists()
+                // A link that leads nowhere on the host.
+                && workspace.venv_folder().join("bin/python").as_path().is_symlink()
                 && report.roots.iter().all(|root| root.host.as_path().exists())
         })
 }
@@ -296,12 +316,16 @@ pub(super) async fn refresh(
     if let Some(choice) = chosen.choice() {
         progress.note(choice);
     }
+    if let Some(unused) = unused_requirements(workspace) {
+        progress.note(unused);
+    }
     let made = create::create(&image_side, &chosen, venv, Some(&workspace.venv_folder())).await?;
     if let Made::Replaced { aside, version } = made {
         prepared.warnings.push(format!(
-            "the image's Python is {} now; the venv of {} was moved to {aside}",
+            "the image's Python is {} at {} now; the venv of another one ({}) was moved to {aside}",
             chosen.probe.version,
-            version.as_deref().unwrap_or("another version"),
+            chosen.python,
+            version.as_deref().unwrap_or("of an unknown version"),
         ));
     }
     workspace.reach("venv.created")?;

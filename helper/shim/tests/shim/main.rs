@@ -76,10 +76,13 @@ fn a_stopped_container_answers_tools_from_memory_and_says_so_to_runs() {
     let first = world.python().args(ask).stdin(Stdio::null()).output().expect("runs");
     let want = format!("{{\"v\": 3, \"x\": \"{}/ws/.venv/bin/python\"}}\n", world.root().display());
     assert_eq!(text(&first.stdout), want);
+    // Not what tools ask for: to say it again without doing it would be a lie.
+    let deed = ["-c", "print('written')"];
+    assert_eq!(text(&world.python().args(deed).stdin(Stdio::null()).output().expect("runs").stdout), "written\n");
     world.stop();
     let second = world.python().args(ask).stdin(Stdio::null()).output().expect("runs");
     assert_eq!((text(&second.stdout), second.status.code()), (want, Some(0)));
-    for arguments in [vec!["train.py"], vec!["-c", "another"]] {
+    for arguments in [vec!["train.py"], vec!["-c", "another"], deed.to_vec()] {
         let out = world.python().args(arguments).output().expect("runs");
         assert_eq!(out.status.code(), Some(125));
         let said = text(&out.stderr);
