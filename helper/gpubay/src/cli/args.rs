@@ -129,7 +129,7 @@ pub(super) struct Down {
     /// Also when something of yours still runs
     #[arg(long)]
     pub(super) force: bool,
-    /// These containers by name or id, of whichever workspace, instead of the workspace's
+    /// These instead: jobs of the workspace by their name, any container by its name or id
     pub(super) containers: Vec<String>,
 }
 
@@ -150,7 +150,7 @@ pub(super) struct Exec {
     #[arg(long)]
     pub(super) root: bool,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, trailing_var_arg = true)]
     pub(super) command: Vec<String>,
 }
 
@@ -180,7 +180,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "GPUS")]
     pub(super) gpus: Option<String>,
     /// The command and its arguments, or the name of a job in gpubay.toml
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, trailing_var_arg = true)]
     pub(super) command: Vec<String>,
 }
 
