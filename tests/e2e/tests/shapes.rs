@@ -170,7 +170,7 @@ fn one_of_several_pythons_is_taken_and_said() {
     let ran = bench.run(&["up", "--json"]);
     let report = ran.succeeded().json();
     assert_eq!(report["host_env"]["version"], "3.11.2", "{report}");
-    assert!(report["warnings"].to_string().contains("the venv of 3.13.5 was moved to"), "{report}");
+    assert!(report["warnings"].to_string().contains("the venv of another one (3.13.5) was moved to"), "{report}");
     assert!(!ran.stderr.contains("several Pythons"), "{}", ran.stderr);
     assert_eq!(python(&bench, "import sys, condaonly; print(sys.version_info[:2])"), "(3, 11)");
     let pth = bench.workspace.join(".venv/lib/python3.11/site-packages/container.pth");
