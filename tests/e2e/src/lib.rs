@@ -14,6 +14,22 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// Where a first `up` can be interrupted, in its order: the program's own failpoints, until there is a venv in a container.
+pub const STAGES_OF_THE_CONTAINER: [&str; 6] =
+    ["image.build", "image.built", "container.created", "container.started", "venv.created", "venv.installed"];
+
+/// From there on: mirror and host env.
+pub const STAGES_OF_THE_MIRROR: [&str; 8] = [
+    "mirror.helper",
+    "mirror.scan",
+    "mirror.plan",
+    "mirror.stage",
+    "mirror.seal",
+    "mirror.apply",
+    "mirror.applied",
+    "hostenv.write",
+];
+
 /// The surroundings that `make test` provides.
 #[derive(Debug)]
 pub struct Lab {
@@ -191,6 +207,19 @@ impl Bench {
         all.insert(1, "--json");
         let ran = self.run(&all);
         ran.succeeded().json()
+    }
+
+    /// `--json`, unsuccessful: the error's code, and what was printed.
+    #[track_caller]
+    pub fn error(&self, args: &[&str]) -> (String, Ran) {
+        let mut all = args.to_vec();
+        all.insert(1, "--json");
+        let ran = self.run(&all);
+        assert_ne!(ran.code, Some(0), "{ran:?}");
+        let report = ran.json();
+        assert_eq!(report["outcome"], "error", "{args:?}: {report}");
+        assert!(report["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{report}");
+        (report["error"]["code"].as_str().expect("a code").to_owned(), ran)
     }
 
     #[track_caller]

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use gpubay_e2e::{Bench, Who, eventually};
+use gpubay_e2e::{Bench, STAGES_OF_THE_CONTAINER, STAGES_OF_THE_MIRROR, Who, eventually};
 
 const PLAIN: &str = "FROM gpubay-lab/python\n";
 
@@ -11,18 +11,6 @@ fn plain(who: Who, name: &str) -> Bench {
     let bench = Bench::new("docker28", who, name);
     bench.write("Dockerfile", PLAIN);
     bench
-}
-
-#[track_caller]
-fn error_code(bench: &Bench, args: &[&str]) -> String {
-    let mut all = args.to_vec();
-    all.insert(1, "--json");
-    let ran = bench.run(&all);
-    assert_ne!(ran.code, Some(0), "{ran:?}");
-    let report = ran.json();
-    assert_eq!(report["outcome"], "error");
-    assert!(report["error"]["message"].as_str().is_some_and(|message| !message.is_empty()));
-    report["error"]["code"].as_str().expect("a code").to_owned()
 }
 
 #[test]
@@ -44,7 +32,7 @@ fn each_bad_input_has_its_own_code_and_leaves_nothing() {
         if let Some(dockerfile) = dockerfile {
             bench.write("Dockerfile", dockerfile);
         }
-        assert_eq!(error_code(&bench, &["up"]), code, "{toml}{dockerfile:?}");
+        assert_eq!(bench.error(&["up"]).0, code, "{toml}{dockerfile:?}");
         assert!(bench.containers().is_empty(), "{code} left a container");
     }
 }
@@ -94,7 +82,7 @@ fn a_foreign_container_of_the_same_name_is_left_alone() {
     bench.run(&["down"]).succeeded();
     bench.docker(&["create", "--name", &name, "gpubay-lab/python", "true"]).succeeded();
     let before = bench.inspect(&name)["Id"].clone();
-    assert_eq!(error_code(&bench, &["up"]), "foreign_container");
+    assert_eq!(bench.error(&["up"]).0, "foreign_container");
     assert_eq!(bench.inspect(&name)["Id"], before);
     bench.docker(&["rm", &name]).succeeded();
 }
@@ -160,28 +148,12 @@ fn two_at_once_make_one_container() {
 // Two tests: many containers are made, and each test has its time.
 #[test]
 fn a_kill_at_any_stage_of_the_container_leaves_nothing_that_the_next_up_cannot_use() {
-    killed_at(&[
-        "image.build",
-        "image.built",
-        "container.created",
-        "container.started",
-        "venv.created",
-        "venv.installed",
-    ]);
+    killed_at(&STAGES_OF_THE_CONTAINER);
 }
 
 #[test]
 fn a_kill_at_any_stage_of_the_mirror_leaves_nothing_that_the_next_up_cannot_use() {
-    killed_at(&[
-        "mirror.helper",
-        "mirror.scan",
-        "mirror.plan",
-        "mirror.stage",
-        "mirror.seal",
-        "mirror.apply",
-        "mirror.applied",
-        "hostenv.write",
-    ]);
+    killed_at(&STAGES_OF_THE_MIRROR);
 }
 
 fn killed_at(places: &[&str]) {

@@ -33,15 +33,6 @@ impl Drop for Also<'_> {
     }
 }
 
-#[track_caller]
-fn code(bench: &Bench, args: &[&str]) -> String {
-    let mut all = args.to_vec();
-    all.insert(1, "--json");
-    let ran = bench.run(&all);
-    assert_ne!(ran.code, Some(0), "{ran:?}");
-    ran.json()["error"]["code"].as_str().expect("a code").to_owned()
-}
-
 /// The user's whole home in a container, with another workspace and our own folders in it.
 #[test]
 fn a_parent_folder_shows_nothing_that_the_host_runs() {
@@ -93,7 +84,7 @@ fn a_parent_folder_shows_nothing_that_the_host_runs() {
         bench.write("gpubay.toml", &format!("[container]\nmounts = [\"{source}:/x\"]\n"));
         let path = home.join(source.trim_start_matches("~/"));
         assert_eq!(
-            code(&bench, &["up", "--allow", &format!("mount:{}:/x", path.display())]),
+            bench.error(&["up", "--allow", &format!("mount:{}:/x", path.display())]).0,
             "mount_exposes",
             "{source}"
         );
@@ -111,13 +102,13 @@ fn a_volume_that_is_a_folder_and_a_source_that_moves_are_refused() {
     let remove = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let _also = Also(&bench, vec![remove(&["rm", "-fv", &holder]), remove(&["volume", "rm", "-f", &volume])]);
     bench.write("gpubay.toml", &format!("[container]\nmounts = [\"{volume}:/v\"]\n"));
-    assert_eq!(code(&bench, &["up", "--allow", &format!("volume:{volume}:/v")]), "volume_is_a_folder");
+    assert_eq!(bench.error(&["up", "--allow", &format!("volume:{volume}:/v")]).0, "volume_is_a_folder");
     // The same through another container.
     bench
         .docker(&["create", "--name", &holder, "-v", &format!("{volume}:/v"), "gpubay-lab/python", "true"])
         .succeeded();
     bench.write("gpubay.toml", &format!("[container]\nvolumes_from = [\"{holder}\"]\n"));
-    assert_eq!(code(&bench, &["up", "--allow", &format!("volumes_from:{holder}")]), "volume_is_a_folder");
+    assert_eq!(bench.error(&["up", "--allow", &format!("volumes_from:{holder}")]).0, "volume_is_a_folder");
     assert!(bench.containers().is_empty());
 
     // A container cannot put a link where the next start would follow it.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use gpubay_e2e::{Bench, Ran, Who, ended, eventually, finish, output};
+use gpubay_e2e::{Bench, Ran, STAGES_OF_THE_CONTAINER, STAGES_OF_THE_MIRROR, Who, ended, eventually, finish, output};
 
 const PLAIN: &str = "FROM gpubay-lab/python\n";
 /// Something is installed, so that a `sync` has to look and to copy.
@@ -142,21 +142,10 @@ fn an_installation_during_a_sync_is_mirrored_by_the_next_one() {
 #[test]
 fn ctrl_c_at_any_stage_of_up_leaves_nothing() {
     let bench = plain(Who::Ordinary, "taken-back");
-    for place in [
-        "image.build",
-        "image.built",
-        "container.created",
-        "container.started",
-        "venv.created",
-        "venv.installed",
-        "mirror.helper",
-        "mirror.scan",
-        "mirror.plan",
-        "mirror.stage",
-        "mirror.seal",
-        "mirror.apply",
-        "hostenv.write",
-    ] {
+    // Once the mirror is in place, it is the next stage that looks whether all this is still wanted.
+    let stages =
+        STAGES_OF_THE_CONTAINER.iter().chain(&STAGES_OF_THE_MIRROR).filter(|place| **place != "mirror.applied");
+    for &place in stages {
         if place.starts_with("image") {
             let mark = bench.outside().display();
             bench.write("Dockerfile", &format!("{PLAIN}RUN echo {place}{mark} > /mark\n"));

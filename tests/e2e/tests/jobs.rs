@@ -231,13 +231,9 @@ fn jobs_are_listed_in_the_order_of_their_making() {
 /// One object on stdout and nothing else, with this code.
 #[track_caller]
 fn fails_with(bench: &Bench, args: &[&str], code: &str) {
-    let mut all = args.to_vec();
-    all.insert(1, "--json");
-    let ran = bench.run(&all);
-    assert_ne!(ran.code, Some(0), "{args:?}");
-    let report = ran.json();
-    assert_eq!((&report["outcome"], &report["error"]["code"]), (&json!("error"), &json!(code)), "{args:?}: {report}");
-    assert!(report["error"]["message"].is_string() && ran.stderr.starts_with("error: "), "{ran:?}");
+    let (said, ran) = bench.error(args);
+    assert_eq!(said, code, "{args:?}: {ran:?}");
+    assert!(ran.stderr.starts_with("error: "), "{ran:?}");
 }
 
 #[test]
