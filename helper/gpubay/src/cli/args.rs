@@ -4,6 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::build::Build;
+use super::down::{Down, Stop};
+use super::exec::{Exec, Shell};
+use super::logs::Logs;
+use super::ps::Ps;
+use super::run::Run;
+use super::sync::Sync;
+use super::up::Up;
 use crate::config::LoadRequest;
 use crate::error::Result;
 
@@ -77,13 +85,7 @@ impl Common {
 pub(super) enum Command {
     Up(Up),
     Build(Build),
-    /// Remove dev container and jobs; venv, mirror, caches and image stay
-    #[command(
-        after_help = "Examples:\n  gpubay down\n  gpubay -C ~/src/old down          also where the folder is gone\n  gpubay down gpubay-old-1a2b3c4d    one that `gpubay ps --all` lists"
-    )]
     Down(Down),
-    /// Stop the dev container and keep it with its files; `gpubay up` starts it again
-    #[command(after_help = "Example:\n  gpubay stop")]
     Stop(Stop),
     Exec(Exec),
     Shell(Shell),
@@ -100,128 +102,6 @@ pub(super) enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-}
-
-/// Build and start the dev container and prepare .venv; what is there is reused
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  gpubay -C ~/src/model up --gpus 2")]
-pub(super) struct Up {
-    /// Replace a running container whose configuration changed, although something in it is lost
-    #[arg(long)]
-    pub(super) recreate: bool,
-    /// GPUs instead of [gpus] use: auto, all, none, a count, or a list of indices and UUIDs; they stay until another
-    /// --gpus, a --recreate or a `down`
-    #[arg(long, value_name = "GPUS")]
-    pub(super) gpus: Option<String>,
-}
-
-/// Build the image, start nothing
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  gpubay build --no-cache")]
-pub(super) struct Build {
-    /// Run every step again
-    #[arg(long)]
-    pub(super) no_cache: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Down {
-    /// Also when something of yours still runs
-    #[arg(long)]
-    pub(super) force: bool,
-    /// These instead: jobs of the workspace by their name, any container by its name or id
-    pub(super) containers: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Stop {
-    /// Also when something of yours still runs
-    #[arg(long)]
-    pub(super) force: bool,
-}
-
-/// Run a command in the dev container
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  gpubay exec -- nvidia-smi\n  gpubay exec --root -- apt-get update\n\n\
-    It ends with the code of the command, or with 125, 126 or 127: see `gpubay --help`.\n\
-    With --json the command prints to stderr, and the object on stdout has its exit_code.")]
-pub(super) struct Exec {
-    /// As root instead of your user
-    #[arg(long)]
-    pub(super) root: bool,
-    /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true)]
-    pub(super) command: Vec<String>,
-}
-
-/// Open the image's own shell in the dev container
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  gpubay shell\n  gpubay shell --root                for apt-get and its like")]
-pub(super) struct Shell {
-    /// As root instead of your user
-    #[arg(long)]
-    pub(super) root: bool,
-}
-
-/// Run a job: a container of its own from the same image and venv
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  gpubay run -- python train.py\n  gpubay run --detach --name lr-3 --gpus 1 -- python train.py --lr 1e-3\n  gpubay run train                   the job of [jobs.train]\n  gpubay run train -- --lr 1e-3      the same, with more arguments\n\n\
-    In the foreground it ends with the code of the command, like `gpubay exec`, and leaves no container."
-)]
-pub(super) struct Run {
-    /// Return at once; `gpubay logs` and `gpubay ps` follow it
-    #[arg(long, short)]
-    pub(super) detach: bool,
-    /// A name for it
-    #[arg(long)]
-    pub(super) name: Option<String>,
-    /// GPUs instead of the configuration's: auto, all, none, a count, or a list of indices and UUIDs
-    #[arg(long, value_name = "GPUS")]
-    pub(super) gpus: Option<String>,
-    /// The command and its arguments, or the name of a job in gpubay.toml
-    #[arg(required = true, trailing_var_arg = true)]
-    pub(super) command: Vec<String>,
-}
-
-/// List the workspace's containers
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  gpubay ps\n  gpubay ps --all --json             of every workspace, for programs")]
-pub(super) struct Ps {
-    /// Those of all your workspaces on this engine
-    #[arg(long, short)]
-    pub(super) all: bool,
-}
-
-/// Show what a job printed
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  gpubay logs -f lr-3\n  gpubay logs --tail 20              of the latest job")]
-pub(super) struct Logs {
-    /// Go on until it ends
-    #[arg(long, short)]
-    pub(super) follow: bool,
-    /// Only the last lines
-    #[arg(long, short = 'n', value_name = "LINES")]
-    pub(super) tail: Option<u32>,
-    /// Begin each line with its time
-    #[arg(long, short)]
-    pub(super) timestamps: bool,
-    /// The job; the latest one if left out
-    pub(super) job: Option<String>,
-}
-
-/// Bring the host's picture of the container's Python up to date
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  gpubay sync                        after an apt-get install in the container\n  gpubay sync --print-paths"
-)]
-pub(super) struct Sync {
-    /// Print the folders for tools that take extra import paths, one a line
-    #[arg(long)]
-    pub(super) print_paths: bool,
-    /// Go on although most of a mirrored folder has vanished from the container
-    #[arg(long)]
-    pub(super) allow_deletions: bool,
 }
 
 #[cfg(test)]

@@ -1,10 +1,21 @@
 //! `gpubay build`
 
-use super::args::{Build, Common};
+use clap::Args;
+
+use super::args::Common;
 use super::output::Output;
 use super::{open, unless_cancelled};
 use crate::error::Result;
 use crate::workspace::build as workflow;
+
+/// Build the image, start nothing
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  gpubay build --no-cache")]
+pub(super) struct Build {
+    /// Run every step again
+    #[arg(long)]
+    no_cache: bool,
+}
 
 pub(super) async fn run(common: &Common, command: &Build, output: &Output) -> Result<()> {
     let workspace = open(common, None, output).await?;

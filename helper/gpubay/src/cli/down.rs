@@ -1,6 +1,8 @@
 //! `gpubay down` and `gpubay stop`
 
-use super::args::{Common, Down, Stop};
+use clap::Args;
+
+use super::args::Common;
 use super::output::Output;
 use super::{questions, reach};
 use crate::error::{Error, Result};
@@ -8,6 +10,28 @@ use crate::progress::CancellationToken;
 use crate::workspace::elsewhere::Elsewhere;
 use crate::workspace::report::DownReport;
 use crate::workspace::{Recreate, down as workflow};
+
+/// Remove dev container and jobs; venv, mirror, caches and image stay
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  gpubay down\n  gpubay -C ~/src/old down          also where the folder is gone\n  gpubay down gpubay-old-1a2b3c4d    one that `gpubay ps --all` lists"
+)]
+pub(super) struct Down {
+    /// Also when something of yours still runs
+    #[arg(long)]
+    force: bool,
+    /// These instead: jobs of the workspace by their name, any container by its name or id
+    containers: Vec<String>,
+}
+
+/// Stop the dev container and keep it with its files; `gpubay up` starts it again
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  gpubay stop")]
+pub(super) struct Stop {
+    /// Also when something of yours still runs
+    #[arg(long)]
+    force: bool,
+}
 
 fn consent(force: bool) -> Recreate {
     if force { Recreate::Allowed } else { Recreate::WhenNothingIsLost }

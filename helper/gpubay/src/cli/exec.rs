@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::path::PathBuf;
 
+use clap::Args;
 use futures_util::stream;
 
-use super::args::{Common, Exec, Shell};
+use super::args::Common;
 use super::output::Output;
 use super::streams::{self, Control, Target};
 use super::{load_to_reach, terminal};
@@ -15,6 +16,29 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::workspace::Workspace;
 use crate::workspace::exec::{As, ExecOptions, exec as start, shell as start_shell};
+
+/// Run a command in the dev container
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  gpubay exec -- nvidia-smi\n  gpubay exec --root -- apt-get update\n\n\
+    It ends with the code of the command, or with 125, 126 or 127: see `gpubay --help`.\n\
+    With --json the command prints to stderr, and the object on stdout has its exit_code.")]
+pub(super) struct Exec {
+    /// As root instead of your user
+    #[arg(long)]
+    root: bool,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true)]
+    command: Vec<String>,
+}
+
+/// Open the image's own shell in the dev container
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  gpubay shell\n  gpubay shell --root                for apt-get and its like")]
+pub(super) struct Shell {
+    /// As root instead of your user
+    #[arg(long)]
+    root: bool,
+}
 
 /// A failure of ours, not of the program; as `docker exec` has it.
 pub(super) const OWN_FAILURE: u8 = 125;

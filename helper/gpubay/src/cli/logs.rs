@@ -1,14 +1,32 @@
 //! `gpubay logs`
 
+use clap::Args;
 use futures_util::StreamExt;
 
-use super::args::{Common, Logs};
+use super::args::Common;
 use super::output::Output;
 use super::reach;
 use super::streams::{Target, Writer};
 use crate::engine::{LogChunk, LogOptions};
 use crate::error::{Error, Result};
 use crate::workspace::jobs;
+
+/// Show what a job printed
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  gpubay logs -f lr-3\n  gpubay logs --tail 20              of the latest job")]
+pub(super) struct Logs {
+    /// Go on until it ends
+    #[arg(long, short)]
+    follow: bool,
+    /// Only the last lines
+    #[arg(long, short = 'n', value_name = "LINES")]
+    tail: Option<u32>,
+    /// Begin each line with its time
+    #[arg(long, short)]
+    timestamps: bool,
+    /// The job; the latest one if left out
+    job: Option<String>,
+}
 
 pub(super) async fn run(common: &Common, command: &Logs, output: &Output) -> Result<()> {
     let workspace = reach(common, output).await?;

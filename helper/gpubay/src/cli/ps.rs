@@ -1,14 +1,24 @@
 //! `gpubay ps`
 
+use clap::Args;
 use serde::Serialize;
 
-use super::args::{Common, Ps};
+use super::args::Common;
 use super::output::{Output, plain};
 use super::reach;
 use crate::error::Result;
 use crate::workspace::elsewhere::Elsewhere;
 use crate::workspace::jobs::{self, Scope};
 use crate::workspace::report::Row;
+
+/// List the workspace's containers
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  gpubay ps\n  gpubay ps --all --json             of every workspace, for programs")]
+pub(super) struct Ps {
+    /// Those of all your workspaces on this engine
+    #[arg(long, short)]
+    all: bool,
+}
 
 #[derive(Serialize)]
 struct Report {

@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 
+use clap::Args;
 use futures_util::{StreamExt, stream};
 use tokio::io::AsyncWriteExt;
 
-use super::args::{Common, Run};
+use super::args::Common;
 use super::exec::{NOBODY_READS, OWN_FAILURE, working_directory};
 use super::output::Output;
 use super::streams::{self, Control, Ended};
@@ -15,6 +16,27 @@ use crate::engine::{Attached, Stdio};
 use crate::error::{Error, Result};
 use crate::workspace::Workspace;
 use crate::workspace::jobs::{self, Job, RunOptions};
+
+/// Run a job: a container of its own from the same image and venv
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  gpubay run -- python train.py\n  gpubay run --detach --name lr-3 --gpus 1 -- python train.py --lr 1e-3\n  gpubay run train                   the job of [jobs.train]\n  gpubay run train -- --lr 1e-3      the same, with more arguments\n\n\
+    In the foreground it ends with the code of the command, like `gpubay exec`, and leaves no container."
+)]
+pub(super) struct Run {
+    /// Return at once; `gpubay logs` and `gpubay ps` follow it
+    #[arg(long, short)]
+    detach: bool,
+    /// A name for it
+    #[arg(long)]
+    name: Option<String>,
+    /// GPUs instead of the configuration's: auto, all, none, a count, or a list of indices and UUIDs
+    #[arg(long, value_name = "GPUS")]
+    gpus: Option<String>,
+    /// The command and its arguments, or the name of a job in gpubay.toml
+    #[arg(required = true, trailing_var_arg = true)]
+    command: Vec<String>,
+}
 
 /// What a shell, and the agent of a job, say of a program that is not there.
 const NOT_FOUND: u8 = 127;

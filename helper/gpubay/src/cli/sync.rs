@@ -2,11 +2,27 @@
 
 use std::time::Duration;
 
-use super::args::{Common, Sync};
+use clap::Args;
+
+use super::args::Common;
 use super::output::{Output, plain, print, seconds};
 use super::{open, unless_cancelled};
 use crate::error::Result;
 use crate::workspace::sync as workflow;
+
+/// Bring the host's picture of the container's Python up to date
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  gpubay sync                        after an apt-get install in the container\n  gpubay sync --print-paths"
+)]
+pub(super) struct Sync {
+    /// Print the folders for tools that take extra import paths, one a line
+    #[arg(long)]
+    print_paths: bool,
+    /// Go on although most of a mirrored folder has vanished from the container
+    #[arg(long)]
+    allow_deletions: bool,
+}
 
 pub(super) async fn run(common: &Common, command: &Sync, output: &Output) -> Result<()> {
     let workspace = open(common, None, output).await?;

@@ -3,12 +3,27 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::args::{Common, Up};
+use clap::Args;
+
+use super::args::Common;
 use super::output::{Output, plain, seconds};
 use super::{open, selected_by, unless_cancelled};
 use crate::error::Result;
 use crate::workspace::report::UpReport;
 use crate::workspace::{Recreate, up};
+
+/// Build and start the dev container and prepare .venv; what is there is reused
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  gpubay -C ~/src/model up --gpus 2")]
+pub(super) struct Up {
+    /// Replace a running container whose configuration changed, although something in it is lost
+    #[arg(long)]
+    recreate: bool,
+    /// GPUs instead of [gpus] use: auto, all, none, a count, or a list of indices and UUIDs; they stay until another
+    /// --gpus, a --recreate or a `down`
+    #[arg(long, value_name = "GPUS")]
+    gpus: Option<String>,
+}
 
 pub(super) async fn run(common: &Common, command: Up, output: &Output) -> Result<()> {
     let workspace = open(common, command.gpus.as_deref(), output).await?;
