@@ -16,6 +16,7 @@ pub mod files;
 pub mod gpu;
 pub mod mirror;
 pub mod progress;
+pub mod quoting;
 pub mod venv;
 pub mod workspace;
 

@@ -69,6 +69,7 @@ fn ordinary_keys(bench: &Bench, unique: &str, open_port: u16) -> Vec<Row> {
     let data = data.to_str().expect("text");
     let (other, volume) = (format!("other-{unique}"), format!("volume-{unique}"));
     let uid = bench.uid();
+    let port = open_port + 100;
     bench.write("vars.env", "FROM_FILE=1\nBOTH=file\n");
     bench.write(
         "gpubay.toml",
@@ -82,7 +83,7 @@ entrypoint = "none"
 shm_size = "48m"
 env = {{ BOTH = "env", WEIRD = "b=c $(x) 'q'", EMPTY = "" }}
 env_file = "vars.env"
-ports = ["16106", "0.0.0.0:{open_port}:7/udp"]
+ports = ["{port}", "0.0.0.0:{open_port}:7/udp"]
 cache = "workspace"
 persist = ["~/.kept"]
 cpus = 0.5
@@ -150,7 +151,7 @@ docker_args = ["--pids-limit=200", "--tmpfs", "/quick:size=1m", "--stop-timeout=
         ("shm_size", host["ShmSize"].clone(), json!(48 << 20)),
         ("env", among(&config["Env"], &["WEIRD=b=c $(x) 'q'", "EMPTY="]), json!(["WEIRD=b=c $(x) 'q'", "EMPTY="])),
         ("env_file", among(&config["Env"], &["FROM_FILE=1", "BOTH=env"]), json!(["FROM_FILE=1", "BOTH=env"])),
-        ("ports", bindings["16106/tcp"][0]["HostIp"].clone(), json!("127.0.0.1")),
+        ("ports", bindings[format!("{port}/tcp")][0]["HostIp"].clone(), json!("127.0.0.1")),
         ("ports", bindings["7/udp"][0]["HostIp"].clone(), json!("0.0.0.0")),
         ("cache", mount(&found, &format!("{home}/.cache")), json!(["volume", own("cache"), true])),
         ("persist", mount(&found, &format!("{home}/.kept")), json!(["volume", own("kept"), true])),
@@ -188,6 +189,7 @@ docker_args = ["--pids-limit=200", "--tmpfs", "/quick:size=1m", "--stop-timeout=
         ("docker_args", limit("core"), json!([0, 0])),
     ];
     a_job_has_the_same(bench, &found);
+    the_printed_command_makes_the_same(bench, &found);
     rows
 }
 
@@ -208,6 +210,57 @@ fn a_job_has_the_same(bench: &Bench, dev: &Value) {
             _ => assert_eq!(got, value, "{key}"),
         }
     }
+}
+
+/// The same whichever way it is written: unset and empty, a list in another order, a capability with its prefix.
+fn normal(value: &Value) -> Value {
+    match value {
+        Value::Array(list) if !list.is_empty() => {
+            let mut list: Vec<Value> = list.iter().map(normal).collect();
+            list.sort_by_key(Value::to_string);
+            Value::Array(list)
+        }
+        Value::Object(map) if !map.is_empty() => {
+            let entries = map.iter().map(|(key, value)| (key.clone(), normal(value)));
+            entries.filter(|(_, value)| !value.is_null()).collect()
+        }
+        Value::Array(_) | Value::Object(_) => Value::Null,
+        Value::String(text) => json!(text.strip_prefix("CAP_").unwrap_or(text)),
+        other => other.clone(),
+    }
+}
+
+/// It is run as it was printed, and what it makes is the workspace's container to every key.
+#[track_caller]
+fn the_printed_command_makes_the_same(bench: &Bench, dev: &Value) {
+    let hidden = bench.run(&["up", "--print"]);
+    let shown = &hidden.succeeded().stdout;
+    assert!(shown.contains("--env=WEIRD \\") && shown.contains("--label=team=HIDDEN"), "{shown}");
+    assert!(!shown.contains("b=c") && !shown.contains("vision") && hidden.stderr.contains("env WEIRD"), "{hidden:?}");
+    let printed = bench.json(&["up", "--print", "--show-values"]);
+    assert_eq!((&printed["hidden"], &printed["image"]["exists"]), (&json!([]), &json!(true)));
+    bench.run(&["down", "--force"]).succeeded();
+    assert_eq!(bench.containers(), Vec::<String>::new());
+    let tool = gpubay_e2e::lab().docker.parent().expect("a folder");
+    let mut shell = std::process::Command::new("sh");
+    shell.env("PATH", format!("{}:/usr/bin:/bin", tool.display()));
+    shell.env("DOCKER_HOST", format!("unix://{}", bench.socket.display()));
+    let ran = Ran::of(&gpubay_e2e::output(shell.args(["-c", printed["command"].as_str().expect("text")])), &["docker"]);
+    let made = bench.inspect(ran.succeeded().stdout.trim());
+    let mut differences = Vec::new();
+    for part in ["Config", "HostConfig"] {
+        let keys = |found: &Value| found[part].as_object().expect("options").keys().cloned().collect::<BTreeSet<_>>();
+        for key in keys(dev).union(&keys(&made)) {
+            let (ours, theirs) = (&dev[part][key.as_str()], &made[part][key.as_str()]);
+            if normal(ours) != normal(theirs) {
+                differences.push(format!("{part}.{key}: {ours} and {theirs}"));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    // Nothing to tell it from one of ours.
+    let report = bench.up();
+    assert_eq!((&report["container"]["reused"], &report["drift"]), (&json!(true), &json!([])), "{report}");
 }
 
 fn keys_with_a_second_meaning(bench: &Bench) -> Vec<Row> {
@@ -257,7 +310,8 @@ fn the_privileged_key(bench: &Bench) -> Row {
     ("privileged", bench.inspect(id)["HostConfig"]["Privileged"].clone(), json!(true))
 }
 
-/// An open port is not moved when it is taken, so tests that run at once need one each.
+/// Tests that run at once need ports of their own: an open one is not moved when it is taken, and a moved one is
+/// another than the printed one.
 fn every_key(engine: &str, who: Who, open_port: u16) {
     let bench = Bench::new(engine, who, "options");
     bench.write("Dockerfile", DOCKERFILE);
@@ -279,6 +333,30 @@ fn every_key(engine: &str, who: Who, open_port: u16) {
     }
     let tested: BTreeSet<String> = rows.iter().map(|(key, ..)| (*key).to_owned()).collect();
     assert_eq!(tested, keys_of_the_schema(&bench), "each key of [container] has a row here");
+}
+
+#[test]
+fn printing_makes_nothing_and_says_what_is_not_there_yet() {
+    let bench = Bench::new("docker28", Who::Ordinary, "print");
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\nUSER 12:13\n");
+    let printed = bench.json(&["up", "--print"]);
+    assert_eq!(printed["image"]["exists"], false, "{printed}");
+    let reference = printed["image"]["reference"].as_str().expect("a name");
+    assert!(printed["argv"].as_array().expect("a list").contains(&json!(reference)), "{printed}");
+    assert!(printed["notes"].to_string().contains("gpubay build"), "{printed}");
+    assert_eq!(bench.containers(), Vec::<String>::new());
+    let made: Vec<_> = bench.home.read_dir().expect("read").map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(made, ["print"]);
+    let made: Vec<_> = bench.workspace.read_dir().expect("read").map(|entry| entry.expect("one").file_name()).collect();
+    assert_eq!(made, ["Dockerfile"]);
+    assert_ne!(bench.docker(&["image", "inspect", reference]).code, Some(0));
+    bench.run(&["up", "--show-values"]).failed("--print");
+    // With an image that was never looked into.
+    bench.run(&["build"]).succeeded();
+    let printed = bench.json(&["up", "--print"]);
+    assert_eq!(printed["image"]["exists"], true, "{printed}");
+    assert_eq!(bench.containers(), Vec::<String>::new());
+    assert!(!bench.workspace.join(".venv").exists());
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod down;
 mod exec;
 mod logs;
 mod output;
+mod print;
 mod ps;
 mod questions;
 mod run;

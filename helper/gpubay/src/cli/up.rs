@@ -7,14 +7,18 @@ use clap::Args;
 
 use super::args::Common;
 use super::output::{Output, plain, seconds};
+use super::print::{self, Printing};
 use super::{open, selected_by, unless_cancelled};
 use crate::error::Result;
+use crate::workspace::print::dev;
 use crate::workspace::report::UpReport;
 use crate::workspace::{Recreate, up};
 
 /// Build and start the dev container and prepare .venv; what is there is reused
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  gpubay -C ~/src/model up --gpus 2")]
+#[command(
+    after_help = "Examples:\n  gpubay -C ~/src/model up --gpus 2\n  gpubay up --print                  the same container as a `docker run`"
+)]
 pub(super) struct Up {
     /// Replace a running container whose configuration changed, although something in it is lost
     #[arg(long)]
@@ -23,10 +27,19 @@ pub(super) struct Up {
     /// --gpus, a --recreate or a `down`
     #[arg(long, value_name = "GPUS")]
     gpus: Option<String>,
+    #[command(flatten)]
+    printing: Printing,
 }
 
 pub(super) async fn run(common: &Common, command: Up, output: &Output) -> Result<()> {
     let workspace = open(common, command.gpus.as_deref(), output).await?;
+    if let Some(secrets) = command.printing.secrets() {
+        let report = unless_cancelled(&workspace.progress, dev(&workspace, secrets))
+            .await
+            .map_err(|error| if command.gpus.is_some() { selected_by(error, "--gpus") } else { error })?;
+        print::print(&report, output);
+        return Ok(());
+    }
     let recreate = if command.recreate { Recreate::Allowed } else { Recreate::WhenNothingIsLost };
     let report = unless_cancelled(&workspace.progress, up::up(&workspace, recreate))
         .await

@@ -13,6 +13,7 @@ use super::powers::Power;
 use super::state;
 use crate::HostPath;
 use crate::error::Explain;
+use crate::quoting::quoted;
 
 /// What was approved for one workspace: the keys of its powers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,31 +76,6 @@ impl Explain for ConsentError {
 pub fn allow_arguments(powers: &[Power]) -> String {
     let arguments: Vec<String> = powers.iter().map(|power| format!("--allow {}", quoted(&power.key))).collect();
     arguments.join(" ")
-}
-
-fn quoted(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b);
-    if !text.is_empty() && !text.starts_with('-') && text.bytes().all(plain) {
-        return text.to_owned();
-    }
-    if text.chars().any(char::is_control) {
-        // Only this quoting shows a newline without being one.
-        let mut escaped = String::new();
-        for c in text.chars() {
-            match c {
-                '\'' => escaped.push_str("\\'"),
-                '\\' => escaped.push_str("\\\\"),
-                c if c.is_control() => {
-                    for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                        let _ = write!(escaped, "\\x{byte:02x}");
-                    }
-                }
-                c => escaped.push(c),
-            }
-        }
-        return format!("$'{escaped}'");
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 impl Approvals {

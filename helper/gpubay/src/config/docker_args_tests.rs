@@ -181,6 +181,57 @@ fn every_option_sets_what_it_says_in_every_spelling() {
     }
 }
 
+/// What an option sets, a container has, and the `docker run` that is printed of it says again.
+#[test]
+fn every_option_is_in_the_printed_command() {
+    use crate::config::model::EngineOptions;
+    use crate::engine::{CreateSpec, GpuRequest, Stdio, Values};
+    let folder = folder();
+    for (name, value, _) in table() {
+        // They decide about other things than one option of the command, or become variables and labels.
+        if ["entrypoint", "gpus", "name", "user", "env-file", "label-file"].contains(&name) {
+            continue;
+        }
+        let option = format!("--{name}={value}");
+        let layer = layer_of(folder.path(), &[&option]).expect("taken");
+        let spec = CreateSpec {
+            name: String::new(),
+            image: "image".to_owned(),
+            labels: std::collections::BTreeMap::new(),
+            env: layer.env.clone(),
+            entrypoint: Vec::new(),
+            cmd: Vec::new(),
+            user: String::new(),
+            workdir: layer.workdir.clone().unwrap_or_else(|| ContainerPath::new("/w").expect("absolute")),
+            mounts: layer.mounts.clone(),
+            ports: layer.ports.clone(),
+            groups: layer.engine_options.group_add.clone(),
+            shm_size: layer.shm_size,
+            cpus: layer.cpus.clone(),
+            memory: layer.memory,
+            network: layer.network.clone().unwrap_or_default(),
+            restart: layer.restart.unwrap_or(Restart::No),
+            options: EngineOptions {
+                privileged: layer.privileged == Some(true),
+                read_only: layer.read_only == Some(true),
+                ..layer.engine_options.clone()
+            },
+            gpu: GpuRequest::None,
+            stdio: Stdio::Detached,
+            removes_itself: false,
+        };
+        let printed = spec.docker_run(Values::Shown).argv;
+        let read: Vec<&str> = printed[2..printed.len() - 1]
+            .iter()
+            .map(String::as_str)
+            .filter(|argument| !["--detach", "--name=", "--workdir=/w"].contains(argument))
+            .collect();
+        assert!(!read.is_empty(), "{option} is not in {printed:?}");
+        let again = layer_of(folder.path(), &read).unwrap_or_else(|(_, e)| panic!("{read:?}: {e}"));
+        assert_eq!(format!("{again:?}"), format!("{layer:?}"), "{option} became {read:?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_is_refused_with_its_reason() {
     let folder = folder();

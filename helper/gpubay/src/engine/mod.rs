@@ -5,6 +5,7 @@
 
 mod archive;
 pub mod build;
+mod command;
 mod containers;
 mod create;
 pub mod endpoint;
@@ -25,6 +26,7 @@ use crate::error::Shortage;
 use crate::progress::Progress;
 
 pub use archive::{Archive, Owner};
+pub use command::{DockerRun, Values};
 pub use containers::{Attached, Container, ContainerState, Listed, LogChunk, LogOptions, MountPoint};
 pub use create::{CreateSpec, GpuRequest, Stdio};
 pub use endpoint::{Endpoint, Located, Surroundings};

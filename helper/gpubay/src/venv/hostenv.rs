@@ -79,6 +79,22 @@ pub struct MountPoint {
 /// Makes the real, user-owned folder that becomes the host env; before `create`, since the engine
 /// would make a missing one as root.
 pub fn prepare_mount_point(workspace: &HostPath, name: &str) -> Result<MountPoint, HostEnvError> {
+    mount_point(workspace, name, Missing::Make)
+}
+
+/// Which folder [`prepare_mount_point`] would choose. Nothing is made.
+pub fn find_mount_point(workspace: &HostPath, name: &str) -> Result<MountPoint, HostEnvError> {
+    mount_point(workspace, name, Missing::Leave)
+}
+
+/// What becomes of a folder that is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Make,
+    Leave,
+}
+
+fn mount_point(workspace: &HostPath, name: &str, missing: Missing) -> Result<MountPoint, HostEnvError> {
     if !is_plain(name.as_bytes()) {
         return Err(HostEnvError::Name { name: name.to_owned() });
     }
@@ -87,7 +103,7 @@ pub fn prepare_mount_point(workspace: &HostPath, name: &str) -> Result<MountPoin
     let mut reason = None;
     let second = format!("{name}{OTHER_SUFFIX}");
     for candidate in [name, &second] {
-        match claim(&root, candidate).map_err(read_only)? {
+        match claim(&root, candidate, missing).map_err(read_only)? {
             None => {
                 let other = reason.map(|why| format!("{name} {why}; {candidate} is used instead."));
                 return Ok(MountPoint { name: candidate.to_owned(), path: workspace.join(candidate), other });
@@ -99,8 +115,11 @@ pub fn prepare_mount_point(workspace: &HostPath, name: &str) -> Result<MountPoin
 }
 
 /// `None`: it is ours now. Otherwise why it cannot be.
-fn claim(root: &std::os::fd::OwnedFd, name: &str) -> io::Result<Option<&'static str>> {
+fn claim(root: &std::os::fd::OwnedFd, name: &str, missing: Missing) -> io::Result<Option<&'static str>> {
     let Some(stat) = within::stat(root, name)? else {
+        if missing == Missing::Leave {
+            return Ok(None);
+        }
         rustix::fs::mkdirat(root, name, rustix::fs::Mode::from_raw_mode(0o755))?;
         return Ok(None);
     };
@@ -183,7 +202,7 @@ pub fn write(layout: &Layout<'_>) -> Result<bool, HostEnvError> {
         _ => HostEnvError::Write { path: env.path.clone(), source },
     };
     let root = within::open(env.workspace.as_path()).map_err(|source| refused(&env.workspace, source))?;
-    if let Some(why) = claim(&root, name).map_err(|source| refused(&env.workspace, source))? {
+    if let Some(why) = claim(&root, name, Missing::Make).map_err(|source| refused(&env.workspace, source))? {
         return Err(failed(io::Error::other(format!("{name} {why}"))));
     }
     let folder = within::open_folder(&root, name).map_err(failed)?;

@@ -35,6 +35,17 @@ pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> DataError + '_ {
     move |cause| DataError { path: path.to_owned(), cause }
 }
 
+/// Where the folders are that a container of this workspace mounts from our data folder. Makes none.
+pub(super) fn places(data: &HostPath, run_name: &str, venv: &HostPath) -> Places {
+    Places {
+        venv: venv.clone(),
+        agent: data.join("agent").join(&embedded::ID[..16]),
+        run: data.join("run").join(run_name),
+        cover: data.join("cover"),
+        etc: data.join("etc").join(run_name),
+    }
+}
+
 /// Makes the folders that a container of this workspace mounts from our data folder, and puts the
 /// agent where it belongs. Cheap when all of it is there.
 ///
@@ -47,31 +58,29 @@ pub(super) fn prepare(
     host: &HostUser,
     user: &ContainerUser,
 ) -> Result<Places, DataError> {
-    let agent = agent_folder(data)?;
-    let run = data.join("run").join(run_name);
-    let cover = data.join("cover");
+    let places = places(data, run_name, venv);
+    agent_folder(data)?;
     for parent in [data.clone(), data.join("run"), data.join("venvs")] {
         folder(parent.as_path(), 0o700)?;
     }
-    folder(cover.as_path(), 0o755)?;
+    folder(places.cover.as_path(), 0o755)?;
     // Where the container's user is somebody else than the host's, these two must be open to all;
     // the folder above them is not, so nobody else on the host gets there.
     let mode = if user.uid == host.uid || user.uid == 0 { 0o700 } else { 0o777 };
-    folder(run.as_path(), mode)?;
+    folder(places.run.as_path(), mode)?;
     folder(venv.as_path(), mode)?;
-    let etc = data.join("etc").join(run_name);
     for (name, file) in [("passwd", &user.passwd), ("group", &user.group)] {
         let Some(text) = file else { continue };
-        let path = etc.join(name);
+        let path = places.etc.join(name);
         if std::fs::read_to_string(path.as_path()).is_ok_and(|known| known == *text) {
             continue;
         }
         folder(data.join("etc").as_path(), 0o700)?;
-        folder(etc.as_path(), 0o755)?;
+        folder(places.etc.as_path(), 0o755)?;
         // In place: a container that mounts this very file must see the change.
         std::fs::write(path.as_path(), text).map_err(at(path.as_path()))?;
     }
-    Ok(Places { venv: venv.clone(), agent, run, cover, etc })
+    Ok(places)
 }
 
 /// `<data>/agent/<hash of the agent>/`, complete.

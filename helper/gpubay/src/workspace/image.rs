@@ -9,12 +9,12 @@ use super::Workspace;
 use super::build::Cache;
 use super::fingerprint::{self, Base, FingerprintInput};
 use super::user::ImageUsers;
-use crate::ContainerPath;
 use crate::config::model::{Build, Image as ImageConfig};
 use crate::engine::build::BuildRequest;
 use crate::engine::build::dockerfile::{declared_args, parse};
 use crate::engine::{EngineError, Image};
 use crate::error::{Error, Result};
+use crate::{ContainerPath, HostPath};
 
 /// What is wanted and what of it is there.
 #[derive(Debug)]
@@ -163,8 +163,7 @@ fn filled_args(workspace: &Workspace, build: &Build, text: &str) -> BTreeMap<Str
 
 /// The image's passwd and group files, read once an image from a container that never runs.
 pub(super) async fn users(workspace: &Workspace, image: &Image) -> Result<ImageUsers> {
-    let cache = workspace.image_cache(image).join("users.json");
-    if let Some(known) = std::fs::read(cache.as_path()).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+    if let Some(known) = known_users(workspace, image) {
         return Ok(known);
     }
     let container = workspace.helper_container(image).await?;
@@ -177,8 +176,17 @@ pub(super) async fn users(workspace: &Workspace, image: &Image) -> Result<ImageU
     let group = read("/etc/group").await;
     workspace.engine.remove(&container).await?;
     let users = ImageUsers { passwd: passwd?, group: group? };
-    super::write_cache(&cache, &users);
+    super::write_cache(&users_cache(workspace, image), &users);
     Ok(users)
+}
+
+/// As [`users`], where they were read before.
+pub(super) fn known_users(workspace: &Workspace, image: &Image) -> Option<ImageUsers> {
+    super::read_cache(&users_cache(workspace, image))
+}
+
+fn users_cache(workspace: &Workspace, image: &Image) -> HostPath {
+    workspace.image_cache(image).join("users.json")
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod jobs;
 mod labels;
 mod lock;
 mod mirrored;
+pub mod print;
 mod python;
 pub mod report;
 mod spec;

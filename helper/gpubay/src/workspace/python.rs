@@ -80,9 +80,18 @@ fn record_path(workspace: &Workspace) -> HostPath {
 
 /// Claims the folder that becomes the host env, before any container mounts the workspace.
 pub(super) fn place(workspace: &Workspace) -> Result<Place> {
+    place_at(workspace, layout::prepare_mount_point(workspace.folder(), &workspace.config().venv.name))
+}
+
+/// Where [`place`] would put it. Claims nothing.
+pub(super) fn expected_place(workspace: &Workspace) -> Result<Place> {
+    place_at(workspace, layout::find_mount_point(workspace.folder(), &workspace.config().venv.name))
+}
+
+fn place_at(workspace: &Workspace, point: std::result::Result<layout::MountPoint, HostEnvError>) -> Result<Place> {
     let workdir = &workspace.config().container.workdir;
     let internal = |error: gpubay_protocol::paths::PathError| Error::new("bad_venv_path", error.to_string());
-    match layout::prepare_mount_point(workspace.folder(), &workspace.config().venv.name) {
+    match point {
         Ok(point) => Ok(Place {
             venv: workdir.join(&point.name).map_err(internal)?,
             host_env: Some(point.path),

@@ -62,7 +62,7 @@ pub(super) struct Ground {
     pub(super) outdated: bool,
     pub(super) user: ContainerUser,
     gpus: Gpus,
-    chosen: Option<String>,
+    pub(super) chosen: Option<String>,
     pub(super) gpu: gpu::Plan,
     pub(super) offer: Offer,
     pub(super) places: Places,
@@ -99,19 +99,55 @@ impl Ground {
 pub(super) async fn ground(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>) -> Result<Ground> {
     let (desired, offered) = tokio::join!(image::desired(workspace), offered(workspace, gpus, running));
     // Before a build that may take minutes: what cannot work is said at once.
-    let (desired, (gpu, memory, offer)) = (desired?, offered?);
-    let (image, reference, built, outdated) = chosen_image(workspace, running, desired).await?;
-    let users = image::users(workspace, &image).await?;
-    let user =
-        user::resolve(&workspace.config().container.user, &workspace.host, &image.user, image.var("HOME"), &users)?;
+    let (desired, offered) = (desired?, offered?);
+    let image = chosen_image(workspace, running, desired).await?;
+    let users = image::users(workspace, &image.image).await?;
+    let user = user_of(workspace, &image.image, &users)?;
     let python = python::place(workspace)?;
-    let places = delivery::prepare(
-        &workspace.config().paths.data,
-        &workspace.place,
-        &workspace.venv_folder(),
-        &workspace.host,
-        &user,
-    )?;
+    let Paths { data, .. } = &workspace.config().paths;
+    let places = delivery::prepare(data, &workspace.place, &workspace.venv_folder(), &workspace.host, &user)?;
+    assemble(workspace, gpus, offered, image, user, python, places).await
+}
+
+/// What [`ground`] would find, as far as it can be known with nothing built, pulled or made; and whether the image is
+/// there. Where it is not, its users and its environment are those of an image that says nothing.
+pub(super) async fn expected_ground(workspace: &Workspace, gpus: &Gpus) -> Result<(Ground, bool)> {
+    let (desired, offered) = tokio::join!(image::desired(workspace), offered(workspace, gpus, None));
+    let (desired, offered) = (desired?, offered?);
+    let there = desired.found.is_some();
+    let users = match &desired.found {
+        None => user::ImageUsers::default(),
+        Some(image) => match image::known_users(workspace, image) {
+            Some(known) => known,
+            // Looked up in a container that never runs; one that exists under a free lock was left behind.
+            None => {
+                let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
+                image::users(workspace, image).await?
+            }
+        },
+    };
+    let image = desired.found.unwrap_or_default();
+    let user = user_of(workspace, &image, &users)?;
+    let image = Chosen { image, reference: desired.reference, built: false, outdated: false };
+    let python = python::expected_place(workspace)?;
+    let places = delivery::places(&workspace.config().paths.data, &workspace.place, &workspace.venv_folder());
+    Ok((assemble(workspace, gpus, offered, image, user, python, places).await?, there))
+}
+
+fn user_of(workspace: &Workspace, image: &EngineImage, users: &user::ImageUsers) -> Result<ContainerUser> {
+    let wanted = &workspace.config().container.user;
+    Ok(user::resolve(wanted, &workspace.host, &image.user, image.var("HOME"), users)?)
+}
+
+async fn assemble(
+    workspace: &Workspace,
+    gpus: &Gpus,
+    (gpu, memory, offer): (gpu::Plan, u64, Offer),
+    Chosen { image, reference, built, outdated }: Chosen,
+    user: ContainerUser,
+    python: python::Place,
+    places: Places,
+) -> Result<Ground> {
     let protected = Protected {
         paths: protected_paths(workspace, &python),
         mounts: exposure::mounts_of_host(),
@@ -166,21 +202,25 @@ async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>
     Ok((gpu::decide(gpus, &info)?, info.memory, Offer::Asked))
 }
 
+/// The image that a container is made from.
+struct Chosen {
+    image: EngineImage,
+    reference: String,
+    built: bool,
+    outdated: bool,
+}
+
 /// Builds or pulls what is missing, unless a container is there: then its image is used, and said to be out of date.
-async fn chosen_image(
-    workspace: &Workspace,
-    running: Option<&Container>,
-    desired: Desired,
-) -> Result<(EngineImage, String, bool, bool)> {
+async fn chosen_image(workspace: &Workspace, running: Option<&Container>, desired: Desired) -> Result<Chosen> {
     if desired.found.is_none()
         && let Some(running) = running
         && let Some(image) = workspace.engine.image(&running.image).await?
     {
         let reference = image.id.clone();
-        return Ok((image, reference, false, true));
+        return Ok(Chosen { image, reference, built: false, outdated: true });
     }
     let (image, reference, built) = image::ensure(workspace, desired, super::build::Cache::Use).await?;
-    Ok((image, reference, built, false))
+    Ok(Chosen { image, reference, built, outdated: false })
 }
 
 /// Whether an `up` has made venv and host env before, so that a job can start without one.
@@ -291,7 +331,7 @@ pub(super) async fn reach(
 
 /// The GPUs that the dev container is to have, and what `--gpus` said of them. An `up --gpus 2` holds until
 /// another `--gpus`, a `--recreate` or a `down`: a plain `up` must not take the second GPU away again.
-fn selection(workspace: &Workspace, kept: Option<&Container>) -> (Gpus, Option<String>) {
+pub(super) fn selection(workspace: &Workspace, kept: Option<&Container>) -> (Gpus, Option<String>) {
     let configured = workspace.config().gpus.clone();
     if let Some(chosen) = &workspace.loaded.chosen_gpus {
         return (configured, Some(chosen.clone()));

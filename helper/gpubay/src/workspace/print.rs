@@ -1,0 +1,98 @@
+//! `up --print`: the container that `up` would make, as a command of the engine's own tool. Makes nothing.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::spec::{Planned, Task, plan};
+use super::up::{self, Ground};
+use super::{Workspace, dev};
+use crate::engine::{DockerRun, Values};
+use crate::error::Result;
+
+/// Whether the command may hold what may be a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    Hidden,
+    Shown,
+}
+
+/// The answer of `up --print` and `run --print`.
+#[derive(Clone, Debug, Serialize)]
+pub struct PrintReport {
+    /// The command as a program would start it.
+    pub argv: Vec<String>,
+    /// The same for a POSIX shell.
+    pub command: String,
+    pub image: PrintedImage,
+    /// Values that are left out, as `env TOKEN`.
+    pub hidden: Vec<String>,
+    /// What the command does not do, a sentence each.
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct PrintedImage {
+    pub reference: String,
+    /// On the engine.
+    pub exists: bool,
+}
+
+/// The dev container.
+///
+/// # Errors
+/// What would keep `up` from planning it.
+pub async fn dev(workspace: &Workspace, secrets: Secrets) -> Result<PrintReport> {
+    let existing = dev::find(workspace, &workspace.dev_name()).await?;
+    let (gpus, chosen) = up::selection(workspace, existing.as_ref());
+    let (mut ground, there) = up::expected_ground(workspace, &gpus).await?;
+    ground.chosen = chosen;
+    let planned = plan(&ground.inputs(workspace), &Task::Dev);
+    Ok(report(workspace, &ground, &planned, there, secrets))
+}
+
+pub(super) fn report(
+    workspace: &Workspace,
+    ground: &Ground,
+    planned: &Planned,
+    there: bool,
+    secrets: Secrets,
+) -> PrintReport {
+    let own: BTreeSet<String> = workspace.config().container.env.keys().cloned().collect();
+    let values = match secrets {
+        Secrets::Hidden => Values::Hidden(&own),
+        Secrets::Shown => Values::Shown,
+    };
+    let DockerRun { argv, hidden } = planned.spec.docker_run(values);
+    PrintReport {
+        command: crate::quoting::command_line(&argv),
+        argv,
+        image: PrintedImage { reference: ground.reference.clone(), exists: there },
+        hidden,
+        notes: notes(workspace, ground, planned, there),
+    }
+}
+
+fn notes(workspace: &Workspace, ground: &Ground, planned: &Planned, there: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !there {
+        notes.push(format!(
+            "the image {} is not there yet (`gpubay build` makes it): until then, home, user name, PATH and ENTRYPOINT \
+             are those of an image that sets none",
+            ground.reference
+        ));
+    }
+    if !up::is_prepared(workspace) {
+        notes.push("the folders of GPU Bay that it mounts are made by the first `gpubay up`".to_owned());
+    }
+    let user = &ground.user;
+    if !planned.spec.options.read_only && (user.passwd.is_some() || user.group.is_some()) {
+        notes.push(format!(
+            "`gpubay up` also puts {} ({}) into the container's /etc/passwd and /etc/group before it starts, and gives \
+             home and fresh volumes to that user",
+            user.name,
+            user.ids()
+        ));
+    }
+    notes
+}
