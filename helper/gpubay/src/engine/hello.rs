@@ -1,7 +1,7 @@
-//! The first words with an engine: whether it is there, and the API that it speaks.
+//! The first words with an engine: whether it is there, what it is and the API that it speaks.
 //!
 //! bollard asks `/version` for that, for which an engine starts two programs; `/_ping` says the same
-//! in a header and costs it nothing.
+//! in headers and costs it nothing.
 
 use std::io;
 use std::path::Path;
@@ -11,16 +11,18 @@ use bollard::ClientVersion;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use super::info::Flavour;
+
 /// An engine answers within milliseconds; one that is slower is asked in the usual way.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A header is a few hundred bytes.
 const MOST: usize = 16 << 10;
 
-/// The API of the engine at `socket`, or `None` where it does not say so in the header.
+/// The API of the engine at `socket` and what it is, or `None` where it does not say so in headers.
 ///
 /// # Errors
 /// When there is no connection: bollard hides why.
-pub(super) async fn api_version(socket: &Path) -> io::Result<Option<ClientVersion>> {
+pub(super) async fn hello(socket: &Path) -> io::Result<Option<(ClientVersion, Flavour)>> {
     let mut stream = UnixStream::connect(socket).await?;
     let asked = async {
         stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n").await?;
@@ -34,20 +36,22 @@ pub(super) async fn api_version(socket: &Path) -> io::Result<Option<ClientVersio
         Ok::<_, io::Error>(answer)
     };
     match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(answer)) => Ok(version_in(&String::from_utf8_lossy(&answer))),
+        Ok(Ok(answer)) => Ok(told_in(&String::from_utf8_lossy(&answer))),
         Ok(Err(_)) | Err(_) => Ok(None),
     }
 }
 
-fn version_in(answer: &str) -> Option<ClientVersion> {
+fn told_in(answer: &str) -> Option<(ClientVersion, Flavour)> {
     let mut lines = answer.lines();
     lines.next().filter(|status| status.starts_with("HTTP/1.") && status.contains(" 200 "))?;
-    let (_, version) = lines
-        .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("api-version"))?;
-    let (major, minor) = version.trim().split_once('.')?;
-    Some(ClientVersion { major_version: major.parse().ok()?, minor_version: minor.parse().ok()? })
+    let headers: Vec<(&str, &str)> =
+        lines.take_while(|line| !line.is_empty()).filter_map(|line| line.split_once(':')).collect();
+    let header = |wanted: &str| {
+        headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
+    };
+    let (major, minor) = header("api-version")?.split_once('.')?;
+    let api = ClientVersion { major_version: major.parse().ok()?, minor_version: minor.parse().ok()? };
+    Some((api, Flavour::from_headers(header)))
 }
 
 #[cfg(test)]
@@ -66,8 +70,20 @@ mod tests {
             ("SSH-2.0-x\r\nApi-Version: 1.51\r\n", None),
             ("", None),
         ] {
-            let found = version_in(answer).map(|version| (version.major_version, version.minor_version));
+            let found = told_in(answer).map(|(version, _)| (version.major_version, version.minor_version));
             assert_eq!(found, expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn the_other_headers_tell_what_it_is() {
+        for (headers, flavour) in [
+            ("Server: Docker/20.10.24 (linux)", Flavour::Docker),
+            ("Builder-Version: 2\r\nServer: Docker/28.5.2 (linux)", Flavour::Docker),
+            ("Builder-Version: \r\nLibpod-Api-Version: 4.3.1", Flavour::Podman),
+        ] {
+            let answer = format!("HTTP/1.0 200 OK\r\nApi-Version: 1.41\r\n{headers}\r\n\r\nOK");
+            assert_eq!(told_in(&answer).map(|(_, told)| told), Some(flavour), "{headers}");
         }
     }
 
@@ -75,13 +91,13 @@ mod tests {
     async fn a_socket_that_nobody_serves_is_an_error_and_a_strange_server_is_none() {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("s");
-        assert!(api_version(&socket).await.is_err());
+        assert!(hello(&socket).await.is_err());
         let listener = tokio::net::UnixListener::bind(&socket).expect("bound");
         let served = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("a client");
             stream.write_all(b"220 mail\r\n").await.expect("written");
         });
-        assert_eq!(api_version(&socket).await.expect("connected"), None);
+        assert_eq!(hello(&socket).await.expect("connected"), None);
         served.await.expect("served");
     }
 }

@@ -1,26 +1,105 @@
 //! What the engine is and what it offers.
+//!
+//! What differs between engines comes out of this room as facts that the others ask for, named after
+//! what they mean and not after whose engine has them.
 
 use std::collections::BTreeSet;
 
 use super::{Engine, EngineError, error::sort};
 
+/// Whose program the engine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    Docker,
+    Podman,
+}
+
+impl std::fmt::Display for Flavour {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Docker => "Docker",
+            Self::Podman => "Podman",
+        })
+    }
+}
+
+impl Flavour {
+    /// From the headers of `/_ping`, by their names in lower case.
+    pub(super) fn from_headers<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Self {
+        if header("libpod-api-version").is_some() { Self::Podman } else { Self::Docker }
+    }
+
+    /// From `/version`, where no header was seen.
+    pub(super) fn from_version(version: &bollard::models::SystemVersion) -> Self {
+        let podman = version.components.iter().flatten().any(|component| component.name.starts_with("Podman"));
+        if podman { Self::Podman } else { Self::Docker }
+    }
+}
+
+/// Who the users inside a container are on the engine's machine, where what they write lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserMap {
+    /// The same numbers.
+    Same,
+    /// Number 0 is the user who runs the engine; the others are numbers set aside for that user.
+    RootIsUser,
+}
+
+impl UserMap {
+    const ALL: [Self; 2] = [Self::Same, Self::RootIsUser];
+
+    /// For a label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::RootIsUser => "root-is-user",
+        }
+    }
+
+    /// What [`UserMap::as_str`] gave.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|map| map.as_str() == name)
+    }
+}
+
 /// An engine's own description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineInfo {
+    pub flavour: Flavour,
     pub version: String,
     /// CDI devices by their full names (`nvidia.com/gpu=0`), sorted.
     pub cdi_devices: Vec<String>,
     /// Names of OCI runtimes (`runc`, `nvidia`), sorted.
     pub runtimes: Vec<String>,
+    /// Whether a container gets the GPUs that its request names. One that does not makes it without any.
+    pub heeds_gpu_requests: bool,
     /// In bytes; 0 where the engine does not say.
     pub memory: u64,
     pub rootless: bool,
     /// `linux`, unless the engine runs Windows containers.
     pub os: String,
     pub storage_driver: String,
+    /// Names of the log drivers, sorted.
+    pub log_drivers: Vec<String>,
+}
+
+impl EngineInfo {
+    pub fn users(&self) -> UserMap {
+        if self.rootless { UserMap::RootIsUser } else { UserMap::Same }
+    }
+
+    /// `Podman 4.3.1`
+    pub fn name(&self) -> String {
+        format!("{} {}", self.flavour, self.version)
+    }
 }
 
 impl Engine {
+    /// Whose program it is.
+    pub fn flavour(&self) -> Flavour {
+        self.flavour
+    }
+
     pub async fn info(&self) -> Result<EngineInfo, EngineError> {
         let info = self.docker.info().await.map_err(|error| sort("ask the engine what it offers", error))?;
         let cdi: BTreeSet<String> = info
@@ -32,14 +111,46 @@ impl Engine {
             .collect();
         let runtimes: BTreeSet<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         let security = info.security_options.unwrap_or_default();
+        let version = info.server_version.unwrap_or_default();
+        let drivers: BTreeSet<String> =
+            info.plugins.and_then(|plugins| plugins.log).unwrap_or_default().into_iter().collect();
         Ok(EngineInfo {
-            version: info.server_version.unwrap_or_default(),
+            flavour: self.flavour(),
+            heeds_gpu_requests: heeds_gpu_requests(self.flavour(), &version),
+            version,
             cdi_devices: cdi.into_iter().collect(),
             runtimes: runtimes.into_iter().collect(),
             memory: info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
             rootless: security.iter().any(|option| option.contains("rootless")),
             os: info.os_type.unwrap_or_else(|| "linux".to_owned()),
             storage_driver: info.driver.unwrap_or_default(),
+            log_drivers: drivers.into_iter().collect(),
         })
+    }
+}
+
+/// Podman's Docker-compatible API drops them before 5.4.
+fn heeds_gpu_requests(flavour: Flavour, version: &str) -> bool {
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    flavour == Flavour::Docker || release >= (5, 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_engines_heed_gpu_requests() {
+        for (flavour, version, heeds) in [
+            (Flavour::Docker, "20.10.24+dfsg1", true),
+            (Flavour::Podman, "4.3.1", false),
+            (Flavour::Podman, "5.3.2", false),
+            (Flavour::Podman, "5.4.0-rc1", true),
+            (Flavour::Podman, "6.0.0", true),
+            (Flavour::Podman, "unknown", false),
+        ] {
+            assert_eq!(heeds_gpu_requests(flavour, version), heeds, "{flavour} {version}");
+        }
     }
 }

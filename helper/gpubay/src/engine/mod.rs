@@ -1,6 +1,6 @@
 //! The only room that knows bollard: connect, build, create, exec, archive, events.
 //!
-//! **Architecture Invariant:** no type of bollard appears in a public signature of this room, and its
+//! **Architecture Invariant:** no type of bollard appears in a public sigflavour of this room, and its
 //! name in no other room. `tests/house.rs` checks the second half.
 
 mod archive;
@@ -33,7 +33,7 @@ pub use endpoint::{Endpoint, Located, Surroundings};
 pub use error::EngineError;
 pub use exec::ExecStream;
 pub use images::Image;
-pub use info::EngineInfo;
+pub use info::{EngineInfo, Flavour, UserMap};
 
 /// The API of Docker 20.10, the oldest engine that is tested.
 const LEAST_API: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
@@ -45,6 +45,7 @@ const NEWEST_API: ClientVersion = ClientVersion { major_version: 1, minor_versio
 pub struct Engine {
     docker: Docker,
     located: Located,
+    flavour: Flavour,
 }
 
 impl Engine {
@@ -60,18 +61,17 @@ impl Engine {
             because: located.because.clone(),
             why,
         };
-        let mut agreed = None;
+        let mut told = None;
         let docker = match &located.endpoint {
             Endpoint::Unix(path) => {
-                let spoken = hello::api_version(path).await.map_err(|error| match error.kind() {
+                told = hello::hello(path).await.map_err(|error| match error.kind() {
                     std::io::ErrorKind::PermissionDenied => EngineError::Permission { socket: path.clone() },
                     _ if Shortage::of(&error) == Some(Shortage::OpenFiles) => {
                         EngineError::OpenFiles { doing: format!("connect to the engine at {}", located.endpoint) }
                     }
                     _ => not_there(error.to_string()),
                 })?;
-                agreed = spoken.map(|api| if api < NEWEST_API { api } else { NEWEST_API });
-                let api = agreed.as_ref().unwrap_or(&NEWEST_API);
+                let api = told.as_ref().map(|(api, _)| api).filter(|api| **api < NEWEST_API).unwrap_or(&NEWEST_API);
                 Docker::connect_with_unix(&format!("unix://{}", path.display()), TIMEOUT, api)
             }
             Endpoint::Tcp { address, tls: None } => {
@@ -87,13 +87,19 @@ impl Engine {
             ),
         }
         .map_err(|error| not_there(error.to_string()))?;
-        let docker = if agreed.is_some() {
-            docker
-        } else {
-            match tokio::time::timeout(Duration::from_secs(20), docker.negotiate_version()).await {
-                Ok(Ok(docker)) => docker,
-                Ok(Err(error)) => return Err(not_there(sort_text(error))),
-                Err(_) => return Err(not_there("no answer within 20 s".to_owned())),
+        let (docker, flavour) = match told {
+            Some((_, flavour)) => (docker, flavour),
+            None => {
+                let asked = async {
+                    let docker = docker.negotiate_version().await?;
+                    let flavour = Flavour::from_version(&docker.version().await?);
+                    Ok((docker, flavour))
+                };
+                match tokio::time::timeout(Duration::from_secs(20), asked).await {
+                    Ok(Ok(agreed)) => agreed,
+                    Ok(Err(error)) => return Err(not_there(sort_text(error))),
+                    Err(_) => return Err(not_there("no answer within 20 s".to_owned())),
+                }
             }
         };
         let api = docker.client_version();
@@ -104,7 +110,7 @@ impl Engine {
                 needed: "1.41 (Docker 20.10)",
             });
         }
-        Ok(Self { docker, located })
+        Ok(Self { docker, located, flavour })
     }
 
     /// Builds an image with the engine's `BuildKit`.

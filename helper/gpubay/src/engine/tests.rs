@@ -125,6 +125,32 @@ async fn what_the_engine_offers() {
     assert_eq!(info.cdi_devices, ["nvidia.com/gpu=0", "nvidia.com/gpu=1"]);
     assert_eq!(info.runtimes, ["nvidia", "runc"]);
     assert!(info.rootless);
+    assert_eq!(info.users(), UserMap::RootIsUser);
+    assert_eq!(info.name(), "Docker 28.5.2");
+}
+
+/// Recorded of Podman 4.3.1, shortened; over an address whose headers are not looked at.
+#[tokio::test]
+async fn podman_is_known_by_its_components() {
+    let engine = recorded(&[
+        (
+            "/version",
+            "200 OK",
+            r#"{"Version":"4.3.1","ApiVersion":"1.41","Components":[{"Name":"Podman Engine","Version":"4.3.1"},
+                {"Name":"OCI Runtime (crun)","Version":"crun version 1.8.1"}]}"#,
+        ),
+        (
+            "/info",
+            "200 OK",
+            r#"{"ServerVersion":"4.3.1","OSType":"linux","SecurityOptions":["name=seccomp,profile=default"],
+                "Plugins":{"Log":["k8s-file","none","journald"]}}"#,
+        ),
+    ]);
+    let engine = connect(&engine).await.expect("connected");
+    assert_eq!(engine.flavour(), Flavour::Podman);
+    let info = engine.info().await.expect("asked");
+    assert_eq!((info.users(), info.heeds_gpu_requests), (UserMap::Same, false));
+    assert_eq!(info.log_drivers, ["journald", "k8s-file", "none"]);
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ impl Explain for GpuError {
         Some(match self {
             Self::Required { .. } | Self::NamedButNone { .. } => {
                 "Set [gpus] use = \"none\" (or required = false with use = \"auto\") to work on the CPU, or give the engine \
-                 GPUs: a CDI specification (`nvidia-ctk cdi generate`) on Docker 25 or newer, or the NVIDIA runtime."
+                 GPUs: a CDI specification (`nvidia-ctk cdi generate`) on Docker 25 or newer, or the NVIDIA runtime; Podman from 5.4."
                     .to_owned()
             }
             Self::Unknown { .. } | Self::TooMany { .. } => "Change [gpus] use to what is there.".to_owned(),
@@ -117,8 +117,11 @@ pub fn decide(wanted: &Gpus, info: &EngineInfo) -> Result<Plan, GpuError> {
     if wanted.select == GpuSelection::None {
         return Ok(none("no GPU was asked for".to_owned()));
     }
-    let devices: Vec<&str> = info.cdi_devices.iter().filter_map(|name| name.strip_prefix(CDI_KIND)).collect();
-    let runtime = info.runtimes.iter().any(|name| name == NVIDIA_RUNTIME);
+    let heeds = info.heeds_gpu_requests;
+    let known = info.cdi_devices.iter().filter(|_| heeds);
+    let devices: Vec<&str> = known.filter_map(|name| name.strip_prefix(CDI_KIND)).collect();
+    let runtime = heeds && info.runtimes.iter().any(|name| name == NVIDIA_RUNTIME);
+    let deaf = || format!("{} ignores what its API is asked of GPUs; 5.4 is the first that does not", info.name());
     let injection = match wanted.injection {
         None if !devices.is_empty() => Injection::Cdi,
         None if runtime => Injection::NvidiaRuntime,
@@ -126,6 +129,9 @@ pub fn decide(wanted: &Gpus, info: &EngineInfo) -> Result<Plan, GpuError> {
         Some(forced) => forced,
     };
     match injection {
+        Injection::Cdi | Injection::NvidiaRuntime if !heeds => {
+            Err(GpuError::Forced { forced: name_of(injection), reason: deaf() })
+        }
         Injection::Cdi if devices.is_empty() => Err(GpuError::Forced {
             forced: "cdi",
             reason: format!("the engine ({}) has discovered no nvidia.com/gpu device", info.version),
@@ -140,10 +146,14 @@ pub fn decide(wanted: &Gpus, info: &EngineInfo) -> Result<Plan, GpuError> {
             Err(GpuError::Forced { forced: "direct", reason: "this version cannot do that yet".to_owned() })
         }
         Injection::None => {
-            let reason = format!(
-                "the engine ({}) offers no GPU: no CDI device of the kind nvidia.com/gpu and no NVIDIA runtime",
-                info.version
-            );
+            let reason = if heeds {
+                format!(
+                    "the engine ({}) offers no GPU: no CDI device of the kind nvidia.com/gpu and no NVIDIA runtime",
+                    info.version
+                )
+            } else {
+                deaf()
+            };
             match &wanted.select {
                 GpuSelection::Named(names) => {
                     Err(GpuError::NamedButNone { asked: names.first().cloned().unwrap_or_default(), reason })
@@ -308,9 +318,12 @@ pub fn check(plan: &Plan, report: &GpuReport) -> Result<Vec<GpuSeen>, GpuError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Flavour;
 
     fn engine(cdi: &[&str], runtimes: &[&str]) -> EngineInfo {
         EngineInfo {
+            flavour: Flavour::Docker,
+            heeds_gpu_requests: true,
             version: "28.5.2".to_owned(),
             cdi_devices: cdi.iter().map(|name| format!("nvidia.com/gpu={name}")).collect(),
             runtimes: runtimes.iter().map(|name| (*name).to_owned()).collect(),
@@ -318,6 +331,7 @@ mod tests {
             rootless: false,
             os: "linux".to_owned(),
             storage_driver: "overlay2".to_owned(),
+            log_drivers: vec!["json-file".to_owned()],
         }
     }
 
@@ -441,6 +455,23 @@ mod tests {
             code(&Gpus { injection: Some(Injection::Cdi), ..wanted(GpuSelection::Auto) }, &nothing),
             "gpu_injection"
         );
+    }
+
+    #[test]
+    fn an_engine_that_ignores_requests_is_not_asked() {
+        let deaf = EngineInfo {
+            flavour: Flavour::Podman,
+            version: "4.3.1".to_owned(),
+            heeds_gpu_requests: false,
+            ..engine(&["0"], &["nvidia"])
+        };
+        let plan = decide(&wanted(GpuSelection::Auto), &deaf).expect("planned");
+        assert_eq!((plan.injection, plan.request), (Injection::None, GpuRequest::None));
+        assert!(plan.reason.starts_with("Podman 4.3.1 ignores"), "{}", plan.reason);
+        let error = decide(&wanted(named(&["0"])), &deaf).expect_err("named");
+        assert!(error.to_string().contains("Podman 4.3.1 ignores"), "{error}");
+        let forced = Gpus { injection: Some(Injection::Cdi), ..wanted(GpuSelection::Auto) };
+        assert_eq!(decide(&forced, &deaf).expect_err("forced").code(), "gpu_injection");
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub const COMMAND: &str = "gpubay.command";
 /// How GPUs got in, and why, so that a later report can repeat it.
 pub(super) const INJECTION: &str = "gpubay.injection";
 pub(super) const REASON: &str = "gpubay.reason";
+/// Who the users inside are outside, so that the engine need not be asked for it again.
+pub(super) const USERS: &str = "gpubay.users";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {

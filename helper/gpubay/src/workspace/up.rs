@@ -13,7 +13,7 @@ use super::{Recreate, Workspace, delivery, labels, lock, python};
 use crate::HostPath;
 use crate::agent;
 use crate::config::model::{Gpus, Paths};
-use crate::engine::{Container, ContainerState, Image as EngineImage};
+use crate::engine::{Container, ContainerState, Image as EngineImage, UserMap};
 use crate::error::{Error, Result};
 use crate::gpu;
 
@@ -61,6 +61,7 @@ pub(super) struct Ground {
     /// The wanted image is not there, and nothing was built because a container runs.
     pub(super) outdated: bool,
     pub(super) user: ContainerUser,
+    users: UserMap,
     gpus: Gpus,
     pub(super) chosen: Option<String>,
     pub(super) gpu: gpu::Plan,
@@ -83,6 +84,7 @@ impl Ground {
             image: &self.image,
             image_reference: &self.reference,
             user: &self.user,
+            users: self.users,
             gpus: &self.gpus,
             chosen: self.chosen.as_deref(),
             gpu: &self.gpu,
@@ -102,7 +104,7 @@ pub(super) async fn ground(workspace: &Workspace, gpus: &Gpus, running: Option<&
     let (desired, offered) = (desired?, offered?);
     let image = chosen_image(workspace, running, desired).await?;
     let users = image::users(workspace, &image.image).await?;
-    let user = user_of(workspace, &image.image, &users)?;
+    let user = user_of(workspace, &image.image, &users, offered.users)?;
     let python = python::place(workspace)?;
     let Paths { data, .. } = &workspace.config().paths;
     let places = delivery::prepare(data, &workspace.place, &workspace.venv_folder(), &workspace.host, &user)?;
@@ -127,22 +129,27 @@ pub(super) async fn expected_ground(workspace: &Workspace, gpus: &Gpus) -> Resul
         },
     };
     let image = desired.found.unwrap_or_default();
-    let user = user_of(workspace, &image, &users)?;
+    let user = user_of(workspace, &image, &users, offered.users)?;
     let image = Chosen { image, reference: desired.reference, built: false, outdated: false };
     let python = python::expected_place(workspace)?;
     let places = delivery::places(&workspace.config().paths.data, &workspace.place, &workspace.venv_folder());
     Ok((assemble(workspace, gpus, offered, image, user, python, places).await?, there))
 }
 
-fn user_of(workspace: &Workspace, image: &EngineImage, users: &user::ImageUsers) -> Result<ContainerUser> {
+fn user_of(
+    workspace: &Workspace,
+    image: &EngineImage,
+    files: &user::ImageUsers,
+    users: UserMap,
+) -> Result<ContainerUser> {
     let wanted = &workspace.config().container.user;
-    Ok(user::resolve(wanted, &workspace.host, &image.user, image.var("HOME"), users)?)
+    Ok(user::resolve(wanted, &workspace.host.seen_by(users), &image.user, image.var("HOME"), files)?)
 }
 
 async fn assemble(
     workspace: &Workspace,
     gpus: &Gpus,
-    (gpu, memory, offer): (gpu::Plan, u64, Offer),
+    Offered { gpu, memory, users, offer }: Offered,
     Chosen { image, reference, built, outdated }: Chosen,
     user: ContainerUser,
     python: python::Place,
@@ -161,6 +168,7 @@ async fn assemble(
         built,
         outdated,
         user,
+        users,
         gpus: gpus.clone(),
         chosen: None,
         gpu,
@@ -185,21 +193,32 @@ fn protected_paths(workspace: &Workspace, python: &python::Place) -> Vec<HostPat
     paths
 }
 
-/// The GPUs' plan and the engine's memory in bytes.
-async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>) -> Result<(gpu::Plan, u64, Offer)> {
+/// What follows from what the engine offers.
+struct Offered {
+    gpu: gpu::Plan,
+    /// The engine's, in bytes; 0 where it was not asked.
+    memory: u64,
+    users: UserMap,
+    offer: Offer,
+}
+
+async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>) -> Result<Offered> {
     let remembered = running.filter(|container| container.state == ContainerState::Running).and_then(|container| {
         let label = |name| container.label(name);
-        gpu::remembered(gpus, label(labels::INJECTION), label(labels::GPUS), label(labels::REASON))
+        let users = UserMap::named(label(labels::USERS))?;
+        let gpu = gpu::remembered(gpus, label(labels::INJECTION), label(labels::GPUS), label(labels::REASON))?;
+        Some(Offered { gpu, memory: 0, users, offer: Offer::Remembered })
     });
-    if let Some(plan) = remembered {
-        return Ok((plan, 0, Offer::Remembered));
+    if let Some(offered) = remembered {
+        return Ok(offered);
     }
     let info = workspace.engine.info().await?;
     if info.os != "linux" {
         return Err(Error::new("engine_os", format!("the engine runs {} containers", info.os))
             .with_hint("Switch it to Linux containers."));
     }
-    Ok((gpu::decide(gpus, &info)?, info.memory, Offer::Asked))
+    let gpu = gpu::decide(gpus, &info)?;
+    Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked })
 }
 
 /// The image that a container is made from.

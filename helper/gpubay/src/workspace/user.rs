@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use crate::ContainerPath;
 use crate::config::model::User;
+use crate::engine::UserMap;
 use crate::error::Explain;
 
 /// The user who runs the helper.
@@ -41,6 +42,16 @@ impl HostUser {
             .or_else(|| std::env::var("USER").ok().filter(|name| is_login(name)))
             .unwrap_or_else(|| format!("user{uid}"));
         Self { uid, gid, name, groups }
+    }
+
+    /// Under which numbers this user is known inside a container.
+    pub(super) fn seen_by(&self, users: UserMap) -> Self {
+        match users {
+            UserMap::Same => self.clone(),
+            // The engine's user is taken to be this one: its containers write with that user's number. Of
+            // supplementary groups none has a number there.
+            UserMap::RootIsUser => Self { uid: 0, gid: 0, name: self.name.clone(), groups: Vec::new() },
+        }
     }
 }
 
@@ -333,6 +344,16 @@ mod tests {
         assert_eq!(user.passwd.as_deref(), Some("ada:x:1234:1234::/home/ada:/bin/sh\nroot:x:0:0:root:/root:/bin/sh\n"));
         let error = resolve(&User::Host, &ada(1), "ghost", None, &files()).expect_err("unknown");
         assert!(error.to_string().contains("ghost"));
+    }
+
+    #[test]
+    fn where_root_is_the_user_nobody_else_is() {
+        let host = ada(1234).seen_by(UserMap::RootIsUser);
+        for image_user in ["", "app"] {
+            let user = resolved(&User::Host, &host, image_user);
+            assert_eq!((user.ids().as_str(), user.home.as_str(), user.groups), ("0:0", "/root", vec![]));
+        }
+        assert_eq!(ada(1234).seen_by(UserMap::Same), ada(1234));
     }
 
     #[test]

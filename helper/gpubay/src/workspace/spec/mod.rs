@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::model::{Cache, Config, EngineOptions, GpuSelection, Gpus, Mount, MountSource};
-use crate::engine::{CreateSpec, Image, Stdio};
+use crate::engine::{CreateSpec, Image, Stdio, UserMap};
 use crate::gpu;
 use crate::workspace::exposure::Protected;
 use crate::workspace::labels::{self, Role};
@@ -41,6 +41,7 @@ pub(super) struct Inputs<'a> {
     pub(super) image: &'a Image,
     pub(super) image_reference: &'a str,
     pub(super) user: &'a ContainerUser,
+    pub(super) users: UserMap,
     /// The wish that the plan follows.
     pub(super) gpus: &'a Gpus,
     /// What `--gpus` said, where it decided that wish.
@@ -154,6 +155,7 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
     labels.insert(labels::GPUS.to_owned(), inputs.gpu.label.clone());
     labels.insert(labels::INJECTION.to_owned(), gpu::name_of(inputs.gpu.injection).to_owned());
     labels.insert(labels::REASON.to_owned(), inputs.gpu.reason.clone());
+    labels.insert(labels::USERS.to_owned(), inputs.users.as_str().to_owned());
     let metadata = serde_json::json!([{ "remoteUser": user.name, "workspaceFolder": workdir.as_str() }]);
     labels.insert(labels::METADATA.to_owned(), metadata.to_string());
 

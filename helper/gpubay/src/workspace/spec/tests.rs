@@ -97,6 +97,7 @@ impl Bench {
             image: &self.image,
             image_reference: "base:1",
             user: &self.user,
+            users: UserMap::Same,
             gpus: &self.config.gpus,
             chosen: None,
             gpu: &self.gpu,
