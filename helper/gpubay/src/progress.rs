@@ -6,6 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use tokio_util::sync::CancellationToken;
 
+/// Bytes for people, in the decimal units that disks are sold by: `950 B`, `1.5 GB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    // In tenths of the unit, rounded.
+    let tenths = |unit: usize| {
+        let one = 100 * 1000_u128.pow(unit as u32);
+        (u128::from(bytes) + one / 2) / one
+    };
+    let unit = (0..UNITS.len() - 1).find(|&unit| tenths(unit) < 9995).unwrap_or(UNITS.len() - 1);
+    match tenths(unit) {
+        tenths if tenths < 100 => format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]),
+        tenths => format!("{} {}", (tenths + 5) / 10, UNITS[unit]),
+    }
+}
+
 /// Names one step within a [`Progress`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StepId(u64);
@@ -146,6 +164,28 @@ impl Drop for Step {
     fn drop(&mut self) {
         if !self.ended {
             self.progress.emit(Event::Ended { step: self.id, end: StepEnd::Failed });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (9_960, "10 kB"),
+            (999_400, "999 kB"),
+            (999_600, "1.0 MB"),
+            (1_500_000_000, "1.5 GB"),
+            (43_210_000_000, "43 GB"),
+            (u64::MAX, "18447 PB"),
+        ] {
+            assert_eq!(size(bytes), text, "{bytes}");
         }
     }
 }

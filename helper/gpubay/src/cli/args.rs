@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::build::Build;
+use super::doctor::Doctor;
 use super::down::{Down, Stop};
 use super::exec::{Exec, Shell};
 use super::logs::Logs;
@@ -93,6 +94,7 @@ pub(super) enum Command {
     Ps(Ps),
     Logs(Logs),
     Sync(Sync),
+    Doctor(Doctor),
     /// Print the JSON schema of gpubay.toml, for editors that complete and check it
     #[command(after_help = "Example:\n  gpubay schema > gpubay.schema.json")]
     Schema,

@@ -5,6 +5,7 @@
 
 mod args;
 mod build;
+mod doctor;
 mod down;
 mod exec;
 mod logs;
@@ -103,6 +104,10 @@ async fn run(cli: Cli) -> u8 {
         Command::Ps(command) => ps::run(&cli.common, &command, &output).await,
         Command::Logs(command) => logs::run(&cli.common, &command, &output).await,
         Command::Sync(command) => sync::run(&cli.common, &command, &output).await,
+        Command::Doctor(_) => match doctor::run(&cli.common, &output).await {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Schema => show::schema(&output),
         Command::Completions { shell } => show::completions(shell, &mut Cli::command()),
     };

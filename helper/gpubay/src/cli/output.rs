@@ -42,27 +42,31 @@ impl Output {
     /// The result: as JSON, or as `text` says it.
     pub(super) fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) {
         if self.json {
-            let mut object = serde_json::json!({ "outcome": "success" });
-            if let (Some(object), Ok(serde_json::Value::Object(fields))) =
-                (object.as_object_mut(), serde_json::to_value(value))
-            {
-                object.extend(fields);
-            }
-            print(&format!("{object}\n"));
+            print(&format!("{}\n", object(serde_json::json!({ "outcome": "success" }), value)));
         } else if !self.quiet {
             print(&text());
         }
     }
 
+    /// The same of what was done and ended badly; returns the exit code.
+    pub(super) fn result_with_error(&self, value: &impl Serialize, error: &Error, text: impl FnOnce() -> String) -> u8 {
+        if self.json {
+            print(&format!("{}\n", object(failure(error), value)));
+        } else if !self.quiet {
+            print(&text());
+        }
+        self.complain(error)
+    }
+
     /// Says what failed and what to do next; returns the exit code.
     pub(super) fn error(&self, error: &Error) -> u8 {
         if self.json {
-            let object = serde_json::json!({
-                "outcome": "error",
-                "error": { "code": error.code, "message": error.message, "hint": error.hint },
-            });
-            print(&format!("{object}\n"));
+            print(&format!("{}\n", failure(error)));
         }
+        self.complain(error)
+    }
+
+    fn complain(&self, error: &Error) -> u8 {
         let mut text = format!("{} {}\n", self.paint("error:", "1;31"), plain(&error.message));
         if let Some(hint) = &error.hint {
             text.push_str(&format!("{} {}\n", self.paint("next:", "1;36"), plain(hint)));
@@ -102,6 +106,21 @@ impl Output {
     pub(super) fn can_ask(&self) -> bool {
         !self.json && self.terminal && std::io::stdin().is_terminal()
     }
+}
+
+fn failure(error: &Error) -> serde_json::Value {
+    serde_json::json!({
+        "outcome": "error",
+        "error": { "code": error.code, "message": error.message, "hint": error.hint },
+    })
+}
+
+/// `base` with the fields of `value`.
+fn object(mut base: serde_json::Value, value: &impl Serialize) -> serde_json::Value {
+    if let (Some(object), Ok(serde_json::Value::Object(fields))) = (base.as_object_mut(), serde_json::to_value(value)) {
+        object.extend(fields);
+    }
+    base
 }
 
 /// Prints to stdout; a reader that has gone away is no reason to complain.

@@ -157,11 +157,7 @@ fn decide(
     let own = own.unwrap_or_default();
 
     let state = state(request, &user)?;
-    let cache = match (&request.overrides.cache, own.cache_folder.as_ref().or(user.cache_folder.as_ref())) {
-        (Some(path), _) => absolute(resolve_existing(path))?,
-        (None, Some(path)) => path.clone(),
-        (None, None) => absolute(resolve_existing(&xdg(request, "XDG_CACHE_HOME", ".cache").join("gpubay")))?,
-    };
+    let cache = cache(request, own.cache_folder.as_ref().or(user.cache_folder.as_ref()))?;
     let data = match (&request.overrides.data, &own.data) {
         (None, Some(path)) => path.clone(),
         _ => state.clone(),
@@ -206,6 +202,8 @@ pub struct Bare {
     pub host: Option<String>,
     /// As [`Loaded::state`].
     pub state: HostPath,
+    /// As [`Paths::cache`].
+    pub cache: HostPath,
 }
 
 /// Reads the user's own file only.
@@ -217,7 +215,16 @@ pub fn bare(request: &LoadRequest<'_>) -> Result<Bare, ConfigError> {
     let user = read_layer(&user_file(request)?, Context { places, env: request.env })?.unwrap_or_default();
     let state = state(request, &user)?;
     let identity = Identity::new(&machine_id(&request.machine_id, &state)?, request.uid, &workspace);
-    Ok(Bare { workspace, identity, host: user.host, state })
+    let cache = cache(request, user.cache_folder.as_ref())?;
+    Ok(Bare { workspace, identity, host: user.host, state, cache })
+}
+
+fn cache(request: &LoadRequest<'_>, configured: Option<&HostPath>) -> Result<HostPath, ConfigError> {
+    match (&request.overrides.cache, configured) {
+        (Some(path), _) => absolute(resolve_existing(path)),
+        (None, Some(path)) => Ok(path.clone()),
+        (None, None) => absolute(resolve_existing(&xdg(request, "XDG_CACHE_HOME", ".cache").join("gpubay"))),
+    }
 }
 
 fn state(request: &LoadRequest<'_>, user: &Layer) -> Result<HostPath, ConfigError> {

@@ -6,6 +6,7 @@
 mod archive;
 pub mod build;
 mod command;
+mod condition;
 mod containers;
 mod create;
 pub mod endpoint;
@@ -27,6 +28,7 @@ use crate::progress::Progress;
 
 pub use archive::{Archive, Owner};
 pub use command::{DockerRun, Values};
+pub use condition::Condition;
 pub use containers::{Attached, Container, ContainerState, Listed, LogChunk, LogOptions, MountPoint};
 pub use create::{CreateSpec, GpuRequest, Stdio};
 pub use endpoint::{Endpoint, Located, Surroundings};

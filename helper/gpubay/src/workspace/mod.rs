@@ -9,6 +9,7 @@
 pub mod build;
 mod delivery;
 mod dev;
+pub mod doctor;
 pub mod down;
 mod drift;
 pub mod elsewhere;

@@ -1,0 +1,277 @@
+//! What `doctor` asks: configuration, engine, folders, driver.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{Access, StatVfsMountFlags, access, statfs, statvfs};
+
+use crate::HostPath;
+use crate::config::{self, ConfigError, LoadRequest, model::Gpus};
+use crate::engine::{Condition, Engine, EngineInfo, Surroundings, endpoint};
+use crate::error::Error;
+use crate::progress::Progress;
+
+/// An engine that is asked how it is and does not answer is ill.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) configuration: Configuration,
+    /// `None`: it could not even be decided which one is meant.
+    pub(super) engine: Option<Result<EngineFacts, Error>>,
+    pub(super) gpus: Option<Gpus>,
+    /// The NVIDIA driver's version on this machine.
+    pub(super) driver: Option<String>,
+    /// By what they are for.
+    pub(super) folders: Vec<(Use, Folder)>,
+}
+
+#[derive(Debug)]
+pub(super) enum Configuration {
+    /// With the workspace's folder, and its own file where there is one.
+    Good {
+        workspace: HostPath,
+        file: bool,
+    },
+    /// A folder from which nothing can be built, and which says nothing either.
+    NoWorkspace(PathBuf),
+    /// It asks for powers that were not approved yet.
+    Unapproved(Error),
+    Broken(Error),
+}
+
+#[derive(Debug)]
+pub(super) struct EngineFacts {
+    pub(super) address: String,
+    pub(super) because: String,
+    /// It runs on this machine.
+    pub(super) local: bool,
+    pub(super) info: EngineInfo,
+    pub(super) condition: Condition,
+    pub(super) holes: Vec<String>,
+    /// Of the file system of its root, where that can be seen from here.
+    pub(super) disk: Option<Disk>,
+    /// How far its clock is ahead of ours, in seconds.
+    pub(super) ahead: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Workspace,
+    Data,
+    Cache,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Disk {
+    pub(super) free: u64,
+    pub(super) total: u64,
+}
+
+/// A folder of ours, or the nearest one above that exists.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    pub(super) path: HostPath,
+    pub(super) state: Result<Traits, String>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Traits {
+    pub(super) exists: bool,
+    pub(super) writable: bool,
+    pub(super) read_only: bool,
+    pub(super) no_exec: bool,
+    /// `ext4`, `nfs`, …; empty where it has no name here.
+    pub(super) file_system: &'static str,
+    pub(super) disk: Disk,
+    /// Tried in a folder of ours; `None` where there is none to try it in.
+    pub(super) hard_links: Option<bool>,
+    pub(super) tells_case: Option<bool>,
+}
+
+pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress: &Progress) -> Facts {
+    let mut gpus = None;
+    let mut places = None;
+    let (configuration, host) = match config::load_to_reach(request) {
+        Ok((loaded, broken)) => {
+            let approved = config::consent::require_to_reach(&loaded, allow, None);
+            let all = if broken.is_none() { config::consent::require(&loaded, allow, None) } else { Ok(()) };
+            let host = loaded.config.engine.host.clone();
+            let configuration = match (broken, approved, all) {
+                (Some(ConfigError::NoDockerfile { .. }), _, _) if loaded.file.is_none() => {
+                    Configuration::NoWorkspace(loaded.workspace.as_path().to_owned())
+                }
+                (Some(broken), _, _) => Configuration::Broken(broken.into()),
+                (_, Err(refused), _) | (_, _, Err(refused)) => Configuration::Unapproved(refused.into()),
+                _ => Configuration::Good { workspace: loaded.workspace.clone(), file: loaded.file.is_some() },
+            };
+            if config::consent::require_to_reach(&loaded, allow, None).is_ok() {
+                gpus = Some(loaded.config.gpus.clone());
+                let workspace = (!matches!(configuration, Configuration::NoWorkspace(_))).then_some(loaded.workspace);
+                places = Some((workspace, loaded.config.paths.data, loaded.config.paths.cache));
+                (configuration, Some(host))
+            } else {
+                (configuration, None)
+            }
+        }
+        Err(error) => (Configuration::Broken(error.into()), None),
+    };
+    // A workspace that cannot be used does not keep from saying how the engine is that the user names.
+    let bare = config::bare(request);
+    let host = match (host, &bare) {
+        (Some(host), _) => Some(host),
+        (None, Ok(bare)) => Some(bare.host.clone()),
+        (None, Err(_)) => None,
+    };
+    let places = places.or_else(|| bare.ok().map(|bare| (None, bare.state, bare.cache)));
+    let step = progress.step("Asking the engine");
+    let engine = match host {
+        Some(host) => Some(engine(host.as_deref()).await),
+        None => None,
+    };
+    step.done();
+    let mut folders = Vec::new();
+    if let Some((workspace, data, cache)) = places {
+        folders.extend(workspace.map(|path| (Use::Workspace, folder(&path, false))));
+        folders.push((Use::Data, folder(&data, true)));
+        folders.push((Use::Cache, folder(&cache, true)));
+    }
+    Facts { configuration, engine, gpus, driver: driver(Path::new("/proc/driver/nvidia/version")), folders }
+}
+
+async fn engine(host: Option<&str>) -> Result<EngineFacts, Error> {
+    let located = endpoint::locate(host, &Surroundings::of_process())?;
+    let (address, because) = (located.endpoint.to_string(), located.because.clone());
+    let asked = async {
+        let engine = Engine::connect(located).await?;
+        let info = engine.info().await?;
+        let before = SystemTime::now();
+        let condition = engine.condition().await?;
+        let now = before.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        let local = engine.is_local() && condition.machine == this_machine();
+        let root = condition.root.as_ref().filter(|_| local);
+        Ok::<_, Error>(EngineFacts {
+            disk: root.and_then(|root| disk(Path::new(root)).ok()),
+            ahead: condition.clock.map(|clock| clock - now),
+            holes: engine.holes().await,
+            address: address.clone(),
+            because,
+            local,
+            info,
+            condition,
+        })
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
+        let what = format!("the engine at {address} takes connections and does not answer");
+        Err(Error::new("engine_lost", what).with_hint("Look at its log, and start it again."))
+    })
+}
+
+fn this_machine() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn driver(file: &Path) -> Option<String> {
+    let text = crate::files::read(file, crate::files::SMALL).ok()?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let version = |word: &&str| word.contains('.') && word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    Some(text.split_whitespace().find(version).unwrap_or("of an unknown version").to_owned())
+}
+
+fn disk(path: &Path) -> io::Result<Disk> {
+    let found = statvfs(path)?;
+    Ok(Disk { free: found.f_bavail * found.f_frsize, total: found.f_blocks * found.f_frsize })
+}
+
+/// `ours`: things may be tried in it.
+pub(super) fn folder(path: &HostPath, ours: bool) -> Folder {
+    Folder { path: path.clone(), state: traits(path.as_path(), ours).map_err(|error| error.to_string()) }
+}
+
+fn traits(path: &Path, ours: bool) -> io::Result<Traits> {
+    let exists = path.is_dir();
+    if !exists && path.symlink_metadata().is_ok() {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder"));
+    }
+    let at = path.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("/"));
+    let flags = statvfs(at)?.f_flag;
+    let writable = access(at, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    let tried = (exists && ours && writable).then(|| try_in(at)).transpose()?;
+    Ok(Traits {
+        exists,
+        writable,
+        read_only: flags.contains(StatVfsMountFlags::RDONLY),
+        no_exec: flags.contains(StatVfsMountFlags::NOEXEC),
+        file_system: name_of(statfs(at)?.f_type as u64),
+        disk: disk(at)?,
+        hard_links: tried.map(|(links, _)| links),
+        tells_case: tried.map(|(_, case)| case),
+    })
+}
+
+/// Whether a file can have two names, and two names can differ in their case alone.
+fn try_in(folder: &Path) -> io::Result<(bool, bool)> {
+    let place = tempfile::Builder::new().prefix(".doctor-").tempdir_in(folder)?;
+    let file = place.path().join("a");
+    std::fs::write(&file, "")?;
+    let links = std::fs::hard_link(&file, place.path().join("b")).is_ok();
+    Ok((links, !place.path().join("A").exists()))
+}
+
+/// Of `linux/magic.h` and of those that are not in it.
+fn name_of(magic: u64) -> &'static str {
+    match magic & 0xffff_ffff {
+        0x6969 => "nfs",
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "smb",
+        0x0102_1997 => "9p",
+        0x6573_5546 => "fuse",
+        0xef53 => "ext4",
+        0x5846_5342 => "xfs",
+        0x9123_683e => "btrfs",
+        0x2fc1_2fc1 => "zfs",
+        0x0102_1994 => "tmpfs",
+        0x794c_7630 => "overlay",
+        0x4d44 => "vfat",
+        0x2011_bab0 => "exfat",
+        0x5346_544e | 0x7366_746e => "ntfs",
+        0x0bd0_0bd0 => "lustre",
+        0x00c3_6400 => "ceph",
+        0x4750_4653 => "gpfs",
+        0x1983_0326 => "beegfs",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_looked_at_and_nothing_stays_in_it() {
+        let place = tempfile::tempdir().expect("a folder");
+        let path = HostPath::new(place.path()).expect("absolute");
+        let found = folder(&path, true).state.expect("looked at");
+        assert!(found.exists && found.writable && !found.read_only);
+        assert_eq!((found.hard_links, found.tells_case), (Some(true), Some(true)));
+        assert!(found.disk.total >= found.disk.free && found.disk.total > 0);
+        let later = folder(&path.join("not/yet"), true).state.expect("looked at");
+        assert!(!later.exists && later.writable && later.hard_links.is_none());
+        assert_eq!(std::fs::read_dir(place.path()).expect("listed").count(), 0);
+        std::fs::write(place.path().join("file"), "").expect("written");
+        assert!(folder(&path.join("file"), true).state.is_err());
+    }
+
+    #[test]
+    fn the_driver_says_its_version() {
+        let place = tempfile::tempdir().expect("a folder");
+        let file = place.path().join("version");
+        assert_eq!(driver(&file), None);
+        let text = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Tue Sep 23 10:11:16 UTC 2025\n";
+        std::fs::write(&file, text).expect("written");
+        assert_eq!(driver(&file).as_deref(), Some("580.95.05"));
+        let text = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.1  Release\nGCC version:  12.2.0\n";
+        std::fs::write(&file, text).expect("written");
+        assert_eq!(driver(&file).as_deref(), Some("570.1"));
+    }
+}

@@ -1,0 +1,321 @@
+//! From facts to lines. Pure: each line has a test that hands it the facts which bring it up.
+
+use super::facts::{Configuration, Disk, EngineFacts, Facts, Folder, Traits, Use};
+use super::{Finding, Verdict};
+use crate::HostPath;
+use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
+use crate::error::{Error, Explain};
+use crate::gpu;
+use crate::progress::size;
+
+const GIB: u64 = 1 << 30;
+/// Less is not enough for the image of any framework.
+const LITTLE_FOR_IMAGES: u64 = 30 * GIB;
+const TOO_LITTLE_FOR_IMAGES: u64 = 2 * GIB;
+/// A venv with a framework of its own, or a handful of mirrors.
+const LITTLE_FOR_US: u64 = 8 * GIB;
+const TOO_LITTLE_FOR_US: u64 = GIB / 2;
+/// Beyond that, what is compared by its time is compared wrongly.
+const LARGE_DIFFERENCE: i64 = 60;
+
+fn ok(check: &'static str, text: impl Into<String>) -> Finding {
+    Finding { check, verdict: Verdict::Ok, text: text.into(), next: None }
+}
+
+fn warning(check: &'static str, text: impl Into<String>, next: impl Into<String>) -> Finding {
+    Finding { check, verdict: Verdict::Warning, text: text.into(), next: Some(next.into()) }
+}
+
+fn problem(check: &'static str, text: impl Into<String>, next: impl Into<String>) -> Finding {
+    Finding { check, verdict: Verdict::Problem, text: text.into(), next: Some(next.into()) }
+}
+
+pub(super) fn all(facts: &Facts) -> Vec<Finding> {
+    let mut findings = vec![configuration(&facts.configuration)];
+    match &facts.engine {
+        Some(Ok(engine)) => {
+            findings.extend(reached(engine));
+            findings.push(storage(&engine.info.storage_driver));
+            findings.push(builder(engine));
+            findings.push(users(engine));
+            findings.push(clock(engine.ahead));
+            findings.extend(holes(&engine.holes));
+            findings.extend(gpus(facts.gpus.as_ref(), engine, facts.driver.as_deref()));
+        }
+        Some(Err(error)) => findings.push(unreached(error)),
+        None => {}
+    }
+    for (what, folder) in &facts.folders {
+        findings.extend(folder_of(*what, folder));
+    }
+    findings.extend(disks(facts));
+    findings
+}
+
+fn configuration(found: &Configuration) -> Finding {
+    const CHECK: &str = "configuration";
+    match found {
+        Configuration::Good { workspace, file: true } => ok(CHECK, format!("{workspace}/gpubay.toml can be used")),
+        Configuration::Good { workspace, file: false } => ok(CHECK, format!("{workspace} needs none")),
+        Configuration::NoWorkspace(folder) => {
+            ok(CHECK, format!("{} is no workspace; the rest is the same for all of them", folder.display()))
+        }
+        Configuration::Unapproved(error) => {
+            warning(CHECK, &error.message, error.hint.clone().unwrap_or_else(|| "Look into gpubay.toml.".to_owned()))
+        }
+        Configuration::Broken(error) => {
+            problem(CHECK, &error.message, error.hint.clone().unwrap_or_else(|| "Mend that file.".to_owned()))
+        }
+    }
+}
+
+/// Each of these is a check of its own where it went well.
+fn unreached(error: &Error) -> Finding {
+    let check = match error.code {
+        "engine_permission" => "permissions",
+        "engine_too_old" => "api",
+        _ => "engine",
+    };
+    let next = error.hint.clone().unwrap_or_else(|| "Look at the engine's own log.".to_owned());
+    problem(check, &error.message, next)
+}
+
+fn reached(engine: &EngineFacts) -> Vec<Finding> {
+    let EngineFacts { address, because, info, condition, .. } = engine;
+    let mut findings = if info.os == "linux" {
+        vec![ok("engine", format!("{} at {address} ({because})", info.version))]
+    } else {
+        let text = format!("the engine at {address} runs {} containers", info.os);
+        vec![problem("engine", text, "Switch it to Linux containers.")]
+    };
+    findings.push(ok("permissions", "this user may use the engine"));
+    findings.push(ok("api", format!("version {}", condition.api)));
+    for said in &condition.warnings {
+        let text = said.trim().trim_start_matches("WARNING: ").to_owned();
+        findings.push(warning("engine", format!("it warns: {text}"), "Its own documentation says what that means."));
+    }
+    findings
+}
+
+fn storage(driver: &str) -> Finding {
+    const CHECK: &str = "storage";
+    match driver {
+        "vfs" => warning(
+            CHECK,
+            "vfs copies the whole image for each container: slow, and it fills the disk",
+            "Give the engine overlay2 (or fuse-overlayfs where it is rootless on an old kernel).",
+        ),
+        "aufs" | "devicemapper" | "overlay" => warning(
+            CHECK,
+            format!("{driver} is no longer part of newer engines"),
+            "Change the engine to overlay2 before it is updated; its images have to be pulled or built again.",
+        ),
+        driver => ok(CHECK, driver),
+    }
+}
+
+fn builder(engine: &EngineFacts) -> Finding {
+    if engine.condition.buildkit {
+        return ok("builder", "BuildKit");
+    }
+    warning(
+        "builder",
+        "the engine builds without BuildKit: build secrets and `RUN --mount` are not to be had",
+        "Use [image] from with an image that is built elsewhere where a Dockerfile needs them.",
+    )
+}
+
+fn users(engine: &EngineFacts) -> Finding {
+    const CHECK: &str = "users";
+    if engine.condition.remaps_users {
+        return warning(
+            CHECK,
+            "the engine gives containers other users (userns-remap): files of the workspace would belong to strangers",
+            "Set docker_args = [\"--userns=host\"] under [container].",
+        );
+    }
+    if engine.info.rootless {
+        return ok(CHECK, "rootless: root in a container is you outside");
+    }
+    ok(CHECK, "numbers of users are the same inside and outside")
+}
+
+fn clock(ahead: Option<i64>) -> Finding {
+    const CHECK: &str = "clock";
+    match ahead {
+        None => ok(CHECK, "the engine does not tell the time"),
+        Some(ahead) if ahead.abs() > LARGE_DIFFERENCE => {
+            let direction = if ahead > 0 { "ahead of" } else { "behind" };
+            let text = format!("the engine's clock is {} s {direction} this machine's", ahead.abs());
+            warning(
+                CHECK,
+                text,
+                "Set both by the network (`timedatectl set-ntp true`): builds go by the times of files.",
+            )
+        }
+        Some(_) => ok(CHECK, "the engine's agrees with this machine's"),
+    }
+}
+
+fn holes(holes: &[String]) -> Vec<Finding> {
+    const CHECK: &str = "holes";
+    if holes.is_empty() {
+        return vec![ok(CHECK, "none that is known")];
+    }
+    holes.iter().map(|hole| warning(CHECK, hole, "Update the engine.")).collect()
+}
+
+fn gpus(wanted: Option<&Gpus>, engine: &EngineFacts, driver: Option<&str>) -> Vec<Finding> {
+    const CHECK: &str = "gpu";
+    let any = Gpus { select: GpuSelection::Auto, required: false, isolation: Isolation::Hard, injection: None };
+    let wanted = wanted.unwrap_or(&any);
+    let plan = match gpu::decide(wanted, &engine.info) {
+        Ok(plan) => plan,
+        Err(error) => {
+            let next = error.hint().unwrap_or_else(|| "Change [gpus].".to_owned());
+            return vec![problem(CHECK, error.to_string(), next)];
+        }
+    };
+    // What the engine can do counts also where this workspace wants none.
+    let offered = if wanted.select == GpuSelection::None { gpu::decide(&any, &engine.info).ok() } else { None };
+    let plan = offered.unwrap_or(plan);
+    match (plan.injection, driver.filter(|_| engine.local)) {
+        (Injection::None, Some(driver)) => vec![warning(
+            CHECK,
+            format!("this machine has the NVIDIA driver {driver}, and {}", plan.reason),
+            "Install the NVIDIA container toolkit, run `sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` and \
+             restart the engine (Docker before 28.2 needs \"features\": {\"cdi\": true} in its daemon.json).",
+        )],
+        (Injection::None, None) => vec![ok(CHECK, format!("{}: work is done on the CPU", plan.reason))],
+        (Injection::NvidiaRuntime, _) if engine.condition.cgroup_driver == "systemd" => vec![warning(
+            CHECK,
+            format!(
+                "{}; with its cgroups kept by systemd, a `systemctl daemon-reload` takes the GPUs from what runs",
+                plan.reason
+            ),
+            "Give the engine a CDI specification (`nvidia-ctk cdi generate`), or its daemon.json \"exec-opts\": \
+             [\"native.cgroupdriver=cgroupfs\"].",
+        )],
+        (injection, _) => vec![ok(CHECK, format!("{}: {}", gpu::name_of(injection), plan.reason))],
+    }
+}
+
+fn folder_of(what: Use, folder: &Folder) -> Vec<Finding> {
+    let path = &folder.path;
+    let (check, key) = match what {
+        Use::Workspace => ("workspace", "move the workspace"),
+        Use::Data => ("data", "name another folder in [paths] data of your own config.toml"),
+        Use::Cache => ("cache", "name another folder in [paths] cache of your own config.toml"),
+    };
+    let found = match &folder.state {
+        Ok(found) => found,
+        Err(why) => return vec![problem(check, format!("{path}: {why}"), capital(&format!("{key}.")))],
+    };
+    let mut findings = Vec::new();
+    let closed = if found.read_only { "is on a read-only file system" } else { "cannot be written by this user" };
+    if found.read_only || !found.writable {
+        let text = format!("{path} {closed}");
+        findings.push(match what {
+            Use::Workspace => warning(
+                check,
+                format!("{text}: there will be no .venv in it, and editors here do not see the container's Python"),
+                "Make it writable for this user.",
+            ),
+            _ => problem(check, text, format!("Make it writable for this user, or {key}.")),
+        });
+    }
+    findings.extend(file_system(what, check, key, path, found));
+    if findings.is_empty() {
+        let kind = match found.file_system {
+            "" => String::new(),
+            name => format!(" ({name})"),
+        };
+        let made = if found.exists { "" } else { ", made when it is needed" };
+        findings.push(ok(check, format!("{path}{kind}{made}")));
+    }
+    findings
+}
+
+fn file_system(what: Use, check: &'static str, key: &str, path: &HostPath, found: &Traits) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let next = capital(&format!("{key}, on a disk of this machine."));
+    if found.no_exec && what != Use::Cache {
+        let whose = if what == Use::Data { "the agent" } else { ".venv/bin/python" };
+        let text = format!("{path} is on a file system that runs no programs (noexec), and {whose} lies there");
+        findings.push(problem(check, text, format!("Mount it without noexec, or {key}.")));
+    }
+    if found.hard_links == Some(false) && what == Use::Cache {
+        let text = format!("{path} knows no hard links: each change copies the whole mirror");
+        findings.push(warning(check, text, next.clone()));
+    }
+    if found.tells_case == Some(false) {
+        let text = format!("{path} does not tell names apart by their case: some packages have such files");
+        findings.push(warning(check, text, next.clone()));
+    }
+    match found.file_system {
+        "nfs" | "smb" | "lustre" | "ceph" | "gpfs" | "beegfs" if what != Use::Workspace => {
+            let text = format!(
+                "{path} is on a network file system ({}): slow for many small files, and an engine that acts as root may \
+                 be refused there",
+                found.file_system
+            );
+            findings.push(warning(check, text, next));
+        }
+        "9p" => {
+            let text = format!("{path} is on a disk of Windows (9p): slow for many small files");
+            findings.push(warning(check, text, "Use a folder of the Linux distribution, such as one of your home."));
+        }
+        "vfat" | "exfat" => {
+            let text = format!("{path} is on {}, which keeps no owner and no mode", found.file_system);
+            findings.push(warning(check, text, next));
+        }
+        _ => {}
+    }
+    findings
+}
+
+fn disks(facts: &Facts) -> Vec<Finding> {
+    const CHECK: &str = "disk";
+    let mut findings = Vec::new();
+    if let Some(Ok(engine)) = &facts.engine {
+        let root = engine.condition.root.as_deref().unwrap_or("its machine");
+        match engine.disk {
+            Some(disk) => findings.push(room(
+                disk,
+                &format!("for the engine's images in {root}"),
+                [TOO_LITTLE_FOR_IMAGES, LITTLE_FOR_IMAGES],
+                "Free some: `docker system df` shows what takes it, `gpubay prune` removes old images of ours.",
+            )),
+            None => findings.push(ok(
+                CHECK,
+                format!("how much is free for the engine's images in {root} cannot be seen from here"),
+            )),
+        }
+    }
+    for (what, folder) in &facts.folders {
+        let (name, Ok(found)) = (*what, &folder.state) else { continue };
+        let place = match name {
+            Use::Workspace => continue,
+            Use::Data => format!("for venvs in {}", folder.path),
+            Use::Cache => format!("for mirrors in {}", folder.path),
+        };
+        let next = "Free some there (`gpubay prune`), or name another folder in [paths] of your own config.toml.";
+        findings.push(room(found.disk, &place, [TOO_LITTLE_FOR_US, LITTLE_FOR_US], next));
+    }
+    findings
+}
+
+fn room(disk: Disk, place: &str, [too_little, little]: [u64; 2], next: &str) -> Finding {
+    const CHECK: &str = "disk";
+    let text = format!("{} of {} free {place}", size(disk.free), size(disk.total));
+    match disk.free {
+        free if free < too_little => problem(CHECK, text, next),
+        free if free < little => warning(CHECK, text, next),
+        _ => ok(CHECK, text),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}

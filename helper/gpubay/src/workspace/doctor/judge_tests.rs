@@ -1,0 +1,239 @@
+//! Each line is brought up once, by the fact that is its cause; without that fact it is not there.
+
+use std::path::PathBuf;
+
+use super::facts::{Configuration, Disk, EngineFacts, Facts, Folder, Traits, Use};
+use super::{Finding, Verdict, judge};
+use crate::HostPath;
+use crate::config::model::{GpuSelection, Gpus, Isolation};
+use crate::engine::{Condition, EngineInfo};
+use crate::error::Error;
+
+fn path(text: &str) -> HostPath {
+    HostPath::new(text).expect("absolute")
+}
+
+const PLENTY: Disk = Disk { free: 500_000_000_000, total: 1_000_000_000_000 };
+
+fn traits() -> Traits {
+    Traits {
+        exists: true,
+        writable: true,
+        read_only: false,
+        no_exec: false,
+        file_system: "ext4",
+        disk: PLENTY,
+        hard_links: Some(true),
+        tells_case: Some(true),
+    }
+}
+
+fn engine() -> EngineFacts {
+    EngineFacts {
+        address: "unix:///run/docker.sock".to_owned(),
+        because: "the default socket".to_owned(),
+        local: true,
+        info: EngineInfo {
+            version: "29.6.0".to_owned(),
+            cdi_devices: vec!["nvidia.com/gpu=0".to_owned()],
+            runtimes: vec!["runc".to_owned()],
+            memory: 1 << 34,
+            rootless: false,
+            os: "linux".to_owned(),
+            storage_driver: "overlay2".to_owned(),
+        },
+        condition: Condition {
+            api: "1.51".to_owned(),
+            root: Some("/var/lib/docker".to_owned()),
+            buildkit: true,
+            cgroup_driver: "systemd".to_owned(),
+            ..Condition::default()
+        },
+        holes: Vec::new(),
+        disk: Some(PLENTY),
+        ahead: Some(0),
+    }
+}
+
+fn healthy() -> Facts {
+    let folder = |name: &str| Folder { path: path(name), state: Ok(traits()) };
+    Facts {
+        configuration: Configuration::Good { workspace: path("/ws"), file: true },
+        engine: Some(Ok(engine())),
+        gpus: None,
+        driver: Some("580.1".to_owned()),
+        folders: vec![(Use::Workspace, folder("/ws")), (Use::Data, folder("/data")), (Use::Cache, folder("/cache"))],
+    }
+}
+
+/// The one line that a change of the facts brings up or turns.
+#[track_caller]
+fn brings_up(check: &str, verdict: Verdict, words: &str, change: impl FnOnce(&mut Facts)) -> Finding {
+    let is_it = |line: &Finding| line.check == check && line.verdict == verdict && line.text.contains(words);
+    let before = judge::all(&healthy());
+    assert!(!before.iter().any(is_it), "said of a healthy machine, too: {before:?}");
+    let mut facts = healthy();
+    change(&mut facts);
+    let after = judge::all(&facts);
+    let found = after.iter().find(|line| is_it(line)).unwrap_or_else(|| panic!("no such line in {after:#?}"));
+    assert!(verdict == Verdict::Ok || found.next.as_ref().is_some_and(|next| !next.is_empty()), "{found:?}");
+    found.clone()
+}
+
+#[track_caller]
+fn with_engine(check: &str, verdict: Verdict, words: &str, change: impl FnOnce(&mut EngineFacts)) -> Finding {
+    brings_up(check, verdict, words, |facts| {
+        let Some(Ok(engine)) = &mut facts.engine else { panic!("a healthy one") };
+        change(engine);
+    })
+}
+
+#[track_caller]
+fn with_folder(of: Use, check: &str, verdict: Verdict, words: &str, change: impl FnOnce(&mut Traits)) -> Finding {
+    brings_up(check, verdict, words, |facts| {
+        let (_, folder) = facts.folders.iter_mut().find(|(what, _)| *what == of).expect("there");
+        change(folder.state.as_mut().expect("good"));
+    })
+}
+
+use Verdict::{Ok as Good, Problem, Warning};
+
+#[test]
+fn a_healthy_machine_has_one_good_line_for_everything() {
+    let findings = judge::all(&healthy());
+    assert!(findings.iter().all(|line| line.verdict == Good && line.next.is_none()), "{findings:#?}");
+    let checks: Vec<&str> = findings.iter().map(|line| line.check).collect();
+    let expected = [
+        "configuration",
+        "engine",
+        "permissions",
+        "api",
+        "storage",
+        "builder",
+        "users",
+        "clock",
+        "holes",
+        "gpu",
+        "workspace",
+        "data",
+        "cache",
+        "disk",
+        "disk",
+        "disk",
+    ];
+    assert_eq!(checks, expected);
+}
+
+#[test]
+fn the_configuration() {
+    let set = |configuration| move |facts: &mut Facts| facts.configuration = configuration;
+    let check = "configuration";
+    brings_up(check, Good, "needs none", set(Configuration::Good { workspace: path("/ws"), file: false }));
+    brings_up(check, Good, "is no workspace", set(Configuration::NoWorkspace(PathBuf::from("/tmp"))));
+    let refused = Error::new("needs_consent", "it asks for more").with_hint("add --allow x");
+    let line = brings_up(check, Warning, "asks for more", set(Configuration::Unapproved(refused)));
+    assert_eq!(line.next.as_deref(), Some("add --allow x"));
+    brings_up(check, Problem, "line 3", set(Configuration::Broken(Error::new("unknown_key", "line 3"))));
+}
+
+#[test]
+fn an_engine_that_is_not_reached_leaves_the_rest_to_be_said() {
+    for (code, check) in [
+        ("no_engine", "engine"),
+        ("engine_permission", "permissions"),
+        ("engine_too_old", "api"),
+        ("engine_lost", "engine"),
+    ] {
+        let broken = Error::new(code, "not to be had").with_hint("start it");
+        let line = brings_up(check, Problem, "not to be had", |facts| facts.engine = Some(Err(broken)));
+        assert_eq!(line.next.as_deref(), Some("start it"));
+    }
+    let mut facts = healthy();
+    facts.engine = None;
+    let checks: Vec<&str> = judge::all(&facts).iter().map(|line| line.check).collect();
+    assert_eq!(checks, ["configuration", "workspace", "data", "cache", "disk", "disk"]);
+}
+
+#[test]
+fn the_engine_itself() {
+    with_engine("engine", Problem, "windows containers", |engine| engine.info.os = "windows".to_owned());
+    with_engine("engine", Warning, "it warns: No swap limit", |engine| {
+        engine.condition.warnings = vec!["WARNING: No swap limit support".to_owned()];
+    });
+    with_engine("storage", Warning, "vfs copies", |engine| engine.info.storage_driver = "vfs".to_owned());
+    with_engine("storage", Warning, "no longer part", |engine| engine.info.storage_driver = "aufs".to_owned());
+    with_engine("builder", Warning, "without BuildKit", |engine| engine.condition.buildkit = false);
+    with_engine("users", Good, "rootless", |engine| engine.info.rootless = true);
+    with_engine("users", Warning, "userns-remap", |engine| engine.condition.remaps_users = true);
+    with_engine("clock", Good, "does not tell", |engine| engine.ahead = None);
+    with_engine("clock", Warning, "61 s ahead of", |engine| engine.ahead = Some(61));
+    with_engine("clock", Warning, "3600 s behind", |engine| engine.ahead = Some(-3600));
+    with_engine("holes", Warning, "CVE-2024-21626", |engine| engine.holes = vec!["runc: CVE-2024-21626".to_owned()]);
+}
+
+#[test]
+fn the_way_of_the_gpus() {
+    let runtime = |engine: &mut EngineFacts| {
+        engine.info.cdi_devices.clear();
+        engine.info.runtimes.push("nvidia".to_owned());
+    };
+    with_engine("gpu", Warning, "daemon-reload", runtime);
+    with_engine("gpu", Good, "nvidia-runtime: ", |engine| {
+        runtime(engine);
+        engine.condition.cgroup_driver = "cgroupfs".to_owned();
+    });
+    with_engine("gpu", Warning, "NVIDIA driver 580.1, and the engine", |engine| engine.info.cdi_devices.clear());
+    // Of another machine our driver says nothing.
+    with_engine("gpu", Good, "work is done on the CPU", |engine| {
+        engine.info.cdi_devices.clear();
+        engine.local = false;
+    });
+    let gpus = |select, required| Gpus { select, required, isolation: Isolation::Hard, injection: None };
+    let none = |facts: &mut Facts| {
+        let Some(Ok(engine)) = &mut facts.engine else { panic!("a healthy one") };
+        engine.info.cdi_devices.clear();
+    };
+    brings_up("gpu", Problem, "a GPU is required", |facts| {
+        none(facts);
+        facts.gpus = Some(gpus(GpuSelection::Auto, true));
+    });
+    brings_up("gpu", Problem, "\"9\" is not among", |facts| {
+        facts.gpus = Some(gpus(GpuSelection::Named(vec!["9".to_owned()]), false));
+    });
+    let mut facts = healthy();
+    facts.gpus = Some(gpus(GpuSelection::None, false));
+    let lines = judge::all(&facts);
+    assert!(lines.iter().any(|line| line.check == "gpu" && line.text.starts_with("cdi: ")), "{lines:?}");
+}
+
+#[test]
+fn the_folders() {
+    with_folder(Use::Workspace, "workspace", Warning, "no .venv in it", |found| found.writable = false);
+    with_folder(Use::Workspace, "workspace", Problem, ".venv/bin/python lies there", |found| found.no_exec = true);
+    with_folder(Use::Data, "data", Problem, "cannot be written", |found| found.writable = false);
+    with_folder(Use::Data, "data", Problem, "the agent lies there", |found| found.no_exec = true);
+    with_folder(Use::Data, "data", Warning, "network file system (nfs)", |found| found.file_system = "nfs");
+    with_folder(Use::Cache, "cache", Problem, "read-only file system", |found| found.read_only = true);
+    with_folder(Use::Cache, "cache", Warning, "no hard links", |found| found.hard_links = Some(false));
+    with_folder(Use::Cache, "cache", Warning, "by their case", |found| found.tells_case = Some(false));
+    with_folder(Use::Workspace, "workspace", Warning, "disk of Windows", |found| found.file_system = "9p");
+    with_folder(Use::Data, "data", Warning, "keeps no owner", |found| found.file_system = "exfat");
+    with_folder(Use::Data, "data", Good, "made when it is needed", |found| found.exists = false);
+    brings_up("data", Problem, "not a folder", |facts| facts.folders[1].1.state = Err("it is not a folder".to_owned()));
+}
+
+#[test]
+fn the_disks() {
+    let free = |free| Disk { free, total: PLENTY.total };
+    with_engine("disk", Problem, "1.0 GB of 1.0 TB free for the engine's", |engine| {
+        engine.disk = Some(free(1_000_000_000));
+    });
+    with_engine("disk", Warning, "20 GB of 1.0 TB free for the engine's", |engine| {
+        engine.disk = Some(free(20_000_000_000));
+    });
+    with_engine("disk", Good, "cannot be seen from here", |engine| engine.disk = None);
+    with_folder(Use::Data, "disk", Problem, "100 MB of 1.0 TB free for venvs", |found| found.disk = free(100_000_000));
+    with_folder(Use::Cache, "disk", Warning, "5.0 GB of 1.0 TB free for mirrors", |found| {
+        found.disk = free(5_000_000_000);
+    });
+}
