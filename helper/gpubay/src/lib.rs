@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod editor;
 pub mod engine;
 pub mod error;
 pub mod failpoint;

@@ -26,7 +26,7 @@ struct Engine {
 
 /// As the workflows reach it.
 async fn ours(engine: &Engine) -> Ours {
-    let located = Located { endpoint: engine.endpoint.clone(), because: "the test".to_owned() };
+    let located = Located { endpoint: engine.endpoint.clone(), because: "the test".to_owned(), context: None };
     Ours::connect(located).await.expect("a connection")
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::attach::Attach;
 use super::build::Build;
 use super::doctor::Doctor;
 use super::down::{Down, Stop};
@@ -95,6 +96,7 @@ pub(super) enum Command {
     Logs(Logs),
     Sync(Sync),
     Doctor(Doctor),
+    Attach(Attach),
     /// Print the JSON schema of gpubay.toml, for editors that complete and check it
     #[command(after_help = "Example:\n  gpubay schema > gpubay.schema.json")]
     Schema,

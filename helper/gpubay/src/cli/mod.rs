@@ -4,6 +4,7 @@
 //! their own to stdout, and end with the exit code of what they ran.
 
 mod args;
+mod attach;
 mod build;
 mod doctor;
 mod down;
@@ -103,6 +104,7 @@ async fn run(cli: Cli) -> u8 {
         Command::Run(command) => return run::run(&cli.common, command, &output).await,
         Command::Ps(command) => ps::run(&cli.common, &command, &output).await,
         Command::Logs(command) => logs::run(&cli.common, &command, &output).await,
+        Command::Attach(command) => attach::run(&cli.common, command, &output).await,
         Command::Sync(command) => sync::run(&cli.common, &command, &output).await,
         Command::Doctor(_) => match doctor::run(&cli.common, &output).await {
             Ok(code) => return code,

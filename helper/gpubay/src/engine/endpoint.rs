@@ -42,6 +42,8 @@ impl Endpoint {
 pub struct Located {
     pub endpoint: Endpoint,
     pub because: String,
+    /// The docker context that it comes from.
+    pub context: Option<String>,
 }
 
 /// What finding the engine may look at besides its argument.
@@ -120,7 +122,7 @@ pub fn locate(configured: Option<&str>, around: &Surroundings) -> Result<Located
         Some(path) if !system.exists() && path.exists() => (path, "the rootless engine's socket"),
         _ => (system, "the default socket"),
     };
-    Ok(Located { endpoint: Endpoint::Unix(path), because: because.to_owned() })
+    Ok(Located { endpoint: Endpoint::Unix(path), because: because.to_owned(), context: None })
 }
 
 fn parse(host: &str, around: &Surroundings, said_by: &str) -> Result<Located, EngineError> {
@@ -144,7 +146,7 @@ fn parse(host: &str, around: &Surroundings, said_by: &str) -> Result<Located, En
         }
         _ => return Err(refuse("it takes the form unix:///path or tcp://host:port")),
     };
-    Ok(Located { endpoint, because: said_by.to_owned() })
+    Ok(Located { endpoint, because: said_by.to_owned(), context: None })
 }
 
 /// Whatever stands before an `@` may be a password.
@@ -202,6 +204,7 @@ fn from_context(name: &str, said_by: &str, around: &Surroundings) -> Result<Loca
             *tls = folder.is_dir().then_some(folder);
         }
         located.because = format!("{said_by} ({name})");
+        located.context = Some(name.to_owned());
         return Ok(located);
     }
     Err(unknown(format!("no context of that name in {}", contexts.display())))
@@ -240,6 +243,7 @@ mod tests {
         let located = locate(None, &around).expect("found");
         assert_eq!(located.endpoint, unix("/run/lab.sock"));
         assert_eq!(located.because, "the current docker context (lab)");
+        assert_eq!(located.context.as_deref(), Some("lab"));
 
         around.docker_host = Some("unix:///run/env.sock".to_owned());
         assert_eq!(locate(None, &around).expect("found").endpoint, unix("/run/env.sock"));

@@ -63,7 +63,12 @@ fn recorded(answers: &'static [(&'static str, &'static str, &'static str)]) -> R
 }
 
 async fn connect(recorded: &Recorded) -> Result<Engine, EngineError> {
-    Engine::connect(Located { endpoint: Endpoint::Unix(recorded.socket.clone()), because: "a test".to_owned() }).await
+    Engine::connect(Located {
+        endpoint: Endpoint::Unix(recorded.socket.clone()),
+        because: "a test".to_owned(),
+        context: None,
+    })
+    .await
 }
 
 #[tokio::test]
@@ -173,7 +178,7 @@ async fn a_connection_that_breaks_is_said_to() {
             drop(stream);
         }
     });
-    let located = Located { endpoint: Endpoint::Unix(socket), because: "a test".to_owned() };
+    let located = Located { endpoint: Endpoint::Unix(socket), because: "a test".to_owned(), context: None };
     let error = Engine::connect(located).await.expect_err("broken");
     assert_eq!(error.code(), "no_engine");
 }

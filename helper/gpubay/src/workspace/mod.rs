@@ -6,6 +6,7 @@
 //! **Architecture Invariant:** what runs is read from the engine's labels each time. The files under
 //! `[paths] cache` only save work: without them everything is found again.
 
+pub mod attach;
 pub mod build;
 mod delivery;
 mod dev;

@@ -9,7 +9,7 @@ use super::image::{self, Desired};
 use super::report::{ContainerReport, GpuDevice, GpuReport, ImageReport, UpReport};
 use super::spec::{Inputs, Places, Task, plan};
 use super::user::{self, ContainerUser};
-use super::{Recreate, Workspace, delivery, labels, lock, python};
+use super::{Recreate, Workspace, attach, delivery, labels, lock, python};
 use crate::HostPath;
 use crate::agent;
 use crate::config::model::{Gpus, Paths};
@@ -71,6 +71,7 @@ pub(super) struct Ground {
     memory: u64,
     base_name: String,
     protected: Protected,
+    extensions: Vec<String>,
 }
 
 impl Ground {
@@ -93,6 +94,7 @@ impl Ground {
             places: &self.places,
             memory: self.memory,
             protected: &self.protected,
+            extensions: &self.extensions,
         }
     }
 }
@@ -178,6 +180,7 @@ async fn assemble(
         memory,
         base_name: workspace.base_name(),
         protected,
+        extensions: attach::recommended_extensions(workspace),
     })
 }
 

@@ -105,6 +105,7 @@ impl Bench {
             places: &self.places,
             memory: 8 << 30,
             protected: &self.protected,
+            extensions: &[],
         };
         plan(&inputs, task)
     }

@@ -1,0 +1,146 @@
+//! What an editor is told: how it attaches to a container, and which extensions the workspace recommends. Pure; what is
+//! looked at on this machine comes in as values.
+
+mod extensions;
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::ContainerPath;
+
+pub use extensions::recommended;
+
+/// How the editor's own container extension reaches the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// As it does by itself.
+    ByItself,
+    /// A context of the docker CLI.
+    Context(String),
+    /// As `DOCKER_HOST` writes it.
+    Host(String),
+}
+
+/// An address that VS Code and its kin open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// `vscode-remote://<authority><folder>`, for `--folder-uri`.
+    pub uri: String,
+    /// `attached-container+…`
+    pub authority: String,
+}
+
+/// The target of `folder` in the container of that name. `ssh` is the alias of the engine's machine in the SSH
+/// configuration of the machine on which the editor runs, where that is another.
+pub fn attached(container: &str, folder: &ContainerPath, reach: &Reach, ssh: Option<&str>) -> Target {
+    let name = match reach {
+        Reach::ByItself => container.to_owned(),
+        Reach::Context(context) => {
+            json!({ "containerName": format!("/{container}"), "settings": { "context": context } }).to_string()
+        }
+        Reach::Host(host) => {
+            json!({ "containerName": format!("/{container}"), "settings": { "host": host } }).to_string()
+        }
+    };
+    let mut authority = format!("attached-container+{}", hex(&name));
+    if let Some(alias) = ssh {
+        let _ = write!(authority, "@ssh-remote+{}", ssh_host(alias));
+    }
+    let uri = format!("vscode-remote://{authority}{}", percent(folder.as_str()));
+    Target { uri, authority }
+}
+
+/// An authority has no capitals and few signs: another alias is written as the editor's SSH extension writes it.
+fn ssh_host(alias: &str) -> String {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+    if alias.bytes().all(plain) { alias.to_owned() } else { hex(&json!({ "hostName": alias }).to_string()) }
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn percent(path: &str) -> String {
+    let mut text = String::new();
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+/// An editor of this machine that can attach to a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Editor {
+    /// `code`
+    pub name: &'static str,
+    pub program: PathBuf,
+}
+
+/// Editors that have an extension which attaches, in the order in which they are taken.
+const EDITORS: [&str; 3] = ["code", "code-insiders", "cursor"];
+
+/// Those that are on the `PATH` given. What lies in `workspace` is left out: a container can write there, and what it
+/// wrote must not be run here. So is a relative entry.
+pub fn editors(path: &OsStr, workspace: &Path, runs: &dyn Fn(&Path) -> bool) -> Vec<Editor> {
+    let folders: Vec<PathBuf> = std::env::split_paths(path)
+        .filter(|folder| folder.is_absolute())
+        .filter(|folder| !folder.canonicalize().unwrap_or_else(|_| folder.clone()).starts_with(workspace))
+        .collect();
+    let found = |name: &'static str| {
+        let program = folders.iter().map(|folder| folder.join(name)).find(|program| runs(program))?;
+        Some(Editor { name, program })
+    };
+    EDITORS.into_iter().filter_map(found).collect()
+}
+
+/// The command that opens `target`.
+pub fn command(editor: &Editor, target: &Target) -> Vec<String> {
+    vec![editor.program.display().to_string(), "--folder-uri".to_owned(), target.uri.clone()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(path: &str) -> ContainerPath {
+        ContainerPath::new(path).expect("absolute")
+    }
+
+    #[test]
+    fn the_uri_names_container_engine_and_folder() {
+        let target = attached("gpubay-ws-1a", &folder("/workspace"), &Reach::ByItself, None);
+        assert_eq!(target.uri, "vscode-remote://attached-container+6770756261792d77732d3161/workspace");
+        // {"containerName":"/a","settings":{"context":"lab"}}
+        let context = Reach::Context("lab".to_owned());
+        assert_eq!(
+            attached("a", &folder("/w s/ü"), &context, None).uri,
+            "vscode-remote://attached-container+7b22636f6e7461696e65724e616d65223a222f61222c2273657474696e6773223a\
+             7b22636f6e74657874223a226c6162227d7d/w%20s/%C3%BC"
+        );
+        // {"containerName":"/a","settings":{"host":"unix:///x"}}
+        let host = Reach::Host("unix:///x".to_owned());
+        assert_eq!(
+            attached("a", &folder("/w"), &host, Some("box.lab")).authority,
+            "attached-container+7b22636f6e7461696e65724e616d65223a222f61222c2273657474696e6773223a7b22686f7374223a22\
+             756e69783a2f2f2f78227d7d@ssh-remote+box.lab"
+        );
+        assert_eq!(ssh_host("Me@Box"), hex("{\"hostName\":\"Me@Box\"}"));
+    }
+
+    #[test]
+    fn only_editors_from_outside_of_the_workspace_are_found() {
+        let there = |program: &Path| program != Path::new("/usr/bin/cursor");
+        let found = editors(OsStr::new("/ws/bin:bin:.:/ws:/usr/bin:/opt/bin"), Path::new("/ws"), &there);
+        let programs: Vec<&str> = found.iter().map(|editor| editor.program.to_str().expect("text")).collect();
+        assert_eq!(programs, ["/usr/bin/code", "/usr/bin/code-insiders", "/opt/bin/cursor"]);
+        assert_eq!(editors(OsStr::new(""), Path::new("/ws"), &there), []);
+    }
+}
