@@ -157,15 +157,11 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
     labels.insert(labels::GPUS.to_owned(), inputs.gpu.label.clone());
     labels.insert(labels::INJECTION.to_owned(), gpu::name_of(inputs.gpu.injection).to_owned());
     labels.insert(labels::REASON.to_owned(), inputs.gpu.reason.clone());
-<<<<<<< HEAD
     labels.insert(labels::USERS.to_owned(), inputs.users.as_str().to_owned());
-    let metadata = serde_json::json!([{ "remoteUser": user.name, "workspaceFolder": workdir.as_str() }]);
-=======
     let mut metadata = serde_json::json!([{ "remoteUser": user.name, "workspaceFolder": workdir.as_str() }]);
     if !inputs.extensions.is_empty() {
         metadata[0]["customizations"] = serde_json::json!({ "vscode": { "extensions": inputs.extensions } });
     }
->>>>>>> c9ec763 (attach: open the editor in the dev container, or say what opens it)
     labels.insert(labels::METADATA.to_owned(), metadata.to_string());
 
     let mut spec = CreateSpec {
