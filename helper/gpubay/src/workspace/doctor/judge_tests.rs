@@ -6,7 +6,7 @@ use super::facts::{Configuration, Disk, EngineFacts, Facts, Folder, Traits, Use}
 use super::{Finding, Verdict, judge};
 use crate::HostPath;
 use crate::config::model::{GpuSelection, Gpus, Isolation};
-use crate::engine::{Condition, EngineInfo};
+use crate::engine::{Condition, EngineInfo, Flavour};
 use crate::error::Error;
 
 fn path(text: &str) -> HostPath {
@@ -34,6 +34,7 @@ fn engine() -> EngineFacts {
         because: "the default socket".to_owned(),
         local: true,
         info: EngineInfo {
+            flavour: Flavour::Docker,
             version: "29.6.0".to_owned(),
             cdi_devices: vec!["nvidia.com/gpu=0".to_owned()],
             runtimes: vec!["runc".to_owned()],
@@ -41,6 +42,8 @@ fn engine() -> EngineFacts {
             rootless: false,
             os: "linux".to_owned(),
             storage_driver: "overlay2".to_owned(),
+            heeds_gpu_requests: true,
+            log_drivers: vec!["json-file".to_owned()],
         },
         condition: Condition {
             api: "1.51".to_owned(),
