@@ -12,7 +12,7 @@ use bollard::Docker;
 use futures_util::StreamExt;
 use gpubay::HostPath;
 use gpubay::config::model::{Dockerfile, Secret, SecretSource};
-use gpubay::engine::build::{BuildError, BuildRequest, Built};
+use gpubay::engine::build::{BuildError, BuildRequest, Builder, Built};
 use gpubay::engine::{Endpoint, Engine as Ours, Located};
 use gpubay::progress::{Event, Progress, StepEnd, Unit};
 
@@ -22,12 +22,25 @@ struct Engine {
     name: String,
     docker: Docker,
     endpoint: Endpoint,
+    /// Another builder than the engine's usual one.
+    builder: Option<Builder>,
+}
+
+impl Engine {
+    /// It cannot do what came with `BuildKit`.
+    fn is_classic(&self) -> bool {
+        self.builder == Some(Builder::Classic)
+    }
 }
 
 /// As the workflows reach it.
 async fn ours(engine: &Engine) -> Ours {
     let located = Located { endpoint: engine.endpoint.clone(), because: "the test".to_owned(), context: None };
-    Ours::connect(located).await.expect("a connection")
+    let ours = Ours::connect(located).await.expect("a connection");
+    match engine.builder {
+        Some(builder) => ours.building_with(builder),
+        None => ours,
+    }
 }
 
 /// Several tests at once would import the base at once.
@@ -36,12 +49,17 @@ static IMPORT: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 fn engines() -> Vec<Engine> {
     let list = std::env::var("GPUBAY_TEST_ENGINES")
         .expect("GPUBAY_TEST_ENGINES must name the engines to test: name=unix:///path[,name=unix:///path]");
+    let engine = |name: &str, host: &str, builder| {
+        let path = host.strip_prefix("unix://").expect("a unix:// address");
+        let docker = Docker::connect_with_unix(host, 120, bollard::API_DEFAULT_VERSION).expect("an address");
+        Engine { name: name.to_owned(), docker, endpoint: Endpoint::Unix(PathBuf::from(path)), builder }
+    };
     list.split(',')
-        .map(|one| {
-            let (name, host) = one.split_once('=').expect("name=unix:///path");
-            let path = host.strip_prefix("unix://").expect("a unix:// address");
-            let docker = Docker::connect_with_unix(host, 120, bollard::API_DEFAULT_VERSION).expect("an address");
-            Engine { name: name.to_owned(), docker, endpoint: Endpoint::Unix(PathBuf::from(path)) }
+        .map(|one| one.split_once('=').expect("name=unix:///path"))
+        .flat_map(|(name, host)| {
+            let classic =
+                (name == "docker20").then(|| engine("docker20 with the classic builder", host, Some(Builder::Classic)));
+            std::iter::once(engine(name, host, None)).chain(classic)
         })
         .collect()
 }
@@ -51,7 +69,13 @@ async fn for_each_engine<F: AsyncFn(&Engine)>(test: F) {
         eprintln!("engine {}", engine.name);
         import_base(&engine).await;
         test(&engine).await;
+        let _ = engine.docker.remove_image(&tag(), None::<bollard::query_parameters::RemoveImageOptions>, None).await;
     }
+}
+
+/// Of this test alone: several run at once.
+fn tag() -> String {
+    format!("gpubay-test/built:{}", std::process::id())
 }
 
 async fn import_base(engine: &Engine) {
@@ -110,7 +134,7 @@ impl Workspace {
             args: BTreeMap::new(),
             target: None,
             labels: BTreeMap::new(),
-            tags: vec!["gpubay-test/built:1".to_owned()],
+            tags: vec![tag()],
             secrets: Vec::new(),
             always_exclude: Vec::new(),
             no_cache: false,
@@ -198,8 +222,8 @@ async fn the_context_arrives_as_dockerignore_selects_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_build_is_cached() {
     for_each_engine(async |engine| {
-        let workspace =
-            Workspace::new("FROM BASE\nCOPY a /a\nRUN --mount=type=cache,target=/c echo made > /c/x && cat /a");
+        let mount = if engine.is_classic() { "" } else { "--mount=type=cache,target=/c " };
+        let workspace = Workspace::new(&format!("FROM BASE\nCOPY a /a\nRUN {mount}cat /a"));
         workspace.write("a", "text");
         let (first, _) = built(engine, workspace.request()).await;
         let (second, events) = built(engine, workspace.request()).await;
@@ -281,6 +305,11 @@ async fn a_secret_is_mounted_and_never_shown() {
             ..workspace.request()
         };
         let (result, events) = built(engine, request).await;
+        if engine.is_classic() {
+            assert!(matches!(result, Err(BuildError::NeedsBuildKit { line: Some(2), .. })), "{result:?}");
+            assert!(events.all().is_empty(), "before anything is done");
+            return;
+        }
         let image = result.expect("a build");
         let told = format!("{:?}", events.all());
         assert!(events.lines().contains(&"***".to_owned()), "{told}");
@@ -359,8 +388,19 @@ async fn cancelling_stops_the_engine_too() {
             assert!(Instant::now() < until, "the step still runs");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        while step_containers(engine).await > 0 {
+            assert!(Instant::now() < until, "the step's container is still there");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     })
     .await;
+}
+
+/// Containers of the step that was to be stopped, in any state.
+async fn step_containers(engine: &Engine) -> usize {
+    let all = bollard::query_parameters::ListContainersOptionsBuilder::default().all(true).build();
+    let listed = engine.docker.list_containers(Some(all)).await.expect("a list");
+    listed.iter().filter(|one| one.command.as_ref().is_some_and(|command| command.contains("sleep 4242"))).count()
 }
 
 /// Processes of the step that was to be stopped, on this machine.

@@ -1,16 +1,16 @@
-//! The first words with an engine: whether it is there, what it is and the API that it speaks.
+//! The first words with an engine: whether it is there, what it is, the API that it speaks and how it builds.
 //!
 //! bollard asks `/version` for that, for which an engine starts two programs; `/_ping` says the same
 //! in headers and costs it nothing.
 
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use bollard::ClientVersion;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 
+use super::build::Builder;
+use super::endpoint::Endpoint;
 use super::info::Flavour;
 
 /// An engine answers within milliseconds; one that is slower is asked in the usual way.
@@ -18,12 +18,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A header is a few hundred bytes.
 const MOST: usize = 16 << 10;
 
-/// The API of the engine at `socket` and what it is, or `None` where it does not say so in headers.
+/// What an engine says of itself before it is asked anything else.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Hello {
+    pub(super) api: ClientVersion,
+    pub(super) flavour: Flavour,
+    pub(super) builder: Builder,
+}
+
+/// Asks the engine at `endpoint`; `None` where it says nothing in headers.
 ///
 /// # Errors
 /// When there is no connection: bollard hides why.
-pub(super) async fn hello(socket: &Path) -> io::Result<Option<(ClientVersion, Flavour)>> {
-    let mut stream = UnixStream::connect(socket).await?;
+pub(super) async fn hello(endpoint: &Endpoint) -> io::Result<Option<Hello>> {
+    let mut stream = endpoint.dial().await?;
     let asked = async {
         stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n").await?;
         let mut answer = Vec::new();
@@ -41,7 +49,7 @@ pub(super) async fn hello(socket: &Path) -> io::Result<Option<(ClientVersion, Fl
     }
 }
 
-fn told_in(answer: &str) -> Option<(ClientVersion, Flavour)> {
+fn told_in(answer: &str) -> Option<Hello> {
     let mut lines = answer.lines();
     lines.next().filter(|status| status.starts_with("HTTP/1.") && status.contains(" 200 "))?;
     let headers: Vec<(&str, &str)> =
@@ -51,7 +59,14 @@ fn told_in(answer: &str) -> Option<(ClientVersion, Flavour)> {
     };
     let (major, minor) = header("api-version")?.split_once('.')?;
     let api = ClientVersion { major_version: major.parse().ok()?, minor_version: minor.parse().ok()? };
-    Some((api, Flavour::from_headers(header)))
+    let flavour = Flavour::from_headers(header);
+    let builder = match (flavour, header("builder-version")) {
+        (Flavour::Podman, _) => Builder::Podman,
+        (Flavour::Docker, Some("1")) => Builder::Classic,
+        (Flavour::Docker, Some("2")) => Builder::BuildKit,
+        (Flavour::Docker, _) => Builder::Unsaid,
+    };
+    Some(Hello { api, flavour, builder })
 }
 
 #[cfg(test)]
@@ -70,7 +85,7 @@ mod tests {
             ("SSH-2.0-x\r\nApi-Version: 1.51\r\n", None),
             ("", None),
         ] {
-            let found = told_in(answer).map(|(version, _)| (version.major_version, version.minor_version));
+            let found = told_in(answer).map(|told| (told.api.major_version, told.api.minor_version));
             assert_eq!(found, expected, "{answer:?}");
         }
     }
@@ -83,7 +98,29 @@ mod tests {
             ("Builder-Version: \r\nLibpod-Api-Version: 4.3.1", Flavour::Podman),
         ] {
             let answer = format!("HTTP/1.0 200 OK\r\nApi-Version: 1.41\r\n{headers}\r\n\r\nOK");
-            assert_eq!(told_in(&answer).map(|(_, told)| told), Some(flavour), "{headers}");
+            assert_eq!(told_in(&answer).map(|told| told.flavour), Some(flavour), "{headers}");
+        }
+    }
+
+    #[test]
+    fn how_it_builds_is_a_header_too() {
+        for (headers, builder) in [
+            ("Api-Version: 1.41\r\nBuilder-Version: 1", Builder::Classic),
+            ("Api-Version: 1.51\r\nBuilder-Version: 2", Builder::BuildKit),
+            ("Api-Version: 1.41\r\nBuilder-Version: \r\nLibpod-Api-Version: 4.3.1", Builder::Podman),
+            ("Api-Version: 1.41", Builder::Unsaid),
+        ] {
+            let told = told_in(&format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\nOK")).expect("told");
+            assert_eq!(told.builder, builder, "{headers}");
+        }
+        for (variable, said, builder) in [
+            (Some("0"), Builder::BuildKit, Builder::Classic),
+            (Some("true"), Builder::Classic, Builder::BuildKit),
+            (Some("0"), Builder::Podman, Builder::Podman),
+            (Some(""), Builder::Unsaid, Builder::Unsaid),
+            (None, Builder::Classic, Builder::Classic),
+        ] {
+            assert_eq!(said.wished(variable), builder, "{variable:?}");
         }
     }
 
@@ -91,13 +128,13 @@ mod tests {
     async fn a_socket_that_nobody_serves_is_an_error_and_a_strange_server_is_none() {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("s");
-        assert!(hello(&socket).await.is_err());
+        assert!(hello(&Endpoint::Unix(socket.clone())).await.is_err());
         let listener = tokio::net::UnixListener::bind(&socket).expect("bound");
         let served = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("a client");
             stream.write_all(b"220 mail\r\n").await.expect("written");
         });
-        assert_eq!(hello(&socket).await.expect("connected"), None);
+        assert_eq!(hello(&Endpoint::Unix(socket.clone())).await.expect("connected"), None);
         served.await.expect("served");
     }
 }

@@ -48,6 +48,7 @@ pub struct Engine {
     docker: Docker,
     located: Located,
     flavour: Flavour,
+    builder: build::Builder,
 }
 
 impl Engine {
@@ -66,14 +67,14 @@ impl Engine {
         let mut told = None;
         let docker = match &located.endpoint {
             Endpoint::Unix(path) => {
-                told = hello::hello(path).await.map_err(|error| match error.kind() {
+                told = hello::hello(&located.endpoint).await.map_err(|error| match error.kind() {
                     std::io::ErrorKind::PermissionDenied => EngineError::Permission { socket: path.clone() },
                     _ if Shortage::of(&error) == Some(Shortage::OpenFiles) => {
                         EngineError::OpenFiles { doing: format!("connect to the engine at {}", located.endpoint) }
                     }
                     _ => not_there(error.to_string()),
                 })?;
-                let api = told.as_ref().map(|(api, _)| api).filter(|api| **api < NEWEST_API).unwrap_or(&NEWEST_API);
+                let api = told.as_ref().map(|told| &told.api).filter(|api| **api < NEWEST_API).unwrap_or(&NEWEST_API);
                 Docker::connect_with_unix(&format!("unix://{}", path.display()), TIMEOUT, api)
             }
             Endpoint::Tcp { address, tls: None } => {
@@ -89,13 +90,15 @@ impl Engine {
             ),
         }
         .map_err(|error| not_there(error.to_string()))?;
-        let (docker, flavour) = match told {
-            Some((_, flavour)) => (docker, flavour),
+        let (docker, flavour, builder) = match told {
+            Some(told) => (docker, told.flavour, told.builder),
             None => {
                 let asked = async {
                     let docker = docker.negotiate_version().await?;
                     let flavour = Flavour::from_version(&docker.version().await?);
-                    Ok((docker, flavour))
+                    let hello = hello::hello(&located.endpoint).await.ok().flatten();
+                    let builder = hello.map(|told| told.builder).unwrap_or_default();
+                    Ok((docker, flavour, if flavour == Flavour::Podman { build::Builder::Podman } else { builder }))
                 };
                 match tokio::time::timeout(Duration::from_secs(20), asked).await {
                     Ok(Ok(agreed)) => agreed,
@@ -112,10 +115,16 @@ impl Engine {
                 needed: "1.41 (Docker 20.10)",
             });
         }
-        Ok(Self { docker, located, flavour })
+        Ok(Self { docker, located, flavour, builder })
     }
 
-    /// Builds an image with the engine's `BuildKit`.
+    /// The same engine, building in another way than it says.
+    #[must_use]
+    pub fn building_with(self, builder: build::Builder) -> Self {
+        Self { builder, ..self }
+    }
+
+    /// Builds an image.
     ///
     /// # Errors
     /// [`build::BuildError`], with the failed step's line and output where a step failed.
@@ -124,7 +133,9 @@ impl Engine {
         request: build::BuildRequest,
         progress: &Progress,
     ) -> Result<build::Built, build::BuildError> {
-        build::build(&self.docker, &self.located.endpoint, request, progress).await
+        let wish = std::env::var("DOCKER_BUILDKIT").ok();
+        let builder = self.builder.wished(wish.as_deref());
+        build::build(&self.docker, &self.located.endpoint, builder, request, progress).await
     }
 
     pub fn located(&self) -> &Located {

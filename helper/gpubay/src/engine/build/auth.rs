@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::Auth;
 use bollard_buildkit_proto::moby::filesync::v1::{
     CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
@@ -59,6 +59,29 @@ impl Credentials {
         Self { config: folder.map(|folder| folder.join("config.json")) }
     }
 
+    /// The `X-Registry-Config` of a classic build that starts from these images: what the user has logged in to,
+    /// for their registries and no others.
+    pub(super) async fn registry_config(&self, images: &[String]) -> String {
+        let mut known = serde_json::Map::new();
+        for host in images.iter().map(|image| registry_of(image)) {
+            let key = if host == HUB { HUB_KEY } else { host };
+            if known.contains_key(key) {
+                continue;
+            }
+            let CredentialsResponse { username, secret } = self.find(host).await;
+            if secret.is_empty() {
+                continue;
+            }
+            let entry = if username.is_empty() {
+                serde_json::json!({ "identitytoken": secret, "serveraddress": key })
+            } else {
+                serde_json::json!({ "username": username, "password": secret, "serveraddress": key })
+            };
+            known.insert(key.to_owned(), entry);
+        }
+        URL_SAFE.encode(serde_json::Value::Object(known).to_string())
+    }
+
     /// Empty where the user has none: the engine then asks anonymously.
     async fn find(&self, host: &str) -> CredentialsResponse {
         let key = if host == HUB { HUB_KEY } else { host };
@@ -92,6 +115,15 @@ impl Entry {
             None => (self.username.clone(), self.password.clone()),
         };
         CredentialsResponse { username, secret }
+    }
+}
+
+/// The host part of an image's name, which has a dot, a port, or is this machine.
+fn registry_of(image: &str) -> &str {
+    match image.split_once('/') {
+        Some(("docker.io" | "index.docker.io", _)) | None => HUB,
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        Some(_) => HUB,
     }
 }
 
@@ -176,5 +208,17 @@ mod tests {
             let found = credentials.find(host).await;
             assert_eq!((found.username.as_str(), found.secret.as_str()), (user, secret), "{host}");
         }
+        let images = ["ubuntu:24.04", "docker.io/me/x", "ghcr.io/a/b@sha256:1", "other:5000/x"].map(str::to_owned);
+        let header = credentials.registry_config(&images).await;
+        let sent: serde_json::Value = serde_json::from_slice(&URL_SAFE.decode(header).expect("base64")).expect("JSON");
+        assert_eq!(
+            sent,
+            serde_json::json!({
+                HUB_KEY: { "username": "ada", "password": "pa:ss", "serveraddress": HUB_KEY },
+                "ghcr.io": { "identitytoken": "tok", "serveraddress": "ghcr.io" },
+            })
+        );
+        let header = credentials.registry_config(&["nvcr.io/nvidia/cuda".to_owned()]).await;
+        assert_eq!(URL_SAFE.decode(header).expect("base64"), b"{}", "nothing of other registries");
     }
 }

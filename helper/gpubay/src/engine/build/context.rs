@@ -17,6 +17,9 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::ignore::{self, BadPattern, MatchInfo, Matcher};
+use crate::HostPath;
+use crate::config::model::Dockerfile;
+use crate::files;
 
 /// How deep folders may nest: each level holds an open descriptor.
 const DEPTH_LIMIT: usize = 512;
@@ -81,6 +84,35 @@ impl Entry<'_> {
         let text = rustix::fs::readlinkat(self.parent, self.name, Vec::new()).map_err(|e| read_error(self.path, e))?;
         text.into_string().map_err(|_| ContextError::Name(PathBuf::from(self.path)))
     }
+}
+
+/// What a context leaves out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Excludes {
+    pub patterns: Vec<String>,
+    /// They are the Dockerfile's own: what the context's `.dockerignore` says does not count.
+    pub of_dockerfile: bool,
+}
+
+/// The patterns of `<Dockerfile>.dockerignore`, or else of the context's `.dockerignore`.
+///
+/// # Errors
+/// With the file that cannot be read.
+pub fn excludes(dockerfile: &Dockerfile, context: &HostPath) -> Result<Excludes, (PathBuf, io::Error)> {
+    let read = |path: PathBuf| match files::read(&path, files::SMALL).map_err(io::Error::from) {
+        Ok(text) => Ok(Some(ignore::read_ignore_file(&text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err((path, source)),
+    };
+    if let Dockerfile::File(path) = dockerfile {
+        let mut own = path.as_path().as_os_str().to_owned();
+        own.push(".dockerignore");
+        if let Some(patterns) = read(own.into())? {
+            return Ok(Excludes { patterns, of_dockerfile: true });
+        }
+    }
+    let patterns = read(context.as_path().join(ignore::FILE))?.unwrap_or_default();
+    Ok(Excludes { patterns, of_dockerfile: false })
 }
 
 /// Opens the root of a context; a link as the root itself is followed.

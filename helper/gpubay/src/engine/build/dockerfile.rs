@@ -160,7 +160,7 @@ fn unquote(text: &str) -> String {
 
 /// The names of the here-documents that an instruction opens, and whether tabs before the end
 /// marker count for nothing.
-fn heredocs(instruction: &Instruction) -> Vec<(String, bool)> {
+pub(super) fn heredocs(instruction: &Instruction) -> Vec<(String, bool)> {
     if !matches!(instruction.keyword.as_str(), "RUN" | "COPY" | "ADD") {
         return Vec::new();
     }

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::Builder;
 use super::context::ContextError;
 use crate::HostPath;
 use crate::error::Explain;
@@ -31,6 +32,9 @@ pub enum BuildError {
     DiskFull(String),
     #[error("the engine builds without BuildKit")]
     NoBuildKit,
+    /// Found before the build.
+    #[error("{}: {what} needs BuildKit, and {} builds without it", place(dockerfile, *line), who(*builder))]
+    NeedsBuildKit { dockerfile: String, line: Option<usize>, what: String, builder: Builder },
     #[error("cannot reach the engine: {0}")]
     Unreachable(String),
     /// The connection or the answer ended before the build did.
@@ -45,6 +49,10 @@ pub enum BuildError {
 
 fn place(dockerfile: &str, line: Option<usize>) -> String {
     line.map_or_else(|| dockerfile.to_owned(), |line| format!("{dockerfile}:{line}"))
+}
+
+fn who(builder: Builder) -> &'static str {
+    if builder == Builder::Podman { "Podman" } else { "this engine" }
 }
 
 fn exit(code: Option<i64>) -> String {
@@ -68,6 +76,7 @@ impl Explain for BuildError {
             Self::Context(_) => "build_context",
             Self::DiskFull(_) => "disk_full",
             Self::NoBuildKit => "no_buildkit",
+            Self::NeedsBuildKit { .. } => "needs_buildkit",
             Self::Unreachable(_) => "no_engine",
             Self::Lost(_) => "engine_lost",
             Self::Cancelled => "cancelled",
@@ -90,6 +99,14 @@ impl Explain for BuildError {
             Self::Context(ContextError::Pattern(_)) => "Correct the line in .dockerignore.".to_owned(),
             Self::DiskFull(_) => "Free space, for example with `docker builder prune`.".to_owned(),
             Self::NoBuildKit => "Use Docker 20.10 or newer.".to_owned(),
+            Self::NeedsBuildKit { builder: Builder::Podman, .. } => {
+                "Write the Dockerfile (and [image] secrets) without it, or use an engine of Docker's.".to_owned()
+            }
+            Self::NeedsBuildKit { .. } => {
+                "Turn BuildKit on (unset DOCKER_BUILDKIT, or set \"features\": {\"buildkit\": true} \
+                 in the engine's daemon.json), or write the Dockerfile (and [image] secrets) without it."
+                    .to_owned()
+            }
             Self::Unreachable(_) | Self::Lost(_) => "Check that the engine runs, and run the command again.".to_owned(),
             _ => return None,
         })

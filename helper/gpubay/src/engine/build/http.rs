@@ -4,12 +4,14 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
+use tokio_stream::{Stream, StreamExt as _};
 
 use super::error::BuildError;
 use crate::engine::endpoint::Endpoint;
@@ -31,7 +33,14 @@ impl Drop for Answer {
     }
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<(SendRequest<Empty<Bytes>>, JoinHandle<()>), BuildError> {
+/// What a request carries.
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+fn nothing() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<(SendRequest<Body>, JoinHandle<()>), BuildError> {
     let wire = endpoint.dial().await.map_err(|error| BuildError::Unreachable(error.to_string()))?;
     let (sender, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(|error| lost(&error))?;
     let task = tokio::spawn(async move {
@@ -48,11 +57,27 @@ pub(super) fn lost(error: &hyper::Error) -> BuildError {
 
 /// Sends a request with an empty body; anything but success is an error with the engine's words.
 pub(super) async fn send(endpoint: &Endpoint, path: &str) -> Result<Answer, BuildError> {
+    post(endpoint, Request::post(path), nothing()).await
+}
+
+/// Sends a request whose body comes in pieces, of which none waits in memory for long. An error among them breaks
+/// the connection, so that the engine does not take a part for the whole.
+pub(super) async fn stream(
+    endpoint: &Endpoint,
+    path: &str,
+    headers: &[(&str, String)],
+    pieces: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+) -> Result<Answer, BuildError> {
+    let request = headers.iter().fold(Request::post(path), |request, (name, value)| request.header(*name, value));
+    post(endpoint, request, StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync()).await
+}
+
+async fn post(endpoint: &Endpoint, request: hyper::http::request::Builder, body: Body) -> Result<Answer, BuildError> {
     let (mut sender, connection) = connect(endpoint).await?;
-    let request = Request::post(path)
+    let request = request
         .header(hyper::header::HOST, "engine")
         .header(hyper::header::CONTENT_TYPE, "application/x-tar")
-        .body(Empty::new())
+        .body(body)
         .map_err(|error| BuildError::Engine(error.to_string()))?;
     let response = sender.send_request(request).await;
     let answer = Answer { response: response.map_err(|error| lost(&error))?, connection };
@@ -65,7 +90,7 @@ pub(super) async fn upgrade(
     request: hyper::http::request::Builder,
 ) -> Result<hyper::upgrade::Upgraded, BuildError> {
     let (mut sender, connection) = connect(endpoint).await?;
-    let request = request.body(Empty::new()).map_err(|error| BuildError::Engine(error.to_string()))?;
+    let request = request.body(nothing()).map_err(|error| BuildError::Engine(error.to_string()))?;
     let mut response = sender.send_request(request).await.map_err(|error| lost(&error))?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return hyper::upgrade::on(&mut response).await.map_err(|error| lost(&error));

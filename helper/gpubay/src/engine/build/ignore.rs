@@ -330,6 +330,9 @@ pub fn clean(path: &str) -> String {
     }
 }
 
+/// In the root of a context.
+pub const FILE: &str = ".dockerignore";
+
 /// The patterns in the text of a `.dockerignore` file.
 pub fn read_ignore_file(text: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)).into_owned();

@@ -1,24 +1,30 @@
-//! Builds images with the engine's `BuildKit`.
+//! Builds images: with the engine's `BuildKit`, or where it has none by the classic protocol (`classic`).
 //!
-//! Two connections: one on which the engine calls us (`session`) for the files of the context, for
+//! `BuildKit` takes two connections: one on which the engine calls us (`session`) for the files of the context, for
 //! secrets and for credentials, and one with the build request, whose answer tells the progress.
 //! The context is never packed: the engine asks for the files that it has not seen.
 //!
 //! - `ignore`, `context`: which files count, and in which order;
 //! - `filesync`, `secrets`, `auth`: what the engine may call;
 //! - `status`: the engine's answer, read into steps;
-//! - `dockerfile`: our own reading of the Dockerfile, for lines and for fingerprints.
+//! - `dockerfile`, `reach`: our own reading of the Dockerfile, for lines, for fingerprints, and for what is sent;
+//! - `tarball`, `steps`, `limits`: the classic protocol's context and answer, and what it cannot do.
 
 mod auth;
+mod classic;
 pub mod context;
 pub mod dockerfile;
 pub mod error;
 mod filesync;
 mod http;
 pub mod ignore;
+mod limits;
+pub mod reach;
 mod secrets;
 mod session;
 mod status;
+mod steps;
+mod tarball;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -55,6 +61,32 @@ pub struct BuildRequest {
     pub no_cache: bool,
 }
 
+/// Who in the engine builds, as the engine says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Builder {
+    BuildKit,
+    /// Docker's own from before.
+    Classic,
+    /// Podman's, which speaks the classic protocol and knows more than Docker's.
+    Podman,
+    /// It does not say, as Docker 20.10 where nothing is set: `BuildKit` is asked for, and the classic one if there is none.
+    #[default]
+    Unsaid,
+}
+
+impl Builder {
+    /// What `DOCKER_BUILDKIT` makes of it, which says the same to the engine's own tool.
+    #[must_use]
+    pub fn wished(self, variable: Option<&str>) -> Self {
+        match (self, variable) {
+            (Self::Podman, _) => Self::Podman,
+            (_, Some("0" | "f" | "F" | "false" | "False" | "FALSE")) => Self::Classic,
+            (_, Some("1" | "t" | "T" | "true" | "True" | "TRUE")) => Self::BuildKit,
+            (said, _) => said,
+        }
+    }
+}
+
 /// A finished image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
@@ -71,30 +103,47 @@ pub struct Built {
 pub(crate) async fn build(
     docker: &Docker,
     endpoint: &Endpoint,
+    builder: Builder,
     request: BuildRequest,
     progress: &Progress,
 ) -> Result<Built, BuildError> {
     let text = dockerfile_text(&request.dockerfile)?;
-    warn_of_strangers(&text, &request.args, progress);
     let values = Values::read(&request.secrets)?;
     let build_id = random_id();
-    let work = run(endpoint, &request, &text, &values, &build_id, progress);
-    tokio::select! {
-        biased;
-        () = progress.cancel.cancelled() => {
-            cancel(endpoint, &build_id).await;
-            Err(BuildError::Cancelled)
-        }
-        result = work => {
-            let built = result?;
-            // The answer may name the image by its configuration or its manifest; ask for the one
-            // that the engine itself goes by.
-            let name = request.tags.first().unwrap_or(&built.image_id);
-            match docker.inspect_image(name).await {
-                Ok(image) => Ok(Built { image_id: image.id.unwrap_or(built.image_id) }),
-                Err(error) => Err(BuildError::Lost(error.to_string())),
+    let work = async {
+        match builder {
+            Builder::Classic | Builder::Podman => {
+                classic::run(builder, docker, endpoint, &request, &text, values.redactor(), progress).await
+            }
+            Builder::BuildKit | Builder::Unsaid => {
+                warn_of_strangers(&text, &request.args, progress);
+                match run(endpoint, &request, &text, &values, &build_id, progress).await {
+                    Err(BuildError::NoBuildKit) if builder == Builder::Unsaid => {
+                        classic::run(Builder::Classic, docker, endpoint, &request, &text, values.redactor(), progress)
+                            .await
+                    }
+                    built => built,
+                }
             }
         }
+    };
+    let built = tokio::select! {
+        biased;
+        () = progress.cancel.cancelled() => None,
+        result = work => Some(result?),
+    };
+    let Some(image_id) = built else {
+        // A closed connection is all that the classic builder needs.
+        if matches!(builder, Builder::BuildKit | Builder::Unsaid) {
+            cancel(endpoint, &build_id).await;
+        }
+        return Err(BuildError::Cancelled);
+    };
+    // The answer may name the image by its configuration or its manifest; ask for the one that the engine itself goes by.
+    let name = request.tags.first().unwrap_or(&image_id);
+    match docker.inspect_image(name).await {
+        Ok(image) => Ok(Built { image_id: image.id.unwrap_or(image_id) }),
+        Err(error) => Err(BuildError::Lost(error.to_string())),
     }
 }
 
@@ -105,7 +154,7 @@ async fn run(
     values: &Values,
     build_id: &str,
     progress: &Progress,
-) -> Result<Built, BuildError> {
+) -> Result<String, BuildError> {
     let failure = Arc::new(Mutex::new(None));
     let (sources, filename) = sources(request, text)?;
     let files = Files { sources: Arc::new(sources), failure: Arc::clone(&failure) };
@@ -148,7 +197,7 @@ async fn run(
         return Err(cut);
     }
     match build.image_id {
-        Some(image_id) => Ok(Built { image_id }),
+        Some(image_id) => Ok(image_id),
         None => Err(BuildError::Lost("its answer ended before the image was named".to_owned())),
     }
 }
@@ -242,12 +291,16 @@ async fn cancel(endpoint: &Endpoint, build_id: &str) {
 fn warn_of_strangers(text: &str, args: &BTreeMap<String, String>, progress: &Progress) {
     let syntax = args.get("BUILDKIT_SYNTAX").cloned().or_else(|| dockerfile::parse(text).syntax);
     let Some(syntax) = syntax else { return };
-    let own = ["docker/dockerfile", "docker.io/docker/dockerfile"]
-        .iter()
-        .any(|own| syntax.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '@'])));
-    if !own {
+    if !is_dockers_own(&syntax) {
         progress.warn(format!("the Dockerfile is read by the image {syntax:?}, which its `# syntax=` line names"));
     }
+}
+
+/// Whether a `# syntax=` names the image that Dockerfiles are written for.
+fn is_dockers_own(syntax: &str) -> bool {
+    ["docker/dockerfile", "docker.io/docker/dockerfile"]
+        .iter()
+        .any(|own| syntax.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '@'])))
 }
 
 fn random_id() -> String {
@@ -264,6 +317,14 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// What messages call a Dockerfile.
+fn named(dockerfile: &Dockerfile) -> String {
+    match dockerfile {
+        Dockerfile::File(path) => path.to_string(),
+        Dockerfile::Generated { because, .. } => because.clone(),
+    }
+}
+
 /// Finds out from the engine's words what went wrong.
 fn explain(
     message: String,
@@ -272,10 +333,7 @@ fn explain(
     request: &BuildRequest,
     text: &str,
 ) -> BuildError {
-    let dockerfile = match &request.dockerfile {
-        Dockerfile::File(path) => path.to_string(),
-        Dockerfile::Generated { because, .. } => because.clone(),
-    };
+    let dockerfile = named(&request.dockerfile);
     let has = |needle: &str| message.contains(needle);
     let parsed = dockerfile::parse(text);
     if has("no space left on device") || has("disk quota exceeded") {
@@ -288,8 +346,7 @@ fn explain(
         return BuildError::Syntax { dockerfile, line: line.map(|line| line as usize), message };
     }
     if let Some(target) = &request.target
-        && has("target stage")
-        && has("could not be found")
+        && (has("target stage") && has("could not be found") || has("failed to reach build target"))
     {
         return BuildError::UnknownTarget { dockerfile, target: target.clone() };
     }

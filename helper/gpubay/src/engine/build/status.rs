@@ -12,9 +12,9 @@ use super::secrets::Redactor;
 use crate::progress::{Progress, Step, StepEnd, Unit};
 
 /// Lines of a failing step that are kept for its error.
-const TAIL: usize = 30;
+pub(super) const TAIL: usize = 30;
 /// Bytes after which a line without an end is passed on.
-const LINE_LIMIT: usize = 16 * 1024;
+pub(super) const LINE_LIMIT: usize = 16 * 1024;
 /// Bytes of one message of the engine.
 const MESSAGE_LIMIT: usize = 64 * 1024 * 1024;
 

@@ -23,11 +23,13 @@ use crate::progress::{Event, StepEnd};
 const INSPECTED: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{\"Id\":\"sha256:same\"}";
 const STEP_28: &[u8] = include_bytes!("recorded/step-28.http");
+const BUILT_CLASSIC: &[u8] = include_bytes!("recorded/built-classic.http");
 const BUILT_28: &[u8] = include_bytes!("recorded/built-28.http");
 
 struct Fake {
     dir: tempfile::TempDir,
     seen: Arc<Mutex<Vec<String>>>,
+    builder: Builder,
 }
 
 /// What happens after the answer's bytes: the connection is closed, or held open.
@@ -72,7 +74,7 @@ fn fake(session: &'static [u8], answer: Vec<u8>, after: After) -> Fake {
             });
         }
     });
-    Fake { dir, seen }
+    Fake { dir, seen, builder: Builder::BuildKit }
 }
 
 const UPGRADE: &[u8] = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
@@ -82,7 +84,11 @@ impl Fake {
         let socket = self.dir.path().join("d.sock");
         let address = format!("unix://{}", socket.display());
         let docker = Docker::connect_with_unix(&address, 10, bollard::API_DEFAULT_VERSION).expect("an address");
-        build(&docker, &Endpoint::Unix(socket), request, progress).await
+        build(&docker, &Endpoint::Unix(socket), self.builder, request, progress).await
+    }
+
+    fn building_with(self, builder: Builder) -> Self {
+        Self { builder, ..self }
     }
 
     fn seen(&self) -> Vec<String> {
@@ -110,7 +116,11 @@ fn request(text: &str) -> (tempfile::TempDir, BuildRequest) {
 }
 
 async fn played(answer: &[u8], text: &str, target: Option<&str>) -> Result<Built, BuildError> {
-    let fake = fake(UPGRADE, answer.to_vec(), After::Close);
+    played_by(Builder::BuildKit, answer, text, target).await
+}
+
+async fn played_by(builder: Builder, answer: &[u8], text: &str, target: Option<&str>) -> Result<Built, BuildError> {
+    let fake = fake(UPGRADE, answer.to_vec(), After::Close).building_with(builder);
     let (_dir, request) = request(text);
     let request = BuildRequest { target: target.map(str::to_owned), ..request };
     fake.build(request, &Progress::silent()).await
@@ -232,10 +242,82 @@ async fn an_error_that_comes_before_a_cut_is_told() {
 }
 
 #[tokio::test]
-async fn an_engine_without_sessions_is_told() {
-    let fake = fake(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", Vec::new(), After::Close);
-    let (_dir, request) = request("FROM a");
-    assert!(matches!(fake.build(request, &Progress::silent()).await, Err(BuildError::NoBuildKit)));
+async fn an_engine_without_sessions_is_told_or_builds_the_old_way() {
+    const NONE: &[u8] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+    let told = fake(NONE, Vec::new(), After::Close);
+    let (_dir, asked) = request("FROM a");
+    assert!(matches!(told.build(asked.clone(), &Progress::silent()).await, Err(BuildError::NoBuildKit)));
+    let old = fake(NONE, BUILT_CLASSIC.to_vec(), After::Close).building_with(Builder::Unsaid);
+    assert_eq!(old.build(asked, &Progress::silent()).await.expect("a build").image_id, "sha256:same");
+    assert!(old.seen().iter().any(|line| line.starts_with("POST /build?version=1&")), "{:?}", old.seen());
+}
+
+#[tokio::test]
+async fn the_classic_builders_failures_have_line_code_and_output_too() {
+    let play =
+        async |answer: &'static [u8], text: &str, target| played_by(Builder::Classic, answer, text, target).await;
+    match play(include_bytes!("recorded/step-classic.http"), FAILING, None).await.unwrap_err() {
+        BuildError::Step { line, exit_code, output, instruction, .. } => {
+            assert_eq!((line, exit_code), (Some(6), Some(7)));
+            assert_eq!(output, ["first", "the reason"]);
+            assert!(instruction.starts_with("RUN echo first"), "{instruction}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let syntax = play(include_bytes!("recorded/syntax-classic.http"), "FROM a\n\nRUNN x", None).await;
+    assert!(matches!(syntax, Err(BuildError::Syntax { line: Some(3), .. })), "{syntax:?}");
+    let target = play(include_bytes!("recorded/target-classic.http"), "FROM a AS real", Some("nope")).await;
+    assert!(matches!(target, Err(BuildError::UnknownTarget { .. })), "{target:?}");
+    let base = play(include_bytes!("recorded/base-classic.http"), "FROM localhost:1/no/such:image", None).await;
+    let Err(BuildError::Base { image, message }) = base else { panic!("{base:?}") };
+    assert_eq!(image, "localhost:1/no/such:image");
+    assert!(message.contains("connection refused"), "{message}");
+    match play(include_bytes!("recorded/copy-classic.http"), "FROM a\nCOPY missing /x", None).await.unwrap_err() {
+        BuildError::Step { line: Some(2), output, .. } => assert!(output[0].contains("stat missing"), "{output:?}"),
+        other => panic!("{other:?}"),
+    }
+    let full = b"HTTP/1.1 200 OK\r\n\r\n{\"errorDetail\":{\"message\":\"write /x: no space left on device\"}}";
+    assert!(matches!(play(full, "FROM a", None).await, Err(BuildError::DiskFull(_))));
+    let end = BUILT_CLASSIC.windows(6).position(|at| at == b"\"aux\":").expect("the image's name");
+    for cut in (0..end).step_by(end / 11) {
+        let result = played_by(Builder::Classic, &BUILT_CLASSIC[..cut], "FROM a", None).await;
+        assert!(matches!(result, Err(BuildError::Lost(_))), "cut at {cut}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_only_buildkit_can_do_is_told_with_its_line_before_anything_is_sent() {
+    let secret = Secret { id: "tok".to_owned(), source: SecretSource::Env("PATH".to_owned()) };
+    for (builder, text, secrets, line, what) in [
+        (Builder::Classic, "FROM a\n\nRUN --mount=type=cache,target=/c make", vec![], Some(3), "`RUN --mount`"),
+        (Builder::Classic, "FROM a\nCOPY --chmod=755 x /x", vec![], Some(2), "`COPY --chmod`"),
+        (Builder::Classic, "FROM a\nRUN <<EOF\nmake\nEOF", vec![], Some(2), "here-document"),
+        (Builder::Classic, "# syntax=evil.example/x\nFROM a", vec![], None, "evil.example/x"),
+        (
+            Builder::Podman,
+            "FROM a\nRUN --mount=type=secret,id=tok make",
+            vec![secret.clone()],
+            Some(2),
+            "secret \"tok\"",
+        ),
+        (Builder::Classic, "FROM a", vec![secret], None, "secret \"tok\""),
+    ] {
+        let fake = fake(UPGRADE, Vec::new(), After::Close).building_with(builder);
+        let (_dir, request) = request(text);
+        let error = fake.build(BuildRequest { secrets, ..request }, &Progress::silent()).await.expect_err(text);
+        assert!(matches!(&error, BuildError::NeedsBuildKit { line: found, .. } if *found == line), "{error:?}");
+        assert!(error.to_string().contains(what), "{error}");
+        assert!(crate::error::Explain::hint(&error).is_some());
+        assert!(fake.seen().is_empty(), "{:?}", fake.seen());
+    }
+    for (builder, text, target) in [
+        (Builder::Classic, "# syntax=docker/dockerfile:1\nFROM a\nCOPY --from=a --chown=1 x /x\nRUN echo a <<<b", None),
+        (Builder::Classic, "FROM a AS one\nFROM a\nRUN --mount=type=cache,target=/c make", Some("one")),
+        (Builder::Podman, "FROM a\nRUN --mount=type=cache,target=/c make", None),
+    ] {
+        let built = played_by(builder, BUILT_CLASSIC, text, target).await;
+        assert!(built.is_ok(), "{text}: {built:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,24 +5,23 @@
 //! that no instruction reads changes nothing.
 
 mod cache;
-mod reach;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use rustix::fs::FileType;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-pub use self::reach::{Base, base_images};
 use crate::HostPath;
 use crate::config::model::Dockerfile;
 use crate::engine::build::context::{self, ContextError, Filter, Selection};
 use crate::engine::build::dockerfile::{Parsed, parse};
 use crate::engine::build::ignore;
+use crate::engine::build::reach::{self, Extent};
+pub use crate::engine::build::reach::{Base, base_images};
 use crate::error::Explain;
 use crate::files;
 
@@ -139,14 +138,16 @@ fn add_context(
     hash: &mut Fields,
 ) -> Result<(), FingerprintError> {
     let fail = |source| FingerprintError::Context { path: input.context.clone(), source };
-    let wanted = reach::context_paths(parsed, &input.args, input.target.as_deref(), &input.bases);
+    let wanted = reach::context_paths(parsed, &input.args, input.target.as_deref(), &input.bases, Extent::Needed);
     if wanted.is_empty() {
         return Ok(());
     }
     let mut never: Vec<String> = input.always_exclude.iter().map(|path| ignore::clean(path)).collect();
     never.push(GIT.to_owned());
     let selection = Selection {
-        excludes: ignore_patterns(&input.dockerfile, &input.context)?,
+        excludes: context::excludes(&input.dockerfile, &input.context)
+            .map_err(|(path, source)| FingerprintError::Ignore { path: path.display().to_string(), source })?
+            .patterns,
         follow: wanted,
         never,
         includes: Vec::new(),
@@ -168,23 +169,6 @@ fn add_context(
     .map_err(fail)?;
     cache.save(cache_file.as_path());
     Ok(())
-}
-
-/// The patterns of `<Dockerfile>.dockerignore`, or else of the context's `.dockerignore`.
-fn ignore_patterns(dockerfile: &Dockerfile, context: &HostPath) -> Result<Vec<String>, FingerprintError> {
-    let read = |path: &Path| match files::read(path, files::SMALL).map_err(io::Error::from) {
-        Ok(text) => Ok(Some(ignore::read_ignore_file(&text))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(FingerprintError::Ignore { path: path.display().to_string(), source }),
-    };
-    if let Dockerfile::File(path) = dockerfile {
-        let mut own = path.as_path().as_os_str().to_owned();
-        own.push(".dockerignore");
-        if let Some(patterns) = read(Path::new(&own))? {
-            return Ok(patterns);
-        }
-    }
-    Ok(read(&context.as_path().join(".dockerignore"))?.unwrap_or_default())
 }
 
 /// Hashes named values so that no two lists of them give the same bytes.

@@ -3,8 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::build::dockerfile::{Instruction, Parsed, assignments, expand, parse, words};
-use crate::engine::build::ignore::clean;
+use super::dockerfile::{Instruction, Parsed, assignments, expand, parse, words};
+use super::ignore::clean;
+
+/// Which stages a build makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// What the target needs, as `BuildKit` does.
+    Needed,
+    /// All up to the target, as the classic builder does.
+    UpToTarget,
+}
 
 /// An image that a build starts from, as the engine has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,22 +25,33 @@ pub struct Base {
 }
 
 /// The whole context.
-const EVERYTHING: &str = ".";
+pub(super) const EVERYTHING: &str = ".";
 
 /// The images that a build of `target` starts from or copies from, by the names that the Dockerfile
 /// gives them; `scratch` is none. A name whose variables have no value is left out.
 pub fn base_images(parsed: &Parsed, args: &BTreeMap<String, String>, target: Option<&str>) -> Vec<String> {
-    Reach::of(parsed, args, target).images.into_iter().collect()
+    images(parsed, args, target, Extent::Needed)
+}
+
+/// The same for another extent of the build.
+pub(super) fn images(
+    parsed: &Parsed,
+    args: &BTreeMap<String, String>,
+    target: Option<&str>,
+    extent: Extent,
+) -> Vec<String> {
+    Reach::of(parsed, args, target, extent).images.into_iter().collect()
 }
 
 /// The paths that reachable instructions read from the context, with their wildcards.
-pub(super) fn context_paths(
+pub fn context_paths(
     parsed: &Parsed,
     args: &BTreeMap<String, String>,
     target: Option<&str>,
     bases: &BTreeMap<String, Base>,
+    extent: Extent,
 ) -> Vec<String> {
-    let reach = Reach::of(parsed, args, target);
+    let reach = Reach::of(parsed, args, target, extent);
     let mut paths = BTreeSet::new();
     for index in &reach.stages {
         let stage = &parsed.stages[*index];
@@ -63,7 +83,7 @@ struct Reach {
 }
 
 impl Reach {
-    fn of(parsed: &Parsed, args: &BTreeMap<String, String>, target: Option<&str>) -> Self {
+    fn of(parsed: &Parsed, args: &BTreeMap<String, String>, target: Option<&str>, extent: Extent) -> Self {
         let mut globals = BTreeMap::new();
         for instruction in parsed.globals.iter().filter(|one| one.keyword == "ARG") {
             for (name, default) in assignments(&instruction.rest) {
@@ -75,7 +95,10 @@ impl Reach {
         }
         let mut reach = Self { stages: BTreeSet::new(), images: BTreeSet::new(), globals };
         if let Some(index) = parsed.stage(target) {
-            reach.add(parsed, args, index);
+            let first = if extent == Extent::UpToTarget { 0 } else { index };
+            for index in first..=index {
+                reach.add(parsed, args, index);
+            }
         }
         reach
     }
