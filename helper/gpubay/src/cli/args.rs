@@ -9,6 +9,7 @@ use super::build::Build;
 use super::doctor::Doctor;
 use super::down::{Down, Stop};
 use super::exec::{Exec, Shell};
+use super::init::Init;
 use super::logs::Logs;
 use super::ps::Ps;
 use super::run::Run;
@@ -85,6 +86,7 @@ impl Common {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    Init(Init),
     Up(Up),
     Build(Build),
     Down(Down),

@@ -9,6 +9,7 @@ mod build;
 mod doctor;
 mod down;
 mod exec;
+mod init;
 mod logs;
 mod output;
 mod print;
@@ -95,6 +96,7 @@ fn init_log() {
 async fn run(cli: Cli) -> u8 {
     let output = Output::new(&cli.common);
     let result = match cli.command {
+        Command::Init(command) => init::run(&cli.common, command, &output).await,
         Command::Up(command) => up::run(&cli.common, command, &output).await,
         Command::Build(command) => build::run(&cli.common, &command, &output).await,
         Command::Down(command) => down::down(&cli.common, &command, &output).await,

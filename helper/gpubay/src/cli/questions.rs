@@ -6,6 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::output::{Output, eprint, plain};
 use crate::config::Power;
 use crate::progress::CancellationToken;
+use crate::scaffold::{Base, Preset};
 
 /// How often an answer that means nothing is asked for again.
 const TRIES: u32 = 3;
@@ -54,6 +55,33 @@ pub(super) fn which_dockerfile(output: &Output, candidates: &[String]) -> Option
         let chosen = answer.parse::<usize>().ok().and_then(|number| candidates.get(number.checked_sub(1)?));
         if let Some(chosen) = chosen.or_else(|| candidates.iter().find(|candidate| **candidate == answer)) {
             return Some(chosen.clone());
+        }
+    }
+    None
+}
+
+/// One of the bases that there are, or any other image; `None` where nobody can answer. Enter is `usual`.
+pub(super) fn which_base(output: &Output, usual: Preset) -> Option<Base> {
+    if !output.can_ask() {
+        return None;
+    }
+    let mut text = "What is the image built on?\n".to_owned();
+    for (index, preset) in Preset::ALL.iter().enumerate() {
+        text.push_str(&format!("  {}  {:<12} {}: {}\n", index + 1, preset.name(), preset.image(), preset.about()));
+    }
+    eprint(&text);
+    for _ in 0..TRIES {
+        let answer = answer(&format!("A number, a name, or any other image [{}] ", usual.name()))?;
+        if answer.is_empty() {
+            return Some(Base::Preset(usual));
+        }
+        let numbered = answer.parse::<usize>().ok().and_then(|number| Preset::ALL.get(number.checked_sub(1)?).copied());
+        let named = Preset::ALL.into_iter().find(|preset| preset.name() == answer);
+        if let Some(preset) = numbered.or(named) {
+            return Some(Base::Preset(preset));
+        }
+        if answer.contains([':', '/']) {
+            return Some(Base::Image(answer));
         }
     }
     None

@@ -17,6 +17,7 @@ use super::powers::{self, Power};
 use super::reach;
 use super::values::{self, Places, resolve_existing};
 use crate::files::{self, FileError};
+use crate::scaffold::bases;
 use crate::{ContainerPath, HostPath};
 use gpubay_protocol::agent::AGENT_DIR;
 
@@ -30,8 +31,7 @@ const PERSIST: [&str; 2] = ["~/.vscode-server", "~/.config"];
 const GENERATED: &str = "\
 # Made by GPU Bay, since the workspace has a requirements.txt and no Dockerfile.
 # The requirements are installed into the virtual environment, not into the image.
-FROM python:3.12-slim
-";
+FROM ";
 
 /// Everything that loading depends on; nothing else of the process is asked.
 pub struct LoadRequest<'a> {
@@ -340,7 +340,7 @@ fn image(
     match found {
         Found::Requirements(path) => {
             let because = "requirements.txt".to_owned();
-            Ok((build(Dockerfile::Generated { text: GENERATED.to_owned(), because }), Some(path)))
+            Ok((build(Dockerfile::Generated { text: format!("{GENERATED}{}\n", bases::PYTHON), because }), Some(path)))
         }
         _ => Err(ConfigError::NoDockerfile { workspace: printable(&workspace.to_string()) }),
     }

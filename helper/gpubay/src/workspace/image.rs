@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::Workspace;
 use super::build::Cache;
 use super::fingerprint::{self, Base, FingerprintInput};
-use super::user::ImageUsers;
+use super::user::{ImageUsers, is_login};
 use crate::config::model::{Build, Image as ImageConfig};
 use crate::engine::build::BuildRequest;
 use crate::engine::build::dockerfile::{declared_args, parse};
@@ -147,8 +147,9 @@ fn wants_login(message: &str) -> bool {
 fn filled_args(workspace: &Workspace, build: &Build, text: &str) -> BTreeMap<String, String> {
     let mut args = build.args.clone();
     // Root's own numbers would make `useradd -u 0` fail; the common default is what such files expect.
-    let number = |id: u32| if id == 0 { "1000".to_owned() } else { id.to_string() };
-    let name = if workspace.host.uid == 0 { "dev".to_owned() } else { workspace.host.name.clone() };
+    let fails = workspace.host.uid == 0 && makes_users(text);
+    let number = |id: u32| if fails { "1000".to_owned() } else { id.to_string() };
+    let name = if fails || !is_login(&workspace.host.name) { "dev".to_owned() } else { workspace.host.name.clone() };
     for declared in declared_args(text) {
         let value = match declared.as_str() {
             "USER_UID" | "UID" => number(workspace.host.uid),
@@ -159,6 +160,13 @@ fn filled_args(workspace: &Workspace, build: &Build, text: &str) -> BTreeMap<Str
         args.entry(declared).or_insert(value);
     }
     args
+}
+
+/// By a program that refuses a number which is taken.
+fn makes_users(dockerfile: &str) -> bool {
+    ["useradd", "usermod", "adduser", "groupadd", "groupmod", "addgroup"]
+        .iter()
+        .any(|program| dockerfile.contains(program))
 }
 
 /// The image's passwd and group files, read once an image from a container that never runs.

@@ -233,7 +233,8 @@ fn group_names(group: &str) -> impl Iterator<Item = (u32, &str)> {
     })
 }
 
-fn is_login(name: &str) -> bool {
+/// A name that every image's tools take.
+pub(super) fn is_login(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.len() <= 32
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))

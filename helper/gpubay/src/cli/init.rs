@@ -1,0 +1,204 @@
+//! `gpubay init`
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::args::Common;
+use super::output::{Output, plain};
+use super::{cancel_on_signals, questions, unless_cancelled};
+use crate::config::{self, LoadRequest};
+use crate::engine::{Engine, EngineInfo, Surroundings, endpoint};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::scaffold::{self, Base, Folder, Found, Plan, PlannedFile, Preset, State, Wish};
+
+/// Write a Dockerfile, requirements.txt, gpubay.toml and editor settings; what exists is left as it is
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  gpubay init                        asks, on a terminal\n  gpubay init --preset cuda --style ruff\n  gpubay init --base pytorch/pytorch:latest --name train\n  gpubay init --dry-run              show the files, write nothing\n\n\
+    Presets:\n  ngc-pytorch  NVIDIA's PyTorch; the default where there is an NVIDIA driver\n  cuda         CUDA with its compiler, and Ubuntu's Python\n  cuda-conda   CUDA with its compiler, and conda\n  python       Python; the default elsewhere"
+)]
+pub(super) struct Init {
+    /// What the image is built on
+    #[arg(long, value_enum, conflicts_with = "base")]
+    preset: Option<PresetName>,
+    /// Any other image to build on
+    #[arg(long, value_name = "IMAGE")]
+    base: Option<String>,
+    /// The folder of the Dockerfile in docker/
+    #[arg(long)]
+    name: Option<String>,
+    /// Formatter and linter of the editor
+    #[arg(long, value_enum, default_value_t = StyleName::Autopep8)]
+    style: StyleName,
+    /// Show what would be written, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PresetName {
+    NgcPytorch,
+    Cuda,
+    CudaConda,
+    Python,
+}
+
+impl From<PresetName> for Preset {
+    fn from(name: PresetName) -> Self {
+        match name {
+            PresetName::NgcPytorch => Self::NgcPytorch,
+            PresetName::Cuda => Self::Cuda,
+            PresetName::CudaConda => Self::CudaConda,
+            PresetName::Python => Self::Python,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StyleName {
+    Autopep8,
+    Ruff,
+}
+
+/// With `--json`.
+#[derive(Serialize)]
+struct Report<'a> {
+    workspace: String,
+    dry_run: bool,
+    files: Vec<Shown<'a>>,
+    base: Option<ShownBase<'a>>,
+    mounts: &'a [Folder],
+    notes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    file: &'a PlannedFile,
+    /// With --dry-run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ShownBase<'a> {
+    image: &'a str,
+    preset: Option<&'static str>,
+}
+
+pub(super) async fn run(common: &Common, command: Init, output: &Output) -> Result<()> {
+    let request = common.request(None)?;
+    let style = match command.style {
+        StyleName::Autopep8 => scaffold::Style::Autopep8,
+        StyleName::Ruff => scaffold::Style::Ruff,
+    };
+    let base = command.preset.map(|preset| Base::Preset(preset.into())).or(command.base.map(Base::Image));
+    let mut wish = Wish { base, name: command.name, style };
+    scaffold::check(&wish)?;
+    let mut found = scaffold::look(&request)?;
+    let progress = output.progress();
+
+    if wish.base.is_none() && (found.needs_base() || wish.name.is_some()) {
+        let engine = answering(&request, &progress).await;
+        let seen = engine.as_ref().map(|(engine, info)| (info, engine.is_local()));
+        let usual = if scaffold::has_gpu(seen) { Preset::NgcPytorch } else { Preset::Python };
+        wish.base = Some(questions::which_base(output, usual).unwrap_or(Base::Preset(usual)));
+        scaffold::check(&wish)?;
+    }
+    let cancelling = cancel_on_signals(&progress);
+    if found.takes_mounts() && !command.dry_run {
+        for folder in &mut found.folders {
+            let question = format!("Mount {} ({}) at {}?", folder.host, folder.about, folder.container);
+            folder.mounted = questions::yes(output, &question, &progress.cancel);
+        }
+    }
+    progress.check()?;
+    let mut plan = scaffold::plan(&found, &wish)?;
+    if !command.dry_run {
+        unless_cancelled(&progress, async { Ok(scaffold::apply(&found, &mut plan)?) }).await?;
+    }
+    drop(cancelling);
+    let report = Report {
+        workspace: found.workspace.to_string(),
+        dry_run: command.dry_run,
+        files: plan
+            .files
+            .iter()
+            .map(|file| Shown { file, text: command.dry_run.then_some(file.text.as_str()) })
+            .collect(),
+        base: plan.base.as_ref().map(|base| ShownBase {
+            image: base.image(),
+            preset: if let Base::Preset(preset) = base { Some(preset.name()) } else { None },
+        }),
+        mounts: if found.takes_mounts() { &found.folders } else { &[] },
+        notes: &plan.notes,
+    };
+    output.result(&report, || if command.dry_run { preview(&plan) } else { text(&plan, &found, output) });
+    Ok(())
+}
+
+/// The user's engine, if it answers soon: what it says is a help, and no engine is no failure here.
+async fn answering(request: &LoadRequest<'_>, progress: &Progress) -> Option<(Engine, EngineInfo)> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    // A workspace's own file cannot send us to an engine without consent, so the user's own decides.
+    let host = config::bare(request).ok()?.host;
+    let located = endpoint::locate(host.as_deref(), &Surroundings::of_process()).ok()?;
+    let ask = async {
+        let engine = Engine::connect(located).await?;
+        let info = engine.info().await?;
+        Ok::<_, Error>((engine, info))
+    };
+    tokio::select! {
+        answer = tokio::time::timeout(PATIENCE, ask) => answer.ok()?.ok(),
+        () = progress.cancel.cancelled() => None,
+    }
+}
+
+fn text(plan: &Plan, found: &Found, output: &Output) -> String {
+    let mut text = String::new();
+    let of = |state| plan.files.iter().filter(move |file| file.state == state);
+    if of(State::Written).next().is_none() {
+        let _ = writeln!(text, "{} is complete: nothing was written", plain(&found.workspace.to_string()));
+    }
+    for file in of(State::Written) {
+        let _ = writeln!(text, "{} {}", output.paint("wrote", "32"), plain(&file.path));
+    }
+    for file in of(State::Left) {
+        let reason = file.reason.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "{}  {} ({})", output.paint("left", "33"), plain(&file.path), plain(reason));
+    }
+    if found.takes_mounts() {
+        for folder in found.folders.iter().filter(|folder| !folder.mounted) {
+            let _ = writeln!(
+                text,
+                "{}  {} ({}) is not mounted; gpubay.toml has the line for it",
+                output.paint("note", "33"),
+                folder.host,
+                folder.about
+            );
+        }
+    }
+    for note in &plan.notes {
+        let _ = writeln!(text, "{}  {}", output.paint("note", "33"), plain(note));
+    }
+    let _ = writeln!(text, "`gpubay up` builds and starts it.");
+    text
+}
+
+/// All files with what would stand in them.
+fn preview(plan: &Plan) -> String {
+    let mut text = String::new();
+    for file in &plan.files {
+        let reason = file.reason.as_deref().map(|reason| format!(" ({reason}: it is left)")).unwrap_or_default();
+        let _ = writeln!(text, "==> {}{} <==", plain(&file.path), plain(&reason));
+        let _ = writeln!(text, "{}", plain(&file.text));
+    }
+    for note in &plan.notes {
+        let _ = writeln!(text, "note: {}", plain(note));
+    }
+    text
+}
