@@ -11,7 +11,9 @@ use super::down::{Down, Stop};
 use super::exec::{Exec, Shell};
 use super::init::Init;
 use super::logs::Logs;
+use super::prune::Prune;
 use super::ps::Ps;
+use super::rm::Rm;
 use super::run::Run;
 use super::sync::Sync;
 use super::up::Up;
@@ -97,6 +99,8 @@ pub(super) enum Command {
     Ps(Ps),
     Logs(Logs),
     Sync(Sync),
+    Rm(Rm),
+    Prune(Prune),
     Doctor(Doctor),
     Attach(Attach),
     /// Print the JSON schema of gpubay.toml, for editors that complete and check it

@@ -33,7 +33,7 @@ pub(super) struct Stop {
     force: bool,
 }
 
-fn consent(force: bool) -> Recreate {
+pub(super) fn consent(force: bool) -> Recreate {
     if force { Recreate::Allowed } else { Recreate::WhenNothingIsLost }
 }
 
@@ -93,7 +93,7 @@ pub(super) async fn stop(common: &Common, command: &Stop, output: &Output) -> Re
 }
 
 /// Where something would be killed, and somebody is there to be asked.
-fn may_go_on(error: &Error, output: &Output, cancel: &CancellationToken) -> bool {
+pub(super) fn may_go_on(error: &Error, output: &Output, cancel: &CancellationToken) -> bool {
     error.code == workflow::WORK_RUNNING && questions::yes(output, &format!("{}\nEnd it?", error.message), cancel)
 }
 

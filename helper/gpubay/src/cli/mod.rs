@@ -13,8 +13,10 @@ mod init;
 mod logs;
 mod output;
 mod print;
+mod prune;
 mod ps;
 mod questions;
+mod rm;
 mod run;
 mod show;
 mod streams;
@@ -108,6 +110,8 @@ async fn run(cli: Cli) -> u8 {
         Command::Logs(command) => logs::run(&cli.common, &command, &output).await,
         Command::Attach(command) => attach::run(&cli.common, command, &output).await,
         Command::Sync(command) => sync::run(&cli.common, &command, &output).await,
+        Command::Rm(command) => rm::run(&cli.common, &command, &output).await,
+        Command::Prune(command) => prune::run(&cli.common, &command, &output).await,
         Command::Doctor(_) => match doctor::run(&cli.common, &output).await {
             Ok(code) => return code,
             Err(error) => Err(error),

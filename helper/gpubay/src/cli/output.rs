@@ -144,6 +144,20 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if harmful(c) { '\u{fffd}' } else { c }).collect()
 }
 
+/// Lines of equally many cells, one below the other.
+pub(super) fn columns(cells: &[Vec<String>]) -> String {
+    let count = cells.first().map_or(0, Vec::len);
+    let widths: Vec<usize> =
+        (0..count).map(|column| cells.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for line in cells {
+        let padded: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(padded.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
 /// One line a step, and one when it ends if it took a while: what a log file wants.
 fn lines() -> impl Fn(Event) + Send + Sync {
     let titles: Mutex<HashMap<StepId, (String, Instant)>> = Mutex::new(HashMap::new());

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::args::Common;
-use super::output::{Output, plain};
+use super::output::{Output, columns, plain};
 use super::reach;
 use crate::error::Result;
 use crate::workspace::elsewhere::Elsewhere;
@@ -65,14 +65,5 @@ fn table(rows: &[Row], scope: Scope) -> String {
         }
         cells.push(line);
     }
-    let columns = cells[0].len();
-    let widths: Vec<usize> =
-        (0..columns).map(|column| cells.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)).collect();
-    let mut text = String::new();
-    for line in cells {
-        let padded: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(padded.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    columns(&cells)
 }

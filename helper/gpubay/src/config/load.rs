@@ -204,6 +204,15 @@ pub struct Bare {
     pub state: HostPath,
     /// As [`Paths::cache`].
     pub cache: HostPath,
+    machine: String,
+    uid: u32,
+}
+
+impl Bare {
+    /// Of another workspace of this user's on this machine.
+    pub fn identity_of(&self, workspace: &HostPath) -> Identity {
+        Identity::new(&self.machine, self.uid, workspace)
+    }
 }
 
 /// Reads the user's own file only.
@@ -214,9 +223,10 @@ pub fn bare(request: &LoadRequest<'_>) -> Result<Bare, ConfigError> {
     let places = Places { workspace: workspace.as_path(), home: &home };
     let user = read_layer(&user_file(request)?, Context { places, env: request.env })?.unwrap_or_default();
     let state = state(request, &user)?;
-    let identity = Identity::new(&machine_id(&request.machine_id, &state)?, request.uid, &workspace);
+    let machine = machine_id(&request.machine_id, &state)?;
+    let identity = Identity::new(&machine, request.uid, &workspace);
     let cache = cache(request, user.cache_folder.as_ref())?;
-    Ok(Bare { workspace, identity, host: user.host, state, cache })
+    Ok(Bare { workspace, identity, host: user.host, state, cache, machine, uid: request.uid })
 }
 
 fn cache(request: &LoadRequest<'_>, configured: Option<&HostPath>) -> Result<HostPath, ConfigError> {

@@ -75,6 +75,8 @@ pub struct Listed {
     pub id: String,
     pub name: String,
     pub image: String,
+    /// `sha256:…`
+    pub image_id: String,
     pub labels: BTreeMap<String, String>,
     /// `running`, `exited`, …
     pub state: String,
@@ -227,6 +229,7 @@ impl Engine {
                 .map(|name| name.trim_start_matches('/').to_owned())
                 .unwrap_or_default(),
             image: container.image.unwrap_or_default(),
+            image_id: container.image_id.unwrap_or_default(),
             labels: container.labels.unwrap_or_default().into_iter().collect(),
             state: container.state.map(|state| state.to_string()).unwrap_or_default(),
             status: container.status.unwrap_or_default(),

@@ -1,8 +1,10 @@
 //! Images: look, tag, pull.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilder};
+use bollard::query_parameters::{
+    CreateImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+};
 use futures_util::StreamExt;
 
 use super::{Engine, EngineError, error::sort};
@@ -27,6 +29,17 @@ pub struct Image {
     pub onbuild: Vec<String>,
     /// In bytes.
     pub size: u64,
+}
+
+/// A line of a list of images.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnImage {
+    /// `sha256:…`
+    pub id: String,
+    pub tags: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    /// In bytes, without what other images share where the engine tells.
+    pub own_bytes: u64,
 }
 
 impl Image {
@@ -64,6 +77,30 @@ impl Engine {
                 }))
             }
             Err(EngineError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Images that carry this label, parents of others left out.
+    pub async fn images_with(&self, label: &str) -> Result<Vec<OwnImage>, EngineError> {
+        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+        let options = ListImagesOptionsBuilder::default().filters(&filters).shared_size(true).build();
+        let found = self.docker.list_images(Some(options)).await.map_err(|error| sort("list images", error))?;
+        let own = |image: bollard::models::ImageSummary| OwnImage {
+            id: image.id,
+            tags: image.repo_tags.into_iter().filter(|tag| tag != "<none>:<none>").collect(),
+            labels: image.labels.into_iter().collect(),
+            own_bytes: u64::try_from(image.size - image.shared_size.max(0)).unwrap_or(0),
+        };
+        Ok(found.into_iter().map(own).collect())
+    }
+
+    /// Takes a name from an image, and with its last one the image; never against a container's need of it.
+    pub async fn remove_image(&self, name: &str) -> Result<(), EngineError> {
+        let options = RemoveImageOptionsBuilder::default().force(false).build();
+        let doing = format!("remove image {name}");
+        match self.docker.remove_image(name, Some(options), None).await.map_err(|error| sort(&doing, error)) {
+            Ok(_) | Err(EngineError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }

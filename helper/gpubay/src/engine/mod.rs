@@ -34,7 +34,7 @@ pub use create::{CreateSpec, GpuRequest, Stdio};
 pub use endpoint::{Endpoint, Located, Surroundings};
 pub use error::EngineError;
 pub use exec::ExecStream;
-pub use images::Image;
+pub use images::{Image, OwnImage};
 pub use info::{EngineInfo, Flavour, UserMap};
 
 /// The API of Docker 20.10, the oldest engine that is tested.

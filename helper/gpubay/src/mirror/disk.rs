@@ -154,7 +154,8 @@ impl Folder {
         Err(Errno::NOTEMPTY.into())
     }
 
-    fn clear(&self) -> io::Result<()> {
+    /// Deletes all that is in it.
+    pub(super) fn clear(&self) -> io::Result<()> {
         let mut names = Vec::new();
         for item in Dir::read_from(&self.0)? {
             let item = item?;

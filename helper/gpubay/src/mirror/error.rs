@@ -38,6 +38,8 @@ pub enum MirrorError {
     NoSpace { needed: u64, free: u64, place: String },
     #[error("{name:?} is no name of a workspace")]
     Workspace { name: String },
+    #[error("another gpubay is at work on a mirror")]
+    InUse,
     #[error("cancelled")]
     Cancelled,
     #[error("the mirror's own work ended unexpectedly: {0}")]
@@ -55,6 +57,7 @@ impl Explain for MirrorError {
             Self::Source(SourceError::Failed(f)) if f.kind == FailureKind::TooMuch => "mirror_too_large",
             Self::Halted { .. } | Self::Emptied { .. } => "mirror_halted",
             Self::Source(_) => "mirror_source",
+            Self::InUse => "mirror_in_use",
             Self::NoSpace { .. } => Shortage::Disk.code(),
             Self::Disk { source, .. } => Shortage::of(source).map_or("mirror_disk", Shortage::code),
             Self::Workspace { .. } | Self::Task(_) => "internal",

@@ -24,6 +24,8 @@ const BASE: &str = "base";
 const WORKSPACE: &str = "workspace";
 const STAGE: &str = ".stage-";
 const LOCK: &str = "lock";
+/// Held shared by whoever is about to use a mirror, and alone by whoever frees one.
+const USE: &str = "use";
 pub(super) const NEW: &str = "new";
 
 /// The folder of all mirrors of one user. Cheap to clone.
@@ -172,12 +174,20 @@ impl Store {
     }
 
     /// Removes what processes left that no longer live. Failing at it harms nothing.
-    pub(super) fn clean(&self) -> Result<(), MirrorError> {
-        let names = self.folder.names().doing("list a folder", &self.path)?;
-        if !names.iter().any(|name| name.starts_with(STAGE)) {
-            return Ok(());
+    pub fn clean(&self) -> Result<(), MirrorError> {
+        for (name, _lock) in self.dead()? {
+            self.folder.remove(&name).doing("remove a stale stage", &self.path)?;
         }
+        Ok(())
+    }
+
+    /// With their locks, so that nobody else judges them meanwhile.
+    fn dead(&self) -> Result<Vec<(String, OwnedFd)>, MirrorError> {
+        let names = self.folder.names().doing("list a folder", &self.path)?;
         let mut dead = Vec::new();
+        if !names.iter().any(|name| name.starts_with(STAGE)) {
+            return Ok(dead);
+        }
         let gate = self.gate()?;
         for name in names.into_iter().filter(|name| name.starts_with(STAGE)) {
             let Ok(folder) = self.folder.below(name.as_bytes()) else {
@@ -189,10 +199,7 @@ impl Store {
             }
         }
         drop(gate);
-        for (name, _lock) in dead {
-            self.folder.remove(&name).doing("remove a stale stage", &self.path)?;
-        }
-        Ok(())
+        Ok(dead)
     }
 
     /// Takes a mirror out of its place at once, then deletes it.
@@ -207,37 +214,90 @@ impl Store {
         }
     }
 
-    /// Mirrors that neither these images' bases nor these workspaces need.
+    /// While this is held nothing that is in place is freed. Whoever looks for a mirror holds it until something names
+    /// what was found.
+    pub fn using(&self) -> Result<Using, MirrorError> {
+        let file = self.folder.lock_file(USE).doing("make a lock file", &self.path)?;
+        // Held by others for the moment of a few renames.
+        rustix::fs::flock(&file, FlockOperation::LockShared).doing("wait for a lock", &self.path)?;
+        Ok(Using(file))
+    }
+
+    /// Mirrors that nothing needs; `needed` is derived by the caller from what workspaces name.
     ///
-    /// The caller derives both from what the engine has; a base that a kept workspace's newest
-    /// generation goes back to is kept as well.
-    pub fn unreferenced(
-        &self,
-        bases: &BTreeSet<BaseKey>,
-        workspaces: &BTreeSet<String>,
-    ) -> Result<Vec<Unreferenced>, MirrorError> {
-        let mut kept: BTreeSet<String> = bases.iter().map(|key| key.0.clone()).collect();
+    /// A base that a workspace's newest generation goes back to is needed as well, and so are all generations of a
+    /// workspace that is not known to be gone.
+    pub fn unreferenced(&self, needed: &Needed) -> Result<Vec<Unreferenced>, MirrorError> {
+        let mut bases = BTreeSet::new();
+        for path in &needed.paths {
+            let below = path.as_path().strip_prefix(self.path.join(BASE).as_path()).ok();
+            let first = below.and_then(|below| below.components().next());
+            bases.extend(first.and_then(|first| first.as_os_str().to_str().map(str::to_owned)));
+        }
         let mut names = Vec::new();
         let list = |kind: &str| {
             self.folder.below(kind.as_bytes()).and_then(|folder| folder.names()).doing("list a folder", &self.path)
         };
         for id in list(WORKSPACE)? {
-            if workspaces.contains(&id) {
-                kept.extend(self.newest(&id)?.map(|newest| newest.header.base));
-            } else {
+            if needed.gone.contains(&id) {
                 names.push(format!("{WORKSPACE}/{id}"));
+            } else {
+                bases.extend(self.newest(&id)?.map(|newest| newest.header.base));
             }
         }
-        names.extend(list(BASE)?.into_iter().filter(|key| !kept.contains(key)).map(|key| format!("{BASE}/{key}")));
+        names.extend(list(BASE)?.into_iter().filter(|key| !bases.contains(key)).map(|key| format!("{BASE}/{key}")));
         names.sort();
         Ok(names.into_iter().map(|name| Unreferenced { path: self.path.join(&name), name }).collect())
     }
 
-    /// Deletes a mirror that [`Store::unreferenced`] listed.
-    pub fn free(&self, unreferenced: &Unreferenced) -> Result<(), MirrorError> {
-        self.discard(&unreferenced.name, &self.stage()?)
+    /// Deletes those that are still unreferenced when nobody is about to use one, and returns their names.
+    ///
+    /// # Errors
+    /// [`MirrorError::InUse`] where somebody is at it for longer than a moment.
+    pub fn free(&self, listed: &[Unreferenced], needed: impl FnOnce() -> Needed) -> Result<Vec<String>, MirrorError> {
+        let file = self.folder.lock_file(USE).doing("make a lock file", &self.path)?;
+        let mut tries = 0;
+        while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            tries += 1;
+            if tries > 20 {
+                return Err(MirrorError::InUse);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let still: BTreeSet<String> = self.unreferenced(&needed())?.into_iter().map(|found| found.name).collect();
+        let mut freed = Vec::new();
+        let mut stages = Vec::new();
+        for found in listed.iter().filter(|found| still.contains(&found.name)) {
+            let stage = self.stage()?;
+            self.discard(&found.name, &stage)?;
+            stages.push(stage);
+            freed.push(found.name.clone());
+        }
+        // Out of their places; deleting takes longer, and holds nobody up.
+        drop(file);
+        drop(stages);
+        Ok(freed)
+    }
+
+    /// Name and place of stages whose processes have ended.
+    pub fn dead_stages(&self) -> Result<Vec<(String, HostPath)>, MirrorError> {
+        let dead = self.dead()?;
+        Ok(dead.into_iter().map(|(name, _)| (name.clone(), self.path.join(&name))).collect())
     }
 }
+
+/// What must stay of the mirrors.
+#[derive(Clone, Debug, Default)]
+pub struct Needed {
+    /// Workspaces that are known to be gone.
+    pub gone: BTreeSet<String>,
+    /// Folders that something names, mirrors among them.
+    pub paths: BTreeSet<HostPath>,
+}
+
+/// See [`Store::using`].
+#[derive(Debug)]
+pub struct Using(#[expect(dead_code, reason = "the open file is the lock")] OwnedFd);
 
 /// A mirror in the making; dropping it removes what it still holds.
 #[derive(Debug)]

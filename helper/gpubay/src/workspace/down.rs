@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::labels;
-use super::report::DownReport;
+use super::report::{DownReport, RmReport};
 use super::stakes::{self, Losses};
 use super::{Recreate, Workspace, lock};
 use crate::HostPath;
 use crate::engine::{Engine, Listed};
 use crate::error::{Error, Result};
+use crate::mirror;
 use crate::progress::Progress;
 use gpubay_protocol::agent::RUN_DIR;
 
@@ -58,6 +59,93 @@ pub(super) async fn remove(
     }
     Ok(removed)
 }
+
+/// What `rm` takes away.
+#[derive(Clone, Debug, Default)]
+pub struct Remove {
+    /// Jobs by name, or any container of the workspace by name or id; `dev` is the dev container.
+    pub names: Vec<String>,
+    /// Every job that has ended.
+    pub finished: bool,
+    /// What is in the virtual environment: the next `up` makes it anew.
+    pub venv: bool,
+}
+
+/// Removes what has ended, and only what is named; with consent also what runs.
+///
+/// # Errors
+/// `no_such_container` for a name, `work_running` for what has not ended.
+pub async fn rm(workspace: &Workspace, what: &Remove, consent: Recreate) -> Result<RmReport> {
+    let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
+    let all = of_workspace(workspace).await?;
+    let label = |container: &Listed, name: &str| container.labels.get(name).cloned().unwrap_or_default();
+    let named = |container: &Listed, name: &String| {
+        container.name == *name
+            || label(container, labels::JOB) == *name
+            || name == "dev" && label(container, labels::ROLE) == "dev"
+            || name.len() >= SHORTEST_ID && container.id.starts_with(name.as_str())
+    };
+    if let Some(unknown) = what.names.iter().find(|name| !all.iter().any(|container| named(container, name))) {
+        let there: Vec<String> =
+            all.iter().map(|container| container.labels.get(labels::JOB).unwrap_or(&container.name).clone()).collect();
+        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        return Err(Error::new(
+            "no_such_container",
+            format!("this workspace has no container {unknown}; it has: {there}"),
+        )
+        .with_hint("`gpubay ps` lists them, `gpubay down NAME` removes one of another workspace."));
+    }
+    let uses_venv = all.iter().any(is_alive);
+    let ended_job = |container: &Listed| container.labels.contains_key(labels::JOB) && !is_alive(container);
+    let chosen: Vec<Listed> = all
+        .into_iter()
+        .filter(|container| {
+            what.names.iter().any(|name| named(container, name)) || what.finished && ended_job(container)
+        })
+        .collect();
+    let running: Vec<&str> =
+        chosen.iter().filter(|container| is_alive(container)).map(|container| container.name.as_str()).collect();
+    if consent != Recreate::Allowed {
+        if !running.is_empty() {
+            return Err(Error::new(WORK_RUNNING, format!("it has not ended: {}", running.join(", ")))
+                .with_hint("Wait for its end (`gpubay logs -f`), or add --force."));
+        }
+        if what.venv && uses_venv {
+            return Err(Error::new(
+                WORK_RUNNING,
+                "a container of this workspace runs, and uses the virtual environment",
+            )
+            .with_hint("`gpubay stop` (or `gpubay down`) first, or add --force."));
+        }
+    }
+    let lost = losses(&workspace.engine, &chosen).await?;
+    let jobs: Vec<String> = chosen.iter().filter_map(|container| container.labels.get(labels::JOB).cloned()).collect();
+    let containers = remove(&workspace.engine, &workspace.progress, chosen, &lost, Recreate::Allowed).await?;
+    for job in jobs {
+        let _ = std::fs::remove_dir_all(workspace.job_run_folder(&job).as_path());
+    }
+    let venv = if what.venv { Some(empty_venv(workspace).await?) } else { None };
+    Ok(RmReport { containers, venv, lost })
+}
+
+/// The folder stays: containers that are stopped mount it.
+async fn empty_venv(workspace: &Workspace) -> Result<HostPath> {
+    let folder = workspace.venv_folder();
+    let step = workspace.progress.step("Removing the virtual environment");
+    let (data, place) = (workspace.config().paths.data.clone(), workspace.place.clone());
+    if folder.as_path().exists() {
+        let emptied = tokio::task::spawn_blocking(move || mirror::empty_below(&data, "venvs", &place)).await;
+        emptied.map_err(|error| Error::new("internal", error.to_string()))?.map_err(|error| {
+            Error::new("venv_not_removed", format!("{folder} cannot be emptied: {error}"))
+                .with_hint(format!("A container's root may have written there: `sudo rm -r {folder}`."))
+        })?;
+    }
+    step.done();
+    Ok(folder)
+}
+
+/// How much of an id names a container.
+pub(super) const SHORTEST_ID: usize = 8;
 
 /// Stops the dev container and keeps it.
 ///

@@ -8,9 +8,6 @@ use crate::engine::{Engine, Listed, Surroundings, endpoint};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
-/// How much of an id names a container.
-const SHORTEST_ID: usize = 8;
-
 /// An engine, and whose containers on it are looked at.
 #[derive(Debug)]
 pub struct Elsewhere {
@@ -58,7 +55,9 @@ impl Elsewhere {
         // A job of this folder goes by the name that `ps` shows.
         let named = |container: &Listed, name: &String| {
             let is_job = || container.labels.get(labels::JOB) == Some(name) && of_folder(container);
-            container.name == *name || is_job() || name.len() >= SHORTEST_ID && container.id.starts_with(name.as_str())
+            container.name == *name
+                || is_job()
+                || name.len() >= down::SHORTEST_ID && container.id.starts_with(name.as_str())
         };
         for name in names {
             if !all.iter().any(|container| named(container, name)) {

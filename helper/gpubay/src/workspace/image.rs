@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Workspace;
 use super::build::Cache;
 use super::fingerprint::{self, Base, FingerprintInput};
 use super::user::{ImageUsers, is_login};
+use super::{Workspace, known};
 use crate::config::model::{Build, Image as ImageConfig};
 use crate::engine::build::BuildRequest;
 use crate::engine::build::dockerfile::{declared_args, parse};
@@ -67,6 +67,12 @@ pub(super) async fn desired(workspace: &Workspace) -> Result<Desired> {
 /// # Errors
 /// Of the build or the pull; a reference that is neither here nor in any registry names itself.
 pub(super) async fn ensure(workspace: &Workspace, desired: Desired, cache: Cache) -> Result<(Image, String, bool)> {
+    let made = make(workspace, desired, cache).await?;
+    known::remember(workspace, Some(&made.1));
+    Ok(made)
+}
+
+async fn make(workspace: &Workspace, desired: Desired, cache: Cache) -> Result<(Image, String, bool)> {
     if let Some(image) = desired.found {
         return Ok((image, desired.reference, false));
     }

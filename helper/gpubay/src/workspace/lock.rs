@@ -42,6 +42,23 @@ impl Explain for LockError {
     }
 }
 
+/// The lock of `name`, unless somebody has it.
+///
+/// # Errors
+/// [`LockError::Io`] when the data folder cannot be written.
+pub(super) fn try_hold(data: &HostPath, name: &str) -> Result<Option<Lock>, LockError> {
+    let folder = data.join("locks");
+    let path = folder.as_path().join(name);
+    let taken = open(folder.as_path(), &path).and_then(|file| {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    });
+    taken.map_err(|cause| LockError::Io { path, cause })
+}
+
 /// Held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);

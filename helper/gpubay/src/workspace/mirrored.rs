@@ -23,6 +23,8 @@ pub(super) struct Mirrored {
     /// Files and bytes by root.
     pub(super) counts: BTreeMap<ContainerPath, (u64, u64)>,
     pub(super) changed: bool,
+    /// Nobody frees a mirror before something refers to these.
+    pub(super) using: Option<mirror::Using>,
 }
 
 /// Brings the mirror of `roots` up to what the dev container, `container` of `image`, has.
@@ -46,6 +48,7 @@ pub(super) async fn sync(
     }
     let cache = &workspace.config().paths.cache;
     let store = Store::open(cache)?;
+    let using = store.using()?;
     let key = BaseKey::new(image, &request);
     let progress = &workspace.progress;
     if find_base(&store, &key).is_none() {
@@ -61,6 +64,7 @@ pub(super) async fn sync(
         counts: synced.trees.iter().map(|tree| (tree.container.clone(), (u64::from(tree.files), tree.bytes))).collect(),
         trees: synced.trees.into_iter().map(|tree| Mapping { host: tree.host, container: tree.container }).collect(),
         changed: synced.changed,
+        using: Some(using),
     })
 }
 

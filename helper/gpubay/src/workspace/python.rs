@@ -75,7 +75,25 @@ pub(super) fn record(workspace: &Workspace) -> Option<Record> {
 }
 
 fn record_path(workspace: &Workspace) -> HostPath {
-    workspace.config().paths.cache.join("records").join(format!("{}.json", workspace.id8()))
+    record_of(&workspace.config().paths.cache, workspace.id8())
+}
+
+fn record_of(cache: &HostPath, id8: &str) -> HostPath {
+    cache.join("records").join(format!("{id8}.json"))
+}
+
+/// The mirrored folders that were last found for a workspace, whatever version of the helper wrote that.
+pub(super) fn mirrored_paths(cache: &HostPath, id8: &str) -> Vec<HostPath> {
+    #[derive(Deserialize)]
+    struct Paths {
+        #[serde(default)]
+        report: Option<HostEnvReport>,
+        #[serde(default)]
+        paths: Vec<HostPath>,
+    }
+    let Some(found) = read_cache::<Paths>(&record_of(cache, id8)) else { return Vec::new() };
+    let roots = found.report.into_iter().flat_map(|report| report.roots).map(|root| root.host);
+    found.paths.into_iter().chain(roots).collect()
 }
 
 /// Claims the folder that becomes the host env, before any container mounts the workspace.
@@ -381,6 +399,8 @@ pub(super) async fn refresh(
         deletions,
     )
     .await?;
+    // Until the host env and the record name them.
+    let _using = mirrored.using;
     prepared.changed |= mirrored.changed;
     let trees = mirrored.trees;
     let on_host = roots.on_host(|tree| trees.iter().find(|held| held.container == *tree).map(|held| held.host.clone()));

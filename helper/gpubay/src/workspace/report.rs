@@ -127,6 +127,17 @@ pub struct DownReport {
     pub lost: BTreeMap<String, Losses>,
 }
 
+/// The answer of `rm`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RmReport {
+    /// Names of the containers that were removed.
+    pub containers: Vec<String>,
+    /// The venv that was emptied, on the host.
+    pub venv: Option<HostPath>,
+    /// What was lost, by container; those that lost nothing are left out.
+    pub lost: BTreeMap<String, Losses>,
+}
+
 /// The answer of `build`.
 #[derive(Clone, Debug, Serialize)]
 pub struct BuildReport {

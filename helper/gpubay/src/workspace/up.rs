@@ -258,6 +258,7 @@ pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
     let mut stages = Stages::start();
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     stages.lap("lock");
+    super::known::remember(workspace, None);
     let free = python::FreeNames::look(workspace);
     match locked(workspace, recreate, stages).await {
         Ok(report) => Ok(report),

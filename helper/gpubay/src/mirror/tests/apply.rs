@@ -88,12 +88,24 @@ async fn what_nothing_refers_to_is_listed_and_freed() {
     lab.base(&mut fake).await.expect("made");
     fake.files.extend(files(&[(0, "x.py", "x")]));
     lab.sync(&mut fake).await.expect("synced");
-    let kept = lab.store.unreferenced(&[].into(), &["ws".to_owned()].into()).expect("listed");
-    assert_eq!(kept, [], "the workspace goes back to the base");
-    let all = lab.store.unreferenced(&[].into(), &[].into()).expect("listed");
+    let kept = lab.store.unreferenced(&Needed::default()).expect("listed");
+    assert_eq!(kept, [], "the workspace goes back to the base, and is not known to be gone");
+    let gone = || Needed { gone: ["ws".to_owned()].into(), ..Needed::default() };
+    let all = lab.store.unreferenced(&gone()).expect("listed");
     assert_eq!(all.len(), 2);
+    let base = all.iter().find(|one| one.name.starts_with("base/")).expect("listed").clone();
+    let named = Needed { paths: [base.path.join("tree/opt")].into(), ..gone() };
+    assert_eq!(lab.store.unreferenced(&named).expect("listed").len(), 1, "something names a folder of the base");
+    // Whoever is about to use one keeps all.
+    let using = lab.store.using().expect("locked");
+    assert!(matches!(lab.store.free(&all, gone), Err(MirrorError::InUse)));
+    drop(using);
+    // What is named by now stays, whatever was listed before.
+    let freed = lab.store.free(&all, || named).expect("freed");
+    assert_eq!(freed, ["workspace/ws"]);
+    assert!(base.path.as_path().exists());
+    lab.store.free(&all, gone).expect("freed");
     for one in &all {
-        lab.store.free(one).expect("freed");
         assert!(!one.path.as_path().exists());
     }
     lab.assert_tidy();

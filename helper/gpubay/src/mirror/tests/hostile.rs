@@ -233,9 +233,8 @@ async fn deleting_follows_no_link() {
         0,
     )
     .expect("a fifo");
-    for one in lab.store.unreferenced(&[].into(), &[].into()).expect("listed") {
-        lab.store.free(&one).expect("freed");
-    }
+    let all = lab.store.unreferenced(&Needed::default()).expect("listed");
+    lab.store.free(&all, Needed::default).expect("freed");
     assert!(!base.exists());
     assert_eq!(names(outside.path()), ["canary"]);
 }

@@ -1,0 +1,61 @@
+//! `gpubay rm`
+
+use clap::Args;
+
+use super::args::Common;
+use super::down::{consent, may_go_on};
+use super::output::Output;
+use super::reach;
+use crate::error::Result;
+use crate::workspace::Recreate;
+use crate::workspace::down::{self as workflow, Remove};
+use crate::workspace::report::RmReport;
+
+/// Remove jobs that have ended, the stopped dev container, or what is in the virtual environment
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  gpubay rm lr-3                     a job that has ended\n  \
+    gpubay rm --all                    all of this workspace that have ended\n  \
+    gpubay rm --venv                   the next `gpubay up` makes it anew\n  \
+    gpubay rm dev                      the dev container, when it is stopped\n\n\
+    `gpubay down` removes all containers of a workspace, `gpubay prune` what nothing needs any more.")]
+pub(super) struct Rm {
+    /// Jobs by their name, or containers of this workspace by name or id; `dev` is the dev container
+    #[arg(required_unless_present_any = ["all", "venv"])]
+    names: Vec<String>,
+    /// Every job of this workspace that has ended
+    #[arg(long, short)]
+    all: bool,
+    /// What is in the virtual environment
+    #[arg(long)]
+    venv: bool,
+    /// Also what still runs
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) async fn run(common: &Common, command: &Rm, output: &Output) -> Result<()> {
+    let workspace = reach(common, output).await?;
+    let what = Remove { names: command.names.clone(), finished: command.all, venv: command.venv };
+    let report = match workflow::rm(&workspace, &what, consent(command.force)).await {
+        Err(error) if may_go_on(&error, output, &workspace.progress.cancel) => {
+            workflow::rm(&workspace, &what, Recreate::Allowed).await?
+        }
+        other => other?,
+    };
+    output.result(&report, || text(&report));
+    Ok(())
+}
+
+fn text(report: &RmReport) -> String {
+    let mut text = String::new();
+    if !report.containers.is_empty() {
+        text.push_str(&format!("removed {}\n", report.containers.join(", ")));
+    }
+    if let Some(venv) = &report.venv {
+        text.push_str(&format!("emptied the virtual environment ({venv}); the next `gpubay up` makes it anew\n"));
+    }
+    if text.is_empty() {
+        text.push_str("nothing to do: no job of this workspace has ended\n");
+    }
+    text
+}

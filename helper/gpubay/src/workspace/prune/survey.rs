@@ -1,0 +1,363 @@
+//! What can go, and why. Takes nothing away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use gpubay_protocol::hostenv::{self, HostEnv};
+
+use super::{Item, Kind, Prune, PruneReport, What, bytes_below};
+use crate::HostPath;
+use crate::config::Bare;
+use crate::engine::{Engine, OwnImage};
+use crate::error::Result;
+use crate::mirror::{Needed, Store};
+use crate::workspace::known::{self, Known, Presence};
+use crate::workspace::labels;
+
+/// Folders whose entries are named `<id8>-<engine>` and, of jobs, `-<job>`: below data, and below cache.
+const OF_DATA: [&str; 3] = ["venvs", "run", "etc"];
+const OF_CACHE: [&str; 2] = ["shim", "homes"];
+
+/// What is known of one workspace.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) known: Known,
+    pub(super) presence: Presence,
+}
+
+pub(super) fn places(bare: &Bare) -> BTreeMap<String, Place> {
+    let with_presence = |known: Known| Place { presence: known.presence(), known };
+    known::all(bare).into_iter().map(|(id8, known)| (id8, with_presence(known))).collect()
+}
+
+impl Prune {
+    /// Lists what can go. `kept`: what is known to stay already.
+    ///
+    /// # Errors
+    /// Of an engine that is there and cannot be asked, and of the cache folder.
+    pub async fn survey(&self, mut kept: Vec<String>) -> Result<PruneReport> {
+        let step = self.progress.step("Looking for what nothing needs");
+        let places = places(&self.bare);
+        for place in places.values() {
+            if let Presence::Unknown(why) = &place.presence {
+                kept.push(format!("everything of {}: {why}", place.known.folder));
+            }
+        }
+        let mut items = Vec::new();
+        if self.kinds.contains(&Kind::Mirrors) || self.kinds.contains(&Kind::Leftovers) {
+            items.extend(self.mirrors(&places)?);
+        }
+        self.progress.check()?;
+        if let Some(engine) = &self.engine {
+            let used = Used::ask(engine).await?;
+            items.extend(self.folders(engine, &places, &used, &mut kept));
+            if self.kinds.contains(&Kind::Images) {
+                items.extend(self.images(engine, &places, &used, &mut kept).await?);
+            }
+            if self.kinds.contains(&Kind::Leftovers) {
+                items.extend(self.helpers(engine, &places).await?);
+            }
+        }
+        items.retain(|item| self.kinds.contains(&item.kind));
+        items.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+        step.done();
+        Ok(PruneReport { bytes: items.iter().map(|item| item.bytes).sum(), items, dry_run: true, kept })
+    }
+
+    fn mirrors(&self, places: &BTreeMap<String, Place>) -> Result<Vec<Item>> {
+        if !self.bare.cache.join("mirror").as_path().is_dir() {
+            return Ok(Vec::new());
+        }
+        let store = Store::open(&self.bare.cache)?;
+        let mut items = Vec::new();
+        for found in store.unreferenced(&needed(&self.bare, places))? {
+            items.push(Item {
+                kind: Kind::Mirrors,
+                name: found.path.to_string(),
+                because: "no workspace uses it".to_owned(),
+                bytes: bytes_below(found.path.as_path()),
+                removed: false,
+                what: What::Mirror(found),
+            });
+        }
+        for (name, path) in store.dead_stages()? {
+            items.push(Item {
+                kind: Kind::Leftovers,
+                name: path.to_string(),
+                because: "a process that made a mirror was killed".to_owned(),
+                bytes: bytes_below(path.as_path()),
+                removed: false,
+                what: What::Stage(name),
+            });
+        }
+        Ok(items)
+    }
+
+    fn folders(
+        &self,
+        engine: &Engine,
+        places: &BTreeMap<String, Place>,
+        used: &Used,
+        kept: &mut Vec<String>,
+    ) -> Vec<Item> {
+        let key = engine.located().endpoint.key();
+        let mut items = Vec::new();
+        let below = |root: &HostPath, names: &[&'static str]| {
+            let root = root.clone();
+            names
+                .iter()
+                .flat_map(|folder| names_in(root.join(folder).as_path()).into_iter().map(|name| (*folder, name)))
+                .map(|(folder, name)| (root.clone(), folder, name))
+                .collect::<Vec<_>>()
+        };
+        for (root, folder, name) in
+            below(&self.bare.state, &OF_DATA).into_iter().chain(below(&self.bare.cache, &OF_CACHE))
+        {
+            let Some((id8, of_engine, rest)) = parts(&name) else { continue };
+            let Some(place) = places.get(id8) else { continue };
+            let gone = place.presence == Presence::Gone;
+            let of_job = folder == "run" && !rest.is_empty() && place.presence == Presence::Here;
+            if !gone && !of_job {
+                continue;
+            }
+            let path = root.join(folder).join(&name);
+            if of_engine != key {
+                if gone {
+                    kept.push(format!(
+                        "{path}, since a container of another engine may use it: prune with that one, too (DOCKER_HOST)"
+                    ));
+                }
+                continue;
+            }
+            if used.mounts(path.as_path()) || used.ids8.contains(id8) && gone {
+                if gone {
+                    kept.push(format!(
+                        "{path}, which a container of {} uses: `gpubay -C {} down` first",
+                        place.known.folder, place.known.folder
+                    ));
+                }
+                continue;
+            }
+            let kind = if folder == "venvs" { Kind::Venvs } else { Kind::Records };
+            let because = if gone {
+                format!("its workspace {} is gone", place.known.folder)
+            } else {
+                "its job is gone".to_owned()
+            };
+            items.push(self.folder(kind, &root, vec![folder], &name, id8, gone, because));
+        }
+        // What is left of a workspace that is gone, once nothing of it lies anywhere.
+        for (id8, place) in places.iter().filter(|(_, place)| place.presence == Presence::Gone) {
+            let because = format!("its workspace {} is gone", place.known.folder);
+            let record = format!("{id8}.json");
+            for (root, folder, name) in [
+                (&self.bare.cache, "records", record.as_str()),
+                (&self.bare.cache, "fingerprints", id8),
+                (&self.bare.state, "host-envs", id8),
+            ] {
+                if root.join(folder).join(name).as_path().symlink_metadata().is_ok() {
+                    items.push(self.folder(Kind::Records, root, vec![folder], name, id8, true, because.clone()));
+                }
+            }
+        }
+        items
+    }
+
+    #[expect(clippy::too_many_arguments, clippy::unused_self, reason = "one place that makes these items")]
+    fn folder(
+        &self,
+        kind: Kind,
+        root: &HostPath,
+        names: Vec<&'static str>,
+        name: &str,
+        id8: &str,
+        gone: bool,
+        because: String,
+    ) -> Item {
+        let path = names.iter().fold(root.clone(), |path, name| path.join(name)).join(name);
+        let bytes = bytes_below(path.as_path());
+        let what = What::Folder { root: root.clone(), names, name: name.to_owned(), id8: id8.to_owned(), gone };
+        Item { kind, name: path.to_string(), because, bytes, removed: false, what }
+    }
+
+    async fn images(
+        &self,
+        engine: &Engine,
+        places: &BTreeMap<String, Place>,
+        used: &Used,
+        kept: &mut Vec<String>,
+    ) -> Result<Vec<Item>> {
+        let mut by_workspace: BTreeMap<String, Vec<OwnImage>> = BTreeMap::new();
+        for image in engine.images_with(labels::ID).await? {
+            let label = |name: &str| image.labels.get(name).map(String::as_str).unwrap_or_default();
+            // Whose it is: another user's images on this engine have another identity for any path.
+            let Ok(folder) = HostPath::new(label(labels::WORKSPACE)) else { continue };
+            if self.bare.identity_of(&folder).id == label(labels::ID) {
+                by_workspace.entry(label(labels::ID).to_owned()).or_default().push(image);
+            }
+        }
+        let mut items = Vec::new();
+        let mut unknown = 0;
+        for (id, images) in by_workspace {
+            let id8 = id.get(..8).unwrap_or(&id).to_owned();
+            let Some(place) = places.get(&id8) else {
+                unknown += images.len();
+                continue;
+            };
+            let folder = &place.known.folder;
+            let because = match (&place.presence, &place.known.image) {
+                (Presence::Here, Some(_)) => format!("{folder} has a newer one"),
+                (Presence::Gone, _) => format!("its workspace {folder} is gone"),
+                _ => continue,
+            };
+            for image in images {
+                let ours = |tag: &String| is_our_tag(tag, &id8);
+                let current = place.known.image.as_ref().filter(|_| place.presence == Presence::Here);
+                let is_current = current.is_some_and(|current| image.tags.contains(current));
+                // A name that somebody gave it is a use of it.
+                if is_current || used.image(&image) || !image.tags.iter().all(ours) {
+                    continue;
+                }
+                items.push(Item {
+                    kind: Kind::Images,
+                    name: image.tags.first().unwrap_or(&image.id).clone(),
+                    because: because.clone(),
+                    bytes: image.own_bytes,
+                    removed: false,
+                    what: What::Image { id: image.id, tags: image.tags, id8: id8.clone() },
+                });
+            }
+        }
+        if unknown > 0 {
+            kept.push(format!("{unknown} image(s) of yours, of whose workspaces nothing is remembered here"));
+        }
+        Ok(items)
+    }
+
+    /// A helper is made and removed under its workspace's lock, so one that is there while that is free was left behind.
+    async fn helpers(&self, engine: &Engine, places: &BTreeMap<String, Place>) -> Result<Vec<Item>> {
+        let uid = self.uid.to_string();
+        let found = engine.list(&[(labels::OWNER, &uid), (labels::ROLE, "helper")]).await?;
+        let item = |container: crate::engine::Listed| {
+            let id8 = container.labels.get(labels::ID)?.get(..8)?.to_owned();
+            // Whose lock is elsewhere may be at work.
+            places
+                .get(&id8)
+                .filter(|place| container.labels.get(labels::WORKSPACE) == Some(&place.known.folder.to_string()))?;
+            Some(Item {
+                kind: Kind::Leftovers,
+                name: container.name,
+                because: "a helper container that was left behind".to_owned(),
+                bytes: 0,
+                removed: false,
+                what: What::Container { id: container.id, id8 },
+            })
+        };
+        Ok(found.into_iter().filter_map(item).collect())
+    }
+}
+
+/// What containers use, whoever's they are.
+#[derive(Debug, Default)]
+pub(super) struct Used {
+    images: BTreeSet<String>,
+    sources: BTreeSet<String>,
+    /// Workspaces of ours that have a container.
+    ids8: BTreeSet<String>,
+}
+
+impl Used {
+    pub(super) async fn ask(engine: &Engine) -> Result<Self> {
+        let mut used = Self::default();
+        for container in engine.list(&[]).await? {
+            used.images.insert(container.image_id);
+            used.images.insert(container.image);
+            used.sources.extend(container.mounts.into_iter().filter_map(|mount| mount.source));
+            let helper = container.labels.get(labels::ROLE).is_some_and(|role| role == "helper");
+            if !helper && let Some(id8) = container.labels.get(labels::ID).and_then(|id| id.get(..8)) {
+                used.ids8.insert(id8.to_owned());
+            }
+        }
+        Ok(used)
+    }
+
+    pub(super) fn mounts(&self, path: &Path) -> bool {
+        self.sources.iter().any(|source| Path::new(source).starts_with(path))
+    }
+
+    pub(super) fn image(&self, image: &OwnImage) -> bool {
+        self.images.contains(&image.id) || image.tags.iter().any(|tag| self.images.contains(tag))
+    }
+
+    pub(super) fn has_container(&self, id8: &str) -> bool {
+        self.ids8.contains(id8)
+    }
+}
+
+/// `gpubay/<slug>-<id8>:<fingerprint>`
+pub(super) fn is_our_tag(tag: &str, id8: &str) -> bool {
+    tag.strip_prefix("gpubay/")
+        .and_then(|rest| rest.split_once(':'))
+        .is_some_and(|(name, _)| name.rsplit_once('-').is_some_and(|(_, end)| end == id8))
+}
+
+/// Mirrors that a workspace needs which is here, or may be.
+pub(super) fn needed(bare: &Bare, places: &BTreeMap<String, Place>) -> Needed {
+    let gone = |id8: &str| places.get(id8).is_some_and(|place| place.presence == Presence::Gone);
+    let mut needed = Needed { gone: places.keys().filter(|id8| gone(id8)).cloned().collect(), paths: BTreeSet::new() };
+    // What host envs name, and what was remembered where there is none: also of workspaces that nothing else is known of.
+    for id8 in names_in(bare.state.join("host-envs").as_path()) {
+        let text = std::fs::read_to_string(bare.state.join("host-envs").join(&id8).as_path()).unwrap_or_default();
+        let Ok(env) = HostPath::new(text.trim()) else { continue };
+        if gone(&id8) {
+            continue;
+        }
+        let file = env.join(hostenv::FILE_NAME);
+        let Ok(text) = crate::files::read(file.as_path(), crate::files::SMALL) else { continue };
+        if let Ok(env) = serde_json::from_slice::<HostEnv>(&text) {
+            needed.paths.extend(env.map.mappings().iter().map(|mapping| mapping.host.clone()));
+        }
+    }
+    for name in names_in(bare.cache.join("records").as_path()) {
+        let Some(id8) = name.strip_suffix(".json").filter(|id8| !gone(id8)) else { continue };
+        needed.paths.extend(crate::workspace::python::mirrored_paths(&bare.cache, id8));
+    }
+    needed
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// `<id8>-<engine>[-<job>]`
+fn parts(name: &str) -> Option<(&str, &str, &str)> {
+    let hex = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let (id8, rest) = name.split_once('-').filter(|(id8, _)| hex(id8, 8))?;
+    let (engine, job) = rest.split_once('-').unwrap_or((rest, ""));
+    hex(engine, 6).then_some((id8, engine, job))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_ours_are_taken_apart() {
+        assert_eq!(parts("0123abcd-a1b2c3"), Some(("0123abcd", "a1b2c3", "")));
+        assert_eq!(parts("0123abcd-a1b2c3-lr-3"), Some(("0123abcd", "a1b2c3", "lr-3")));
+        for other in ["", "..", "helper-0123abcd", "0123abcd", "0123abcd-", "0123abcd-a1b2", "0123abcx-a1b2c3"] {
+            assert_eq!(parts(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_ours_by_its_whole_form() {
+        assert!(is_our_tag("gpubay/my-ws-0123abcd:0011", "0123abcd"));
+        for other in ["me/ws-0123abcd:1", "gpubay/my-ws-0123abce:0011", "gpubay/0123abcd", "x/gpubay/ws-0123abcd:1"] {
+            assert!(!is_our_tag(other, "0123abcd"), "{other}");
+        }
+    }
+}
