@@ -9,10 +9,16 @@ from pathlib import Path
 from common import CACHE, LabError, fingerprint, locked, part, run, say
 
 # What the lab calls on the machine, and the package that brings it.
-TOOLS = {"ip": "iproute2", "iptables": "iptables", "mmdebstrap": "mmdebstrap", "cc": "gcc", "setpriv": "util-linux", "useradd": "passwd"}
+TOOLS = {"ip": "iproute2", "iptables": "iptables", "mmdebstrap": "mmdebstrap", "cc": "gcc", "setpriv": "util-linux", "useradd": "passwd", "newuidmap": "uidmap"}
 LIBRARIES = {
     "/usr/lib/x86_64-linux-gnu/libdevmapper.so.1.02.1": "libdevmapper1.02.1",
     "/usr/lib/x86_64-linux-gnu/libc.a": "libc6-dev",
+    # Podman's programs call each other with an environment of their own, without a path to unpacked libraries.
+    "/usr/lib/x86_64-linux-gnu/libgpgme.so.11": "libgpgme11",
+    "/usr/lib/x86_64-linux-gnu/libsubid.so.4": "libsubid4",
+    "/usr/lib/x86_64-linux-gnu/libslirp.so.0": "libslirp0",
+    "/usr/lib/x86_64-linux-gnu/libglib-2.0.so.0": "libglib2.0-0",
+    "/usr/lib/x86_64-linux-gnu/libfuse3.so.3": "libfuse3-3",
     "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
 }
 PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
@@ -21,12 +27,20 @@ PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 ENGINES = {
     "docker28": {"sid": ["docker.io", "docker-cli", "docker-buildx", "containerd"], "bookworm": ["runc"]},
     "docker20": {"bookworm": ["docker.io", "containerd", "runc", "tini"]},
+    # crun knows no machine where controllers of both versions of cgroups are in use.
+    "podman": {"bookworm": ["podman", "conmon", "runc", "netavark", "aardvark-dns", "slirp4netns", "fuse-overlayfs", "catatonit"]},
 }
 PROGRAMS = ["dockerd", "docker-proxy", "docker", "docker-init", "containerd", "containerd-shim-runc-v2", "ctr", "runc"]
+PODMAN_PROGRAMS = ["podman", "conmon", "runc", "netavark", "aardvark-dns", "rootlessport", "slirp4netns", "fuse-overlayfs", "catatonit"]
+DEVICES = ["/dev/net/tun", "/dev/fuse"]
+"""What rootless engines open. Where udev runs, everybody may."""
 
 
 def host() -> None:
-    """Install what the machine lacks."""
+    """Install what the machine lacks, and open to users what a machine with udev has open."""
+    for device in map(Path, DEVICES):
+        if os.geteuid() == 0 and device.exists() and device.stat().st_mode & 0o666 != 0o666:
+            device.chmod(0o666)
     missing = sorted(
         {package for tool, package in TOOLS.items() if not shutil.which(tool, path=PATH)}
         | {package for file, package in LIBRARIES.items() if not Path(file).exists()}
@@ -88,14 +102,15 @@ def source(name: str, suite: str, work: Path) -> Path:
 
 def engine(name: str) -> Path:
     """The engine's programs, unpacked beside the system: `bin/dockerd`, `bin/docker` and so on."""
+    daemon, programs = ("podman", PODMAN_PROGRAMS) if name == "podman" else ("dockerd", PROGRAMS)
 
     def make(folder: Path) -> None:
         root = folder / "root"
         unpack(ENGINES[name], root, folder / "apt")
         shutil.rmtree(folder / "apt")
         (folder / "bin").mkdir()
-        for program in PROGRAMS:
-            for place in ("usr/bin", "usr/sbin"):
+        for program in programs:
+            for place in ("usr/bin", "usr/sbin", "usr/lib/podman"):
                 link = folder / "bin" / program
                 if (root / place / program).exists() and not link.is_symlink():
                     link.symlink_to(Path("..", "root", place, program))
@@ -103,12 +118,12 @@ def engine(name: str) -> Path:
         (folder / "config").mkdir()
         # Absolute, as the docker CLI wants it, and therefore where the folder will be after the rename.
         (folder / "config/config.json").write_text('{"cliPluginsExtraDirs": ["%s"]}\n' % (CACHE / name / plugins.relative_to(folder)))
-        version = run(folder / "bin/dockerd", "--version").stdout.strip()
+        version = run(folder / "bin" / daemon, "--version").stdout.strip()
         if name == "docker28" and "version 2" in version and tuple(map(int, version.split()[2].split("+")[0].split(".")[:2])) < (28, 2):
             raise LabError(f"Debian sid gave {version}: 28.2 is the first with CDI on by default")
         (folder / "version").write_text(version + "\n")
 
-    return part(name, fingerprint(repr(ENGINES[name]), repr(PROGRAMS), str(CACHE)), make)
+    return part(name, fingerprint(repr(ENGINES[name]), repr(programs), str(CACHE)), make)
 
 
 def busybox() -> Path:

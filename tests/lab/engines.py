@@ -24,6 +24,7 @@ from pathlib import Path
 import debian
 import gpu
 import images
+import podman
 from common import CACHE, RUNTIME, USER, LabError, locked, run, say
 
 START_SECONDS = 60
@@ -49,6 +50,9 @@ class Engine:
     has_cdi: bool = False
     daemon: dict = field(default_factory=dict)
     """What goes into its daemon.json besides."""
+    rootless: bool = False
+    """Run by the ordinary user of the tests."""
+    is_podman: bool = False
 
     @property
     def data(self) -> Path:
@@ -68,7 +72,7 @@ class Engine:
 
     @property
     def log(self) -> Path:
-        return self.data / "dockerd.log"
+        return self.data / ("podman.log" if self.is_podman else "dockerd.log")
 
     @property
     def bridge(self) -> str:
@@ -107,9 +111,11 @@ ENGINES = {
         Engine("docker20"),
         # Docker's newer image store, which has no GraphDriver.
         Engine("docker28-containerd", programs="docker28", has_cdi=True, daemon={"features": {"containerd-snapshotter": True}}),
+        Engine("podman", is_podman=True),
+        Engine("podman-rootless", programs="podman", is_podman=True, rootless=True),
     )
 }
-USUAL = ["docker28", "docker20", "docker28-containerd"]
+USUAL = ["docker28", "docker20", "docker28-containerd", "podman", "podman-rootless"]
 
 
 def named(name: str) -> Engine:
@@ -122,7 +128,7 @@ def named(name: str) -> Engine:
 
 
 def processes(engine: Engine) -> dict[int, list[str]]:
-    """The engine's own processes by pid: dockerd, its containerd and the shims of its containers."""
+    """The engine's own processes by pid: dockerd, its containerd and the shims of its containers, or what Podman has instead."""
     mark = f"{engine.run_folder}/"
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -131,13 +137,14 @@ def processes(engine: Engine) -> dict[int, list[str]]:
         except OSError:
             continue
         program = os.path.basename(argv[0])
-        if program in debian.PROGRAMS and any(word.startswith(mark) for word in argv[1:]):
+        if program in [*debian.PROGRAMS, *debian.PODMAN_PROGRAMS] and any(word.startswith((mark, f"unix://{mark}")) for word in argv[1:]):
             found[int(folder.name)] = argv
     return found
 
 
 def daemon_pid(engine: Engine) -> int | None:
-    return next((pid for pid, argv in processes(engine).items() if os.path.basename(argv[0]) == "dockerd"), None)
+    name = "podman" if engine.is_podman else "dockerd"
+    return next((pid for pid, argv in processes(engine).items() if os.path.basename(argv[0]) == name and is_alive(pid)), None)
 
 
 def is_alive(pid: int) -> bool:
@@ -165,8 +172,8 @@ def unmount_leftovers(engine: Engine) -> None:
         subprocess.run(["umount", "--lazy", point], check=False, env={"PATH": debian.PATH}, stderr=subprocess.DEVNULL)
 
 
-def free_subnet() -> ipaddress.IPv4Network:
-    """The first of our range that nothing on this machine has an address or a route in."""
+def free_subnet(network: str = "10.213.0.0/16", first: int = 0) -> ipaddress.IPv4Network:
+    """The first of a range, from the given one on, that nothing on this machine has an address or a route in."""
     taken = []
     for question in (("route", "show", "table", "all"), ("address", "show")):
         for entry in json.loads(run("ip", "-json", "-4", *question, env={"PATH": debian.PATH}).stdout or "[]"):
@@ -174,10 +181,10 @@ def free_subnet() -> ipaddress.IPv4Network:
             for address in addresses:
                 with contextlib.suppress(ValueError):
                     taken.append(ipaddress.ip_network(address, strict=False))
-    candidates = ipaddress.ip_network("10.213.0.0/16").subnets(new_prefix=24)
-    free = next((c for c in candidates if not any(c.overlaps(t) for t in taken if t.prefixlen > 0)), None)
+    candidates = list(ipaddress.ip_network(network).subnets(new_prefix=24))
+    free = next((c for c in candidates[first:] + candidates[:first] if not any(c.overlaps(t) for t in taken if t.prefixlen > 0)), None)
     if free is None:
-        raise LabError("no network of 10.213.0.0/16 is free on this machine")
+        raise LabError(f"no network of {network} is free on this machine")
     return free
 
 
@@ -225,8 +232,9 @@ def subnet_of(engine: Engine) -> str:
 def bridge_down(engine: Engine) -> None:
     if not Path("/sys/class/net", engine.bridge).exists():
         return
-    for rule in rules(engine.bridge, subnet_of(engine)):
-        iptables("-D", rule)
+    if not engine.is_podman:
+        for rule in rules(engine.bridge, subnet_of(engine)):
+            iptables("-D", rule)
     run("ip", "link", "delete", engine.bridge, env={"PATH": debian.PATH})
 
 
@@ -250,6 +258,22 @@ def daemon_config(engine: Engine) -> dict:
     return config
 
 
+def docker_daemon(engine: Engine) -> tuple[list[str], dict[str, str]]:
+    """Its command and environment."""
+    bridge_up(engine)
+    config = engine.run_folder / "daemon.json"
+    config.write_text(json.dumps(daemon_config(engine), indent=2))
+    programs = debian.engine(engine.programs or engine.name) / "bin"
+    return [str(programs / "dockerd"), "--config-file", str(config)], {"PATH": f"{programs}:{debian.PATH}", "HOME": "/root"}
+
+
+def podman_daemon(engine: Engine) -> tuple[list[str], dict[str, str]]:
+    # It makes its bridge with the first container: two labs that start must not choose the same network meanwhile.
+    chosen = int(engine.bridge[-2:], 16)
+    podman.configure(engine, None if engine.rootless else free_subnet("10.214.0.0/16", first=chosen))
+    return podman.service(engine), podman.environment(engine)
+
+
 def start(engine: Engine) -> None:
     """Start it unless it answers. What the engine keeps (images, volumes) outlives a stop.
 
@@ -266,14 +290,10 @@ def start(engine: Engine) -> None:
         shutil.rmtree(engine.run_folder, ignore_errors=True)
         engine.run_folder.mkdir(parents=True)
         engine.data.mkdir(parents=True, exist_ok=True)
-        bridge_up(engine)
-        config = engine.run_folder / "daemon.json"
-        config.write_text(json.dumps(daemon_config(engine), indent=2))
-        programs = debian.engine(engine.programs or engine.name) / "bin"
+        argv, environment = podman_daemon(engine) if engine.is_podman else docker_daemon(engine)
         with open(engine.log, "wb") as log:
             daemon = subprocess.Popen(
-                [programs / "dockerd", "--config-file", config],
-                env={"PATH": f"{programs}:{debian.PATH}", "HOME": "/root", **proxies()},
+                argv, env={**environment, **proxies()},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
             )
         wait_until(lambda: engine.answers() or daemon.poll() is not None, START_SECONDS)
@@ -281,7 +301,9 @@ def start(engine: Engine) -> None:
             end_processes(engine)
             last = "".join(engine.log.read_text(errors="replace").splitlines(keepends=True)[-20:])
             raise LabError(f"{engine.name} does not answer on {engine.host}; the end of {engine.log}:\n{last}")
-        if "SUDO_UID" in os.environ:
+        if engine.is_podman:
+            podman.open_socket(engine)
+        if "SUDO_UID" in os.environ and not engine.rootless:
             os.chown(engine.socket, int(os.environ["SUDO_UID"]), -1)
         say(f"started {engine.name} in {time.monotonic() - begun:.1f} s")
 
@@ -303,6 +325,8 @@ def give_images(engine: Engine, names: list[str] | None = None) -> None:
 
 def end_processes(engine: Engine) -> None:
     """Ask the daemon, which ends its containers and its containerd; then end what is left of them."""
+    if engine.is_podman:
+        podman.end_containers(engine)
     daemon = daemon_pid(engine)
     if daemon is not None:
         with contextlib.suppress(ProcessLookupError):
@@ -316,6 +340,8 @@ def end_processes(engine: Engine) -> None:
                 os.kill(pid, attempt)
         if wait_until(lambda: not any(map(is_alive, left)), 5):
             break
+    if engine.is_podman:
+        podman.end_pause(engine)
     end_orphans(engine)
 
 

@@ -104,8 +104,20 @@ def save(engine, file: Path, names: list[str]) -> None:
 def absent(engine, names: list[str]) -> list[str]:
     """Those of the images that the engine lacks or has of an older recipe."""
     wanted = recipes()
-    has = {tag: (image["Labels"] or {}).get(LABEL) for image in engine.get("/images/json") for tag in image["RepoTags"] or []}
+    listed = engine.get("/images/json")
+    # Podman tells the registry that a name without one means.
+    has = {tag.removeprefix("docker.io/"): (image["Labels"] or {}).get(LABEL) for image in listed for tag in image["RepoTags"] or []}
     return [name for name in names if has.get(name) != wanted[name]]
+
+
+def load(engine, archive: Path) -> None:
+    run(*engine.cli("load"), "-i", archive)
+    # Podman gives images of an archive with several of them names under `localhost`, and looks for them elsewhere.
+    for image in engine.get("/images/json"):
+        for tag in image["RepoTags"] or []:
+            if tag.startswith("localhost/gpubay-lab/"):
+                run(*engine.cli("tag"), tag, tag.removeprefix("localhost/"))
+                run(*engine.cli("rmi"), tag)
 
 
 def give(engine, names: list[str]) -> None:
@@ -114,10 +126,10 @@ def give(engine, names: list[str]) -> None:
     if not missing:
         return
     if "gpubay-lab/python:latest" in missing:
-        run(*engine.cli("load"), "-i", python_archive(lambda: engine))
+        load(engine, python_archive(lambda: engine))
     if "gpubay-lab/trixie:latest" in missing:
-        run(*engine.cli("load"), "-i", newer_archive(lambda: engine))
+        load(engine, newer_archive(lambda: engine))
     if absent(engine, names):
-        run(*engine.cli("load"), "-i", variants_archive(lambda: engine))
+        load(engine, variants_archive(lambda: engine))
     if left := absent(engine, names):
         raise LabError(f"{engine.name} still lacks {', '.join(left)} after loading")

@@ -118,7 +118,12 @@ impl Engine {
     /// `None` when there is no container of that name or id.
     pub async fn container(&self, name: &str) -> Result<Option<Container>, EngineError> {
         let doing = format!("inspect container {name}");
-        let found = match self.docker.inspect_container(name, None).await.map_err(|error| sort(&doing, error)) {
+        let found = if self.is_read_raw() {
+            self.inspection(name, &doing).await
+        } else {
+            self.docker.inspect_container(name, None).await.map_err(|error| sort(&doing, error))
+        };
+        let found = match found {
             Ok(found) => found,
             Err(EngineError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
@@ -218,8 +223,14 @@ impl Engine {
             .map(|(name, value)| if value.is_empty() { (*name).to_owned() } else { format!("{name}={value}") })
             .collect();
         let filters = HashMap::from([("label".to_owned(), wanted)]);
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        let found = self.docker.list_containers(Some(options)).await.map_err(|error| sort("list containers", error))?;
+        let doing = "list containers";
+        let found = if self.is_read_raw() {
+            let filters = serde_json::to_string(&filters).unwrap_or_default();
+            self.summaries(&filters, doing).await?
+        } else {
+            let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+            self.docker.list_containers(Some(options)).await.map_err(|error| sort(doing, error))?
+        };
         let listed = |container: bollard::models::ContainerSummary| Listed {
             id: container.id.unwrap_or_default(),
             name: container

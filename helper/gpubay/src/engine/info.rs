@@ -43,16 +43,23 @@ pub enum UserMap {
     Same,
     /// Number 0 is the user who runs the engine; the others are numbers set aside for that user.
     RootIsUser,
+    /// The same, unless a container's [`userns`](crate::config::model::EngineOptions::userns) is [`KEEP_ID`]: in
+    /// that one the user who runs the engine has the number that they have outside.
+    Kept,
 }
 
+/// The user namespace in which the user keeps their number, where [`UserMap::Kept`] says that there is one.
+pub const KEEP_ID: &str = "keep-id";
+
 impl UserMap {
-    const ALL: [Self; 2] = [Self::Same, Self::RootIsUser];
+    const ALL: [Self; 3] = [Self::Same, Self::RootIsUser, Self::Kept];
 
     /// For a label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Same => "same",
             Self::RootIsUser => "root-is-user",
+            Self::Kept => "kept",
         }
     }
 
@@ -85,7 +92,11 @@ pub struct EngineInfo {
 
 impl EngineInfo {
     pub fn users(&self) -> UserMap {
-        if self.rootless { UserMap::RootIsUser } else { UserMap::Same }
+        match (self.rootless, self.flavour) {
+            (false, _) => UserMap::Same,
+            (true, Flavour::Docker) => UserMap::RootIsUser,
+            (true, Flavour::Podman) => UserMap::Kept,
+        }
     }
 
     /// `Podman 4.3.1`
@@ -101,7 +112,13 @@ impl Engine {
     }
 
     pub async fn info(&self) -> Result<EngineInfo, EngineError> {
-        let info = self.docker.info().await.map_err(|error| sort("ask the engine what it offers", error))?;
+        let doing = "ask the engine what it offers";
+        // Podman 4.3 does not list it among the security options.
+        let (info, rootless) = if self.is_read_raw() {
+            self.description(doing).await?
+        } else {
+            (self.docker.info().await.map_err(|error| sort(doing, error))?, false)
+        };
         let cdi: BTreeSet<String> = info
             .discovered_devices
             .unwrap_or_default()
@@ -121,7 +138,7 @@ impl Engine {
             cdi_devices: cdi.into_iter().collect(),
             runtimes: runtimes.into_iter().collect(),
             memory: info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
-            rootless: security.iter().any(|option| option.contains("rootless")),
+            rootless: rootless || security.iter().any(|option| option.contains("rootless")),
             os: info.os_type.unwrap_or_else(|| "linux".to_owned()),
             storage_driver: info.driver.unwrap_or_default(),
             log_drivers: drivers.into_iter().collect(),

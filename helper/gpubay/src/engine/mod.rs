@@ -17,6 +17,7 @@ mod holes;
 mod images;
 mod info;
 mod options;
+mod raw;
 mod volumes;
 
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub use endpoint::{Endpoint, Located, Surroundings};
 pub use error::EngineError;
 pub use exec::ExecStream;
 pub use images::{Image, OwnImage};
-pub use info::{EngineInfo, Flavour, UserMap};
+pub use info::{EngineInfo, Flavour, KEEP_ID, UserMap};
 
 /// The API of Docker 20.10, the oldest engine that is tested.
 const LEAST_API: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };

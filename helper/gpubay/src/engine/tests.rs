@@ -148,14 +148,26 @@ async fn podman_is_known_by_its_components() {
             "/info",
             "200 OK",
             r#"{"ServerVersion":"4.3.1","OSType":"linux","SecurityOptions":["name=seccomp,profile=default"],
-                "Plugins":{"Log":["k8s-file","none","journald"]}}"#,
+                "Plugins":{"Log":["k8s-file","none","journald"]},"Rootless":true}"#,
         ),
+        (
+            "/containers/json",
+            "200 OK",
+            r#"[{"Id":"1","Names":["/a"],"State":"stopped"},{"Id":"2","Names":["/b"],"State":"initialized"}]"#,
+        ),
+        ("/containers/a/json", "200 OK", r#"{"Id":"1","Name":"/a","State":{"Status":"stopped","ExitCode":3}}"#),
     ]);
     let engine = connect(&engine).await.expect("connected");
     assert_eq!(engine.flavour(), Flavour::Podman);
     let info = engine.info().await.expect("asked");
-    assert_eq!((info.users(), info.heeds_gpu_requests), (UserMap::Same, false));
+    assert_eq!((info.users(), info.heeds_gpu_requests), (UserMap::Kept, false));
     assert_eq!(info.log_drivers, ["journald", "k8s-file", "none"]);
+
+    let listed = engine.list(&[("a", "b")]).await.expect("listed");
+    assert_eq!(listed.iter().map(|one| one.state.as_str()).collect::<Vec<_>>(), ["exited", "created"]);
+    let one = engine.container("a").await.expect("asked").expect("there");
+    assert_eq!(one.state, ContainerState::Exited { code: 3, out_of_memory: false });
+    assert_eq!(engine.container("c").await.expect("asked"), None);
 }
 
 #[tokio::test]

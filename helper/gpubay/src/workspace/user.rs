@@ -50,6 +50,7 @@ impl HostUser {
             UserMap::Same => self.clone(),
             // The engine's user is taken to be this one: its containers write with that user's number. Of
             // supplementary groups none has a number there.
+            UserMap::Kept => Self { groups: Vec::new(), ..self.clone() },
             UserMap::RootIsUser => Self { uid: 0, gid: 0, name: self.name.clone(), groups: Vec::new() },
         }
     }
@@ -355,6 +356,7 @@ mod tests {
             assert_eq!((user.ids().as_str(), user.home.as_str(), user.groups), ("0:0", "/root", vec![]));
         }
         assert_eq!(ada(1234).seen_by(UserMap::Same), ada(1234));
+        assert_eq!(ada(1234).seen_by(UserMap::Kept), HostUser { groups: vec![], ..ada(1234) });
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::model::{Cache, Config, EngineOptions, GpuSelection, Gpus, Mount, MountSource};
-use crate::engine::{CreateSpec, Image, Stdio, UserMap};
+use crate::config::model::{Cache, Config, EngineOptions, GpuSelection, Gpus, Mount, MountSource, User};
+use crate::engine::{CreateSpec, Image, KEEP_ID, Stdio, UserMap};
 use crate::gpu;
 use crate::workspace::exposure::Protected;
 use crate::workspace::labels::{self, Role};
@@ -186,6 +186,9 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
         stdio: Stdio::Detached,
         removes_itself: false,
     };
+    if container.user == User::Host && inputs.users == UserMap::Kept {
+        spec.options.userns.get_or_insert_with(|| KEEP_ID.to_owned());
+    }
     if container.engine.read_only && user.uid != 0 {
         // The home has to be writable, and nothing can be put into the container before it starts.
         let options = format!("mode=0755,uid={},gid={},exec", user.uid, user.gid);

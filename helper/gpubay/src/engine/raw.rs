@@ -1,0 +1,98 @@
+//! Answers of Podman that bollard's types do not take as they come: a container has states there that Docker does not
+//! know, mostly while it ends, and the engine says more of itself. They are read by ourselves, and put into Docker's
+//! words.
+
+use bollard::models::{ContainerInspectResponse, ContainerSummary, SystemInfo};
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Endpoint, Engine, EngineError, Flavour};
+
+impl Engine {
+    /// Whether these answers are to be read here. Over TLS there is only bollard.
+    pub(super) fn is_read_raw(&self) -> bool {
+        self.flavour == Flavour::Podman && !matches!(self.located.endpoint, Endpoint::Tcp { tls: Some(_), .. })
+    }
+
+    pub(super) async fn summaries(&self, filters: &str, doing: &str) -> Result<Vec<ContainerSummary>, EngineError> {
+        let query = format!("/containers/json?all=true&filters={}", escaped(filters));
+        let mut answer = self.get(&query, doing).await?;
+        for container in answer.as_array_mut().into_iter().flatten() {
+            in_dockers_words(&mut container["State"]);
+        }
+        typed(answer, doing)
+    }
+
+    pub(super) async fn inspection(&self, name: &str, doing: &str) -> Result<ContainerInspectResponse, EngineError> {
+        let mut answer = self.get(&format!("/containers/{}/json", escaped(name)), doing).await?;
+        if answer["State"].is_object() {
+            in_dockers_words(&mut answer["State"]["Status"]);
+        }
+        typed(answer, doing)
+    }
+
+    /// With whether it is rootless.
+    pub(super) async fn description(&self, doing: &str) -> Result<(SystemInfo, bool), EngineError> {
+        let answer = self.get("/info", doing).await?;
+        let rootless = answer["Rootless"] == Value::Bool(true);
+        Ok((typed(answer, doing)?, rootless))
+    }
+
+    async fn get(&self, path: &str, doing: &str) -> Result<Value, EngineError> {
+        let lost = |message: String| EngineError::Lost { doing: doing.to_owned(), message };
+        let api = self.docker.client_version();
+        let path = format!("/v{}.{}{path}", api.major_version, api.minor_version);
+        let wire = self.located.endpoint.dial().await.map_err(|error| lost(error.to_string()))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(wire)).await.map_err(|error| lost(error.to_string()))?;
+        let connection = tokio::spawn(connection);
+        let request = Request::get(path).header(hyper::header::HOST, "engine").body(Empty::<bytes::Bytes>::new());
+        let answered = async {
+            let answer = sender.send_request(request.map_err(|error| error.to_string())?).await;
+            let answer = answer.map_err(|error| error.to_string())?;
+            let status = answer.status();
+            let body = answer.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+            Ok((status, body))
+        };
+        let answered = answered.await;
+        connection.abort();
+        let (status, body) = answered.map_err(lost)?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| lost(error.to_string()));
+        }
+        let json = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+        let said = json["message"].as_str().map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
+        let refusal = bollard::errors::Error::DockerResponseServerError { status_code: status.as_u16(), message: said };
+        Err(super::error::sort(doing, refusal))
+    }
+}
+
+fn typed<T: DeserializeOwned>(value: Value, doing: &str) -> Result<T, EngineError> {
+    serde_json::from_value(value)
+        .map_err(|error| EngineError::Lost { doing: doing.to_owned(), message: error.to_string() })
+}
+
+fn in_dockers_words(state: &mut Value) {
+    let word = match state.as_str() {
+        // Made, and with an attached client already waiting.
+        Some("configured" | "initialized") => "created",
+        // Its process has ended, and what it leaves is not yet cleared away.
+        Some("stopped") => "exited",
+        _ => return,
+    };
+    *state = Value::String(word.to_owned());
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
+            byte => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}

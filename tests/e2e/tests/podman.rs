@@ -1,0 +1,78 @@
+//! What Podman does otherwise than Docker.
+
+use std::os::unix::fs::MetadataExt;
+
+use gpubay_e2e::{Bench, Ran, Who};
+
+fn rootless(name: &str, more: &str) -> Bench {
+    let bench = Bench::new("podman-rootless", Who::Ordinary, name);
+    bench.write("gpubay.toml", &format!("[image]\nfrom = \"gpubay-lab/python\"\n{more}"));
+    bench
+}
+
+#[track_caller]
+fn owner(bench: &Bench, file: &str) -> u32 {
+    std::fs::metadata(bench.workspace.join(file)).expect("written").uid()
+}
+
+/// Both the user's own number and root are the user outside, and each has a name and a home inside.
+#[test]
+fn whoever_writes_in_a_rootless_container_the_files_are_the_users() {
+    const LOOK: &str = "touch ~/.cache/mine \"by-$(id -un)\" && echo \"$(id -u) $HOME $(stat -c %u ~/.cache)\"";
+    let bench = rootless("owned", "");
+    let report = bench.up();
+    assert_eq!(report["container"]["user"], format!("{0}:{1} (gpubay-test)", bench.uid(), bench.gid()));
+    let ran = bench.run(&["exec", "--", "sh", "-c", LOOK]);
+    assert_eq!(ran.succeeded().stdout, format!("{0} /home/gpubay-test {0}\n", bench.uid()));
+    assert_eq!(owner(&bench, "by-gpubay-test"), bench.uid());
+    // The system is root's in there, who is nobody's outside.
+    let root = bench.run(&["exec", "--root", "--", "sh", "-c", "id -u && touch /usr/lib/x"]);
+    assert_eq!(root.succeeded().stdout, "0\n");
+    // A warm `up` knows it without asking again, and sees no drift in it.
+    assert_eq!(bench.up()["drift"], serde_json::json!([]));
+
+    let bench = rootless("rooted", "[container]\nuser = \"root\"\n");
+    bench.run(&["up", "--allow", "user:root"]).succeeded();
+    let ran = bench.run(&["exec", "--", "sh", "-c", LOOK]);
+    assert_eq!(ran.succeeded().stdout, "0 /root 0\n");
+    assert_eq!(owner(&bench, "by-root"), bench.uid());
+}
+
+#[test]
+fn gpus_that_podman_would_ignore_are_not_promised() {
+    let bench = rootless("gpus", "");
+    let report = bench.up();
+    assert_eq!(report["gpu"]["injection"], "none");
+    assert!(report["gpu"]["reason"].as_str().is_some_and(|reason| reason.contains("ignores")), "{report}");
+    let (code, ran) = bench.error(&["run", "--gpus", "GPU-1", "--", "true"]);
+    assert_eq!(code, "gpu_none", "{ran:?}");
+}
+
+/// A job is attached to before its start and removed right after its end: states that only Podman has.
+#[test]
+fn jobs_come_and_go() {
+    for (engine, who) in [("podman", Who::Root), ("podman-rootless", Who::Ordinary)] {
+        let bench = Bench::new(engine, who, "jobs");
+        bench.write("gpubay.toml", "[image]\nfrom = \"gpubay-lab/python\"\n");
+        bench.up();
+        let command = "import sys; print(sys.stdin.read().upper()); sys.exit(7)";
+        let mut child = bench.gpubay(&["run", "--", "python", "-c", command]);
+        let mut child =
+            child.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().expect("started");
+        std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), b"input").expect("written");
+        let ran = Ran::of(&gpubay_e2e::finish(child), &["run"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(7), "INPUT\n"), "{ran:?}");
+        bench.run(&["run", "--detach", "--name", "kept", "--", "python", "-c", "print('said')"]).succeeded();
+        gpubay_e2e::eventually("the job ends", || {
+            bench
+                .run(&["ps"])
+                .succeeded()
+                .stdout
+                .lines()
+                .any(|line| line.contains("kept") && line.contains("Exited (0)"))
+        });
+        assert_eq!(bench.run(&["logs", "kept"]).succeeded().stdout, "said\n");
+        bench.run(&["down"]).succeeded();
+        assert_eq!(bench.containers(), Vec::<String>::new());
+    }
+}
