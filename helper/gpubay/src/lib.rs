@@ -16,6 +16,7 @@ pub mod failpoint;
 pub mod files;
 pub mod gpu;
 pub mod mirror;
+pub mod programs;
 pub mod progress;
 pub mod quoting;
 pub mod scaffold;

@@ -13,6 +13,7 @@ use super::init::Init;
 use super::logs::Logs;
 use super::prune::Prune;
 use super::ps::Ps;
+use super::record::Record;
 use super::rm::Rm;
 use super::run::Run;
 use super::sync::Sync;
@@ -103,6 +104,7 @@ pub(super) enum Command {
     Prune(Prune),
     Doctor(Doctor),
     Attach(Attach),
+    Record(Record),
     /// Print the JSON schema of gpubay.toml, for editors that complete and check it
     #[command(after_help = "Example:\n  gpubay schema > gpubay.schema.json")]
     Schema,

@@ -16,6 +16,7 @@ mod print;
 mod prune;
 mod ps;
 mod questions;
+mod record;
 mod rm;
 mod run;
 mod show;
@@ -108,6 +109,7 @@ async fn run(cli: Cli) -> u8 {
         Command::Run(command) => return run::run(&cli.common, command, &output).await,
         Command::Ps(command) => ps::run(&cli.common, &command, &output).await,
         Command::Logs(command) => logs::run(&cli.common, &command, &output).await,
+        Command::Record(command) => record::run(&cli.common, &command, &output).await,
         Command::Attach(command) => attach::run(&cli.common, command, &output).await,
         Command::Sync(command) => sync::run(&cli.common, &command, &output).await,
         Command::Rm(command) => rm::run(&cli.common, &command, &output).await,

@@ -125,8 +125,13 @@ fn object(mut base: serde_json::Value, value: &impl Serialize) -> serde_json::Va
 
 /// Prints to stdout; a reader that has gone away is no reason to complain.
 pub(super) fn print(text: &str) {
+    print_bytes(text.as_bytes());
+}
+
+/// As [`print`], of what need not be text.
+pub(super) fn print_bytes(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
 pub(super) fn eprint(text: &str) {

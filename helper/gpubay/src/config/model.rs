@@ -289,6 +289,19 @@ pub enum GpuSelection {
     Named(Vec<String>),
 }
 
+impl GpuSelection {
+    /// As `--gpus` takes it; how much memory must be free has no place there.
+    pub fn typed(&self) -> String {
+        match self {
+            Self::Auto => "auto".to_owned(),
+            Self::All => "all".to_owned(),
+            Self::None => "none".to_owned(),
+            Self::Count { count, .. } => count.to_string(),
+            Self::Named(names) => names.join(","),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
     Soft,

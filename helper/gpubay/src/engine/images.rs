@@ -29,6 +29,8 @@ pub struct Image {
     pub onbuild: Vec<String>,
     /// In bytes.
     pub size: u64,
+    /// As registries name it: `repository@sha256:…`; none for an image that was built here.
+    pub digests: Vec<String>,
 }
 
 /// A line of a list of images.
@@ -73,6 +75,7 @@ impl Engine {
                     labels: config.labels.unwrap_or_default().into_iter().collect(),
                     exposed: config.exposed_ports.unwrap_or_default(),
                     onbuild: config.on_build.unwrap_or_default(),
+                    digests: found.repo_digests.unwrap_or_default(),
                     size: found.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
                 }))
             }

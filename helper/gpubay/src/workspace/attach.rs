@@ -1,6 +1,5 @@
 //! `attach`: what an editor needs to get into the dev container.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde::Serialize;
@@ -9,7 +8,7 @@ use super::{Workspace, dev};
 use crate::editor::{self, Editor, Reach, Target};
 use crate::engine::{Endpoint, Located};
 use crate::error::Result;
-use crate::files;
+use crate::{files, programs};
 
 /// The answer of `attach`.
 #[derive(Clone, Debug, Serialize)]
@@ -49,7 +48,7 @@ pub async fn target(workspace: &Workspace, ssh: Option<&str>) -> Result<AttachRe
     let folder = workspace.config().container.workdir.clone();
     let target = editor::attached(&name, &folder, &reach(workspace.engine.located()), ssh);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let editors: Vec<EditorReport> = editor::editors(&path, workspace.folder().as_path(), &runs)
+    let editors: Vec<EditorReport> = editor::editors(&|name| programs::find(name, &path, workspace.folder().as_path()))
         .into_iter()
         .map(|editor| EditorReport { argv: editor::command(&editor, &target), editor })
         .collect();
@@ -95,10 +94,6 @@ fn reach(located: &Located) -> Reach {
 
 fn is_default(socket: &Path) -> bool {
     ["/var/run/docker.sock", "/run/docker.sock"].iter().any(|known| Path::new(known) == socket)
-}
-
-fn runs(program: &Path) -> bool {
-    std::fs::metadata(program).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// What the workspace recommends to whoever opens it. A link out of it is not followed.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::labels;
 use super::report::{DownReport, RmReport};
 use super::stakes::{self, Losses};
-use super::{Recreate, Workspace, lock};
+use super::{Recreate, Workspace, lock, record};
 use crate::HostPath;
-use crate::engine::{Engine, Listed};
+use crate::engine::{ContainerState, Engine, Listed};
 use crate::error::{Error, Result};
 use crate::mirror;
 use crate::progress::Progress;
@@ -24,6 +24,7 @@ pub async fn down(workspace: &Workspace, consent: Recreate) -> Result<DownReport
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let containers = of_workspace(workspace).await?;
     let lost = losses(&workspace.engine, &containers).await?;
+    ends(workspace, &containers).await;
     let removed = remove(&workspace.engine, &workspace.progress, containers, &lost, consent).await?;
     let kept = vec![
         format!("the venv ({})", workspace.venv_folder()),
@@ -31,6 +32,18 @@ pub async fn down(workspace: &Workspace, consent: Recreate) -> Result<DownReport
         "the image".to_owned(),
     ];
     Ok(DownReport { containers: removed, kept, lost })
+}
+
+/// Notes in the records of jobs how those ended that nobody has watched: with its container that goes.
+async fn ends(workspace: &Workspace, containers: &[Listed]) {
+    for container in containers.iter().filter(|container| container.state == "exited") {
+        if let Some(record) = container.labels.get(labels::RECORD)
+            && let Ok(Some(found)) = workspace.engine.container(&container.id).await
+            && let ContainerState::Exited { code, .. } = found.state
+        {
+            record::ended(workspace, record, None, code);
+        }
+    }
 }
 
 /// Says what is lost, asks where something would be killed, and removes.

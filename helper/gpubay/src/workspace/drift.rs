@@ -45,17 +45,22 @@ impl Drift {
 /// Names what differs. `was` is the container's label; one of another version of ours may say less.
 pub(super) fn options(was: &str, now: &BTreeMap<String, String>) -> Vec<Drift> {
     let was: BTreeMap<String, String> = serde_json::from_str(was).unwrap_or_default();
-    let mut names: Vec<&String> = if was.is_empty() { Vec::new() } else { was.keys().chain(now.keys()).collect() };
-    names.sort();
-    names.dedup();
-    let differ = names.into_iter().filter(|name| was.get(*name) != now.get(*name));
-    let named: Vec<Drift> = differ
-        .map(|name| Drift::between(name, was.get(name).map(String::as_str), now.get(name).map(String::as_str)))
-        .collect();
+    let named = if was.is_empty() { Vec::new() } else { differences(&was, now) };
     if named.is_empty() {
         return vec![Drift::told("options", "the container was made by another version of GPU Bay")];
     }
     named
+}
+
+/// Each option that is not the same in both.
+pub(super) fn differences(was: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<Drift> {
+    let mut names: Vec<&String> = was.keys().chain(now.keys()).collect();
+    names.sort();
+    names.dedup();
+    let differ = names.into_iter().filter(|name| was.get(*name) != now.get(*name));
+    differ
+        .map(|name| Drift::between(name, was.get(name).map(String::as_str), now.get(name).map(String::as_str)))
+        .collect()
 }
 
 #[cfg(test)]

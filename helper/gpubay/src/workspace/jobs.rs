@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt, stream};
 use super::labels;
 use super::report::Row;
 use super::spec::{Task, plan};
-use super::{Workspace, delivery, dev, down, exec, exposure, lock, unique, up};
+use super::{Workspace, delivery, dev, down, exec, exposure, lock, record, unique, up};
 use crate::config::model::GpuSelection;
 use crate::engine::{Attached, ContainerState, Engine, EngineError, Listed, LogChunk, LogOptions, Stdio};
 use crate::error::{Error, Result};
@@ -35,6 +35,8 @@ pub struct Job {
     /// As `ps` and `logs` name it.
     pub name: String,
     pub attached: Option<Attached>,
+    /// The name of the record of what it was made of.
+    pub record: String,
 }
 
 /// Makes and starts a job. The image is built and the venv prepared where they are not yet.
@@ -53,7 +55,9 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     }
     // While the image is made or looked into: a helper container that exists under a free lock was left behind.
     let lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
-    let mut ground = up::ground(workspace, &selection, None).await?;
+    let facts = tokio::task::spawn_blocking(record::Facts::gather(workspace));
+    let (ground, facts) = tokio::join!(up::ground(workspace, &selection, None), facts);
+    let (mut ground, facts) = (ground?, facts.unwrap_or_default());
     workspace.reach("job.planned")?;
     ground.places.run = workspace.job_run_folder(&name);
     let mode = std::fs::metadata(workspace.run_folder().as_path()).map(|found| found.permissions());
@@ -62,7 +66,9 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
         .map_err(delivery::at(ground.places.run.as_path()))?;
     let cwd = exec::inside(workspace, &options.cwd);
     let task = Task::Job { name: &name, argv: &options.argv, cwd: Some(&cwd), env: &options.env, stdio: options.stdio };
-    let planned = plan(&ground.inputs(workspace), &task);
+    let mut planned = plan(&ground.inputs(workspace), &task);
+    let folder = record::Folder::make(workspace, &name)?;
+    planned.spec.labels.extend(folder.labels(&ground, &facts));
     dev::prepare_mount_points(&planned)?;
     exposure::refuse_volumes_that_are_folders(workspace, &planned.spec.mounts).await?;
     let id = match dev::create(workspace, &planned, &ground.user).await {
@@ -82,15 +88,23 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
             Stdio::Detached => None,
         };
         exposure::sources_are_as_they_were(&planned.spec.mounts)?;
+        let about = record::About { name: &name, argv: &options.argv, gpus: &selection, env: &options.env };
+        let mut record = folder.record(workspace, &ground, &planned, &about, facts)?;
         workspace.engine.start(&id).await?;
         workspace.reach("job.started")?;
         if ground.gpu.promised != gpu::Promise::Nothing {
             tokio::select! {
-                checked = up::check_gpus(&ground.gpu, &ground.places.run) => {
-                    if let Err(error) = checked && !ends_soon(workspace, &id, &error).await {
-                        return Err(error);
+                checked = up::check_gpus(&ground.gpu, &ground.places.run) => match checked {
+                    Ok(devices) => {
+                        record.gpus.devices = devices;
+                        folder.write(&record)?;
                     }
-                }
+                    Err(error) => {
+                        if !ends_soon(workspace, &id, &error).await {
+                            return Err(error);
+                        }
+                    }
+                },
                 _ = workspace.engine.wait(&id) => {}
             }
         }
@@ -101,7 +115,11 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
         () = workspace.progress.cancel.cancelled() => Err(Error::new("cancelled", "cancelled while the job started")),
     };
     match started {
-        Ok(attached) => Ok(Job { id, container: planned.spec.name, name, attached }),
+        Ok(attached) => {
+            let record = folder.name.clone();
+            folder.keep();
+            Ok(Job { id, container: planned.spec.name, name, attached, record })
+        }
         Err(error) => {
             workspace.engine.remove(&id).await?;
             let _ = std::fs::remove_dir_all(ground.places.run.as_path());
@@ -128,7 +146,9 @@ fn check_name(name: &str) -> Result<()> {
 
 /// Waits for a job's end and returns its exit code.
 pub async fn wait(workspace: &Workspace, job: &Job) -> Result<i64> {
-    Ok(workspace.engine.wait(&job.id).await?)
+    let code = workspace.engine.wait(&job.id).await?;
+    record::ended(workspace, &job.record, Some(record::now()), code);
+    Ok(code)
 }
 
 /// Takes away a job that has ended and was watched to its end.
@@ -187,6 +207,8 @@ fn row(container: Listed, exit_code: Option<i64>) -> Row {
         workspace_exists: std::path::Path::new(&workspace).exists(),
         workspace,
         gpus: label(labels::GPUS).unwrap_or_default(),
+        record: label(labels::RECORD),
+        commit: label(labels::COMMIT),
         id: container.id,
         name: container.name,
         state: container.state,

@@ -21,6 +21,14 @@ pub(super) const METADATA: &str = "devcontainer.metadata";
 pub const JOB: &str = "gpubay.job";
 /// On jobs: the command as a JSON array.
 pub const COMMAND: &str = "gpubay.command";
+/// On jobs: the name of the record of what it was made of, and the shortest facts of it.
+pub const RECORD: &str = "gpubay.record";
+/// On jobs: the commit, with a `+` where tracked files differed from it.
+pub const COMMIT: &str = "gpubay.commit";
+/// On jobs: the image's id.
+pub(super) const IMAGE: &str = "gpubay.image";
+/// On jobs: the version of GPU Bay.
+pub(super) const VERSION: &str = "gpubay.version";
 /// How GPUs got in, and why, so that a later report can repeat it.
 pub(super) const INJECTION: &str = "gpubay.injection";
 pub(super) const REASON: &str = "gpubay.reason";

@@ -26,6 +26,7 @@ mod mirrored;
 pub mod print;
 pub mod prune;
 mod python;
+pub mod record;
 pub mod report;
 mod spec;
 mod stakes;
@@ -46,7 +47,7 @@ use crate::error::Result;
 use crate::progress::Progress;
 
 pub use drift::Drift;
-pub use labels::{COMMAND, GPUS, JOB, ROLE, Role, WORKSPACE};
+pub use labels::{COMMAND, COMMIT, GPUS, JOB, RECORD, ROLE, Role, WORKSPACE};
 pub use stakes::Losses;
 pub use user::HostUser;
 

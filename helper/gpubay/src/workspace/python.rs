@@ -340,6 +340,8 @@ pub(super) async fn refresh(
         return Ok(prepared);
     };
     prepared.warnings.extend(chosen.passed_over.iter().cloned());
+    let packages: std::collections::BTreeMap<_, _> = chosen.probe.distributions.iter().cloned().collect();
+    write_cache(&super::record::of_image(workspace, &ground.image), &packages);
     if let Some(choice) = chosen.choice() {
         progress.note(choice);
     }

@@ -111,6 +111,10 @@ pub struct Row {
     /// In the engine's words.
     pub status: String,
     pub gpus: String,
+    /// Of a job: the name of the record of what it was made of, for `gpubay record`.
+    pub record: Option<String>,
+    /// Of a job: the commit it was started from, with a `+` where tracked files differed from it.
+    pub commit: Option<String>,
     pub exit_code: Option<i64>,
     /// Seconds since the Unix epoch.
     pub created: i64,

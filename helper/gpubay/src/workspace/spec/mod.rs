@@ -227,12 +227,8 @@ const WISHED_GPUS: &str = "wished GPUs";
 
 fn gpu_options(gpus: &Gpus) -> BTreeMap<String, String> {
     let select = match &gpus.select {
-        GpuSelection::Auto => "auto".to_owned(),
-        GpuSelection::All => "all".to_owned(),
-        GpuSelection::None => "none".to_owned(),
-        GpuSelection::Count { count, min_free: None } => count.to_string(),
         GpuSelection::Count { count, min_free: Some(bytes) } => format!("{count} with {bytes} bytes free"),
-        GpuSelection::Named(names) => names.join(","),
+        other => other.typed(),
     };
     let mut options = BTreeMap::from([
         ("gpus.use".to_owned(), select),

@@ -1,0 +1,414 @@
+//! What a job was made of, kept beyond its container.
+//!
+//! `<data>/jobs/<place>/<time>-<job>/`, where `<place>` is this workspace on this engine as for its venv, and `<time>` is
+//! UTC to the millisecond, `20260131T235959.123Z`, so that names sort by time:
+//!
+//! - `record.json`: a [`Record`]. It is written last; a folder without one is what a killed process left.
+//! - `diff.patch`: what differed from the commit, where something did; at most a megabyte.
+//! - `snapshot/`: the frozen sources of `run --snapshot`. They belong to the record and go with it.
+//!
+//! A container names its record in the label `gpubay.record`. A record whose container is gone is history; removing
+//! its folder frees it and breaks nothing but `run --again` of it. One whose container exists must stay, since the
+//! container may mount `snapshot/`.
+
+mod git;
+mod packages;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::report::GpuDevice;
+use super::spec::Planned;
+use super::up::Ground;
+use super::{Workspace, delivery, labels};
+use crate::HostPath;
+use crate::config::model::Gpus;
+use crate::error::{Error, Result};
+use crate::gpu;
+use gpubay_protocol::agent::RUN_DIR;
+
+pub use git::Git;
+pub(super) use packages::of_image;
+
+const SCHEMA: u32 = 1;
+const FILE: &str = "record.json";
+const DIFF: &str = "diff.patch";
+
+/// What `record.json` holds. It never holds the value of a variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub schema: u32,
+    /// The version of GPU Bay.
+    pub gpubay: String,
+    pub job: String,
+    /// The container's name.
+    pub container: String,
+    pub workspace: HostPath,
+    pub command: Vec<String>,
+    /// Inside.
+    pub cwd: String,
+    pub image: RecordedImage,
+    pub engine: String,
+    pub gpus: RecordedGpus,
+    /// Names of the container's variables.
+    pub env: Vec<String>,
+    /// The create options as drift names them; what may be secret is hashed.
+    pub options: BTreeMap<String, String>,
+    /// `None`: the workspace lies in no repository.
+    pub git: Option<Git>,
+    /// Distributions in the venv, and in the image where they are known, with their versions.
+    pub packages: Packages,
+    /// Seconds since the Unix epoch.
+    pub started: u64,
+    /// `None`: it runs, or nobody saw its end.
+    pub ended: Option<Ended>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedImage {
+    pub id: String,
+    pub reference: String,
+    /// As registries name it.
+    pub digests: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedGpus {
+    /// As `--gpus` takes it.
+    pub asked: String,
+    pub injection: String,
+    /// What the engine was asked for.
+    pub given: String,
+    /// Those that answered inside.
+    pub devices: Vec<GpuDevice>,
+    /// Of this machine, where the engine is here and there is one.
+    pub driver: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packages {
+    pub venv: BTreeMap<String, String>,
+    pub image: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Seconds since the Unix epoch; `None` where it ended while nobody watched.
+    pub at: Option<u64>,
+    pub exit_code: i64,
+}
+
+/// A record and where it lies.
+#[derive(Clone, Debug, Serialize)]
+pub struct Kept {
+    pub folder: HostPath,
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+/// What is found out while the job is prepared.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    git: Option<git::Seen>,
+    packages: Packages,
+    driver: Option<String>,
+}
+
+impl Facts {
+    /// Looks at the repository and the venv. May take seconds on a slow disk.
+    pub(super) fn gather(workspace: &Workspace) -> impl FnOnce() -> Self + Send + 'static {
+        let folder = workspace.folder().clone();
+        let venv = workspace.venv_folder();
+        let local = workspace.engine.is_local();
+        move || {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let program = crate::programs::find("git", &path, folder.as_path());
+            Self {
+                git: git::look(folder.as_path(), program.as_deref()),
+                packages: Packages { venv: packages::of_venv(venv.as_path()), image: None },
+                driver: local.then(driver).flatten(),
+            }
+        }
+    }
+
+    /// `<commit>`, with a `+` where something differed.
+    pub(super) fn commit(&self) -> Option<String> {
+        let git = &self.git.as_ref()?.git;
+        let dirty = if git.dirty { "+" } else { "" };
+        git.commit.as_ref().map(|commit| format!("{commit}{dirty}"))
+    }
+}
+
+/// Of the kernel's own NVIDIA driver.
+fn driver() -> Option<String> {
+    version_of(&std::fs::read_to_string("/proc/driver/nvidia/version").ok()?)
+}
+
+fn version_of(text: &str) -> Option<String> {
+    let line = text.lines().next().filter(|line| line.starts_with("NVRM version:"))?;
+    let number = |word: &&str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    line.split_whitespace().find(number).map(str::to_owned)
+}
+
+/// What is recorded of the job itself.
+#[derive(Debug)]
+pub(super) struct About<'a> {
+    pub(super) name: &'a str,
+    pub(super) argv: &'a [String],
+    pub(super) gpus: &'a Gpus,
+    /// Variables of this one call.
+    pub(super) env: &'a [(String, String)],
+}
+
+/// The options without those that are another's with each call.
+pub(super) fn lasting(options: &BTreeMap<String, String>, env: &[(String, String)]) -> BTreeMap<String, String> {
+    let of_call = |name: &str| {
+        let streams = ["attach_stdin", "attach_stdout", "attach_stderr", "open_stdin", "stdin_once", "tty"];
+        // The agent's arguments hold the command.
+        let own = name == "entrypoint" || name.strip_prefix("mounts.").is_some_and(|target| target == RUN_DIR);
+        let passed = name.strip_prefix("env.").is_some_and(|name| env.iter().any(|(passed, _)| passed == name));
+        streams.contains(&name) || own || passed
+    };
+    options.iter().filter(|(name, _)| !of_call(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// A folder for a record that is to be written. It goes with this value, unless it is kept.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) name: String,
+    pub(super) path: HostPath,
+    kept: bool,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) = std::fs::remove_dir_all(self.path.as_path())
+        {
+            tracing::debug!(path = %self.path, %error, "record not removed");
+        }
+    }
+}
+
+impl Folder {
+    /// Makes it, empty.
+    pub(super) fn make(workspace: &Workspace, job: &str) -> Result<Self> {
+        let name = format!("{}-{job}", stamp(SystemTime::now()));
+        let path = records(workspace).join(&name);
+        let make = |path: &HostPath, recursive| {
+            std::fs::DirBuilder::new().mode(0o700).recursive(recursive).create(path.as_path())
+        };
+        make(&records(workspace), true).and_then(|()| make(&path, false)).map_err(delivery::at(path.as_path()))?;
+        Ok(Self { name, path, kept: false })
+    }
+
+    /// The short facts, for whoever has only the engine.
+    pub(super) fn labels(&self, ground: &Ground, facts: &Facts) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::from([
+            (labels::RECORD.to_owned(), self.name.clone()),
+            (labels::IMAGE.to_owned(), ground.image.id.clone()),
+            (labels::VERSION.to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ]);
+        labels.extend(facts.commit().map(|commit| (labels::COMMIT.to_owned(), commit)));
+        labels
+    }
+
+    /// The job has started.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+
+    pub(super) fn write(&self, record: &Record) -> Result<()> {
+        write(&self.path, record)
+    }
+
+    /// Writes what differed, and returns the record of a job that is about to start.
+    pub(super) fn record(
+        &self,
+        workspace: &Workspace,
+        ground: &Ground,
+        planned: &Planned,
+        about: &About<'_>,
+        facts: Facts,
+    ) -> Result<Record> {
+        let (git, diff) = facts.git.map_or((None, Vec::new()), |seen| (Some(seen.git), seen.diff));
+        if !diff.is_empty() {
+            put(&self.path, DIFF, &diff).map_err(delivery::at(self.path.as_path()))?;
+        }
+        let image = super::read_cache(&of_image(workspace, &ground.image));
+        let gpus = RecordedGpus {
+            asked: about.gpus.select.typed(),
+            injection: gpu::name_of(ground.gpu.injection).to_owned(),
+            given: ground.gpu.label.clone(),
+            devices: Vec::new(),
+            driver: facts.driver,
+        };
+        let record = Record {
+            schema: SCHEMA,
+            gpubay: env!("CARGO_PKG_VERSION").to_owned(),
+            job: about.name.to_owned(),
+            container: planned.spec.name.clone(),
+            workspace: workspace.folder().clone(),
+            command: about.argv.to_vec(),
+            cwd: planned.spec.workdir.to_string(),
+            image: RecordedImage {
+                id: ground.image.id.clone(),
+                reference: ground.reference.clone(),
+                digests: ground.image.digests.clone(),
+            },
+            engine: workspace.engine.located().endpoint.to_string(),
+            gpus,
+            env: planned.spec.env.keys().cloned().collect(),
+            options: lasting(&planned.options, about.env),
+            git,
+            packages: Packages { image, ..facts.packages },
+            started: now(),
+            ended: None,
+        };
+        self.write(&record)?;
+        Ok(record)
+    }
+}
+
+fn write(folder: &HostPath, record: &Record) -> Result<()> {
+    let text = serde_json::to_vec_pretty(record).unwrap_or_default();
+    Ok(put(folder, FILE, &text).map_err(delivery::at(folder.as_path()))?)
+}
+
+/// Whole or not at all, and for the user alone.
+fn put(folder: &HostPath, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut file = tempfile::NamedTempFile::new_in(folder.as_path())?;
+    file.write_all(bytes)?;
+    file.persist(folder.join(name).as_path())?;
+    Ok(())
+}
+
+fn records(workspace: &Workspace) -> HostPath {
+    workspace.config().paths.data.join("jobs").join(&workspace.place)
+}
+
+/// Every record of this workspace on this engine, oldest first. One that cannot be read is left out.
+pub fn all(workspace: &Workspace) -> Vec<Kept> {
+    let folder = records(workspace);
+    let mut names: Vec<String> = std::fs::read_dir(folder.as_path())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names.into_iter().filter_map(|name| read(folder.join(name))).collect()
+}
+
+fn read(folder: HostPath) -> Option<Kept> {
+    let record: Record = serde_json::from_slice(&std::fs::read(folder.join(FILE).as_path()).ok()?).ok()?;
+    (record.schema == SCHEMA).then_some(Kept { folder, record })
+}
+
+/// The latest job of that name, or of all; the name of a container or of a record does as well.
+///
+/// # Errors
+/// `no_such_job` naming those there are.
+pub fn find(workspace: &Workspace, job: Option<&str>) -> Result<Kept> {
+    let all = all(workspace);
+    let folder_is = |kept: &Kept, name: &str| kept.folder.as_path().file_name().is_some_and(|file| file == name);
+    let named = |kept: &&Kept| {
+        job.is_none_or(|name| kept.record.job == name || kept.record.container == name || folder_is(kept, name))
+    };
+    if let Some(found) = all.iter().rev().find(named) {
+        return Ok(found.clone());
+    }
+    let mut names: Vec<&str> = all.iter().map(|kept| kept.record.job.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let there = if names.is_empty() { "there is none".to_owned() } else { format!("there are: {}", names.join(", ")) };
+    let asked = job.map_or_else(|| "of any job".to_owned(), |job| format!("of a job named {job}"));
+    Err(Error::new("no_such_job", format!("there is no record {asked}; {there}"))
+        .with_hint("`gpubay run -- COMMAND` makes one; `gpubay record --list` lists them."))
+}
+
+/// What differed from the commit; empty where nothing did.
+pub fn diff(kept: &Kept) -> Vec<u8> {
+    std::fs::read(kept.folder.join(DIFF).as_path()).unwrap_or_default()
+}
+
+/// Seconds since the Unix epoch.
+pub(super) fn now() -> u64 {
+    seconds(SystemTime::now())
+}
+
+/// Notes how a job ended.
+pub(super) fn ended(workspace: &Workspace, folder: &str, at: Option<u64>, exit_code: i64) {
+    // It comes from a label, which whoever has the engine can write.
+    if !gpubay_protocol::contents::is_plain(folder.as_bytes()) {
+        return;
+    }
+    let path = records(workspace).join(folder);
+    if let Some(Kept { mut record, .. }) = read(path.clone()) {
+        record.ended = Some(Ended { at, exit_code });
+        if let Err(error) = write(&path, &record) {
+            tracing::debug!(%error, "the end of a job is not recorded");
+        }
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// `2026-01-31 23:59:59 UTC`, for people.
+pub fn date(seconds: u64) -> String {
+    let ((year, month, day), second) = (civil(seconds / 86400), seconds % 86400);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3600, second / 60 % 60, second % 60)
+}
+
+/// `20260131T235959.123Z`
+fn stamp(time: SystemTime) -> String {
+    let since: Duration = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86400, since.as_secs() % 86400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{:03}Z", since.subsec_millis())
+}
+
+/// Year, month and day of a day since 1970, in the Gregorian calendar (Howard Hinnant's `civil_from_days`).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_are_dates() {
+        for (seconds, want) in [
+            (0, "19700101T000000.007Z"),
+            (951_782_400, "20000229T000000.007Z"),
+            (1_795_823_999, "20261127T235959.007Z"),
+            (4_107_542_399, "21000228T235959.007Z"),
+        ] {
+            assert_eq!(stamp(UNIX_EPOCH + Duration::new(seconds, 7_000_000)), want);
+        }
+    }
+
+    #[test]
+    fn the_drivers_version_is_read() {
+        let text =
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\nGCC version: 12.2\n";
+        assert_eq!(version_of(text).as_deref(), Some("580.95.05"));
+        assert_eq!(version_of("GCC version: 12.2"), None);
+    }
+}
