@@ -10,6 +10,9 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::EngineError;
 
+/// Of a connection to another machine.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// How to reach an engine's API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -29,7 +32,11 @@ impl Endpoint {
     pub(crate) async fn dial(&self) -> io::Result<Box<dyn Wire>> {
         Ok(match self {
             Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            Self::Tcp { address, tls: None } => Box::new(TcpStream::connect(address).await?),
+            Self::Tcp { address, tls: None } => {
+                // A machine that is not there says nothing for minutes.
+                let dialled = tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await;
+                Box::new(dialled.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 10 s"))??)
+            }
             Self::Tcp { tls: Some(_), .. } => {
                 return Err(io::Error::new(io::ErrorKind::Unsupported, "building over TLS is not supported yet"));
             }
@@ -55,8 +62,10 @@ pub struct Surroundings {
     pub docker_tls_verify: bool,
     /// `DOCKER_CONFIG`, or `~/.docker`.
     pub docker_config: PathBuf,
-    /// `XDG_RUNTIME_DIR`, where rootless engines listen.
+    /// `XDG_RUNTIME_DIR`, where rootless engines listen; without it (`su`, `cron`) the usual place of it.
     pub runtime_dir: Option<PathBuf>,
+    /// `/var/run`, where the machine's engines listen.
+    pub system_dir: PathBuf,
 }
 
 impl Surroundings {
@@ -71,12 +80,35 @@ impl Surroundings {
             docker_cert_path: path("DOCKER_CERT_PATH"),
             docker_tls_verify: text("DOCKER_TLS_VERIFY").is_some(),
             docker_config: path("DOCKER_CONFIG").unwrap_or_else(|| home.join(".docker")),
-            runtime_dir: path("XDG_RUNTIME_DIR"),
+            runtime_dir: path("XDG_RUNTIME_DIR").or_else(|| {
+                let usual = PathBuf::from(format!("/run/user/{}", rustix::process::getuid().as_raw()));
+                usual.is_dir().then_some(usual)
+            }),
+            system_dir: PathBuf::from("/var/run"),
         }
+    }
+
+    /// Where engines listen that nobody moved, and how that is said; the first that is there is the one.
+    pub(super) fn sockets(&self) -> Vec<(PathBuf, &'static str)> {
+        let own = |name: &str| self.runtime_dir.as_ref().map(|dir| dir.join(name));
+        [
+            (Some(self.system_dir.join("docker.sock")), "the default socket"),
+            (own("docker.sock"), "the rootless engine's socket"),
+            (own("podman/podman.sock"), "your Podman's socket"),
+            (Some(self.system_dir.join("podman/podman.sock")), "the machine's Podman's socket"),
+        ]
+        .into_iter()
+        .filter_map(|(path, said)| Some((path?, said)))
+        .collect()
     }
 }
 
 impl Endpoint {
+    /// On this machine, as far as an address tells.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(_))
+    }
+
     /// Tells this engine from the others that the same folder may be used with: 6 hexadecimal digits. A socket
     /// under two names is one engine.
     pub fn key(&self) -> String {
@@ -116,12 +148,9 @@ pub fn locate(configured: Option<&str>, around: &Surroundings) -> Result<Located
     if let Some(name) = context.filter(|name| name != "default") {
         return from_context(&name, said_by, around);
     }
-    let rootless = around.runtime_dir.as_ref().map(|dir| dir.join("docker.sock"));
-    let system = PathBuf::from("/var/run/docker.sock");
-    let (path, because) = match rootless {
-        Some(path) if !system.exists() && path.exists() => (path, "the rootless engine's socket"),
-        _ => (system, "the default socket"),
-    };
+    let sockets = around.sockets();
+    let there = sockets.iter().position(|(path, _)| path.exists()).unwrap_or(0);
+    let (path, because) = sockets.into_iter().nth(there).expect("the default one is always listed");
     Ok(Located { endpoint: Endpoint::Unix(path), because: because.to_owned(), context: None })
 }
 
@@ -222,6 +251,7 @@ mod tests {
             docker_tls_verify: false,
             docker_config: config.to_owned(),
             runtime_dir: None,
+            system_dir: PathBuf::from("/nonexistent"),
         }
     }
 
@@ -230,7 +260,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut around = nothing(folder.path());
         let unix = |path: &str| Endpoint::Unix(PathBuf::from(path));
-        assert_eq!(locate(None, &around).expect("found").endpoint, unix("/var/run/docker.sock"));
+        assert_eq!(locate(None, &around).expect("found").endpoint, unix("/nonexistent/docker.sock"));
 
         let meta = folder.path().join("contexts/meta/0a");
         std::fs::create_dir_all(&meta).expect("made");
@@ -248,6 +278,28 @@ mod tests {
         around.docker_host = Some("unix:///run/env.sock".to_owned());
         assert_eq!(locate(None, &around).expect("found").endpoint, unix("/run/env.sock"));
         assert_eq!(locate(Some("unix:///run/own.sock"), &around).expect("found").endpoint, unix("/run/own.sock"));
+    }
+
+    #[test]
+    fn without_a_word_it_is_the_first_socket_that_is_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = folder.path().join("own");
+        let system = folder.path().join("run");
+        let around =
+            Surroundings { runtime_dir: Some(own.clone()), system_dir: system.clone(), ..nothing(folder.path()) };
+        let found = || locate(None, &around).expect("found");
+        assert_eq!(found().endpoint, Endpoint::Unix(system.join("docker.sock")), "named where there is none");
+        for (socket, because) in [
+            (system.join("podman/podman.sock"), "the machine's Podman's socket"),
+            (own.join("podman/podman.sock"), "your Podman's socket"),
+            (own.join("docker.sock"), "the rootless engine's socket"),
+            (system.join("docker.sock"), "the default socket"),
+        ] {
+            std::fs::create_dir_all(socket.parent().expect("a parent")).expect("made");
+            std::fs::write(&socket, "").expect("made");
+            let located = found();
+            assert_eq!((located.endpoint, located.because.as_str()), (Endpoint::Unix(socket), because));
+        }
     }
 
     #[test]

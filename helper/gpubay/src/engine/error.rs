@@ -10,13 +10,13 @@ pub enum EngineError {
     Address { address: String, said_by: String, why: String },
     #[error("docker context {name:?}: {why}")]
     Context { name: String, why: String },
-    #[error("no container engine at {endpoint} ({because}): {why}")]
-    NotThere { endpoint: String, because: String, why: String },
+    #[error("{} {endpoint} ({because}){}: {why}", absence.before(), absence.behind())]
+    NotThere { endpoint: String, because: String, why: String, absence: Absence, next: String },
     /// This process may open no more files: no fault of the engine's.
     #[error("{doing}: too many open files")]
     OpenFiles { doing: String },
     #[error("permission denied on the engine's socket {}", .socket.display())]
-    Permission { socket: PathBuf },
+    Permission { socket: PathBuf, next: String },
     #[error("the engine at {endpoint} speaks API {api}, and {needed} is the least that works")]
     TooOld { endpoint: String, api: String, needed: &'static str },
     #[error("{doing}: the engine has no {what}")]
@@ -38,12 +38,39 @@ pub enum EngineError {
     Cancelled { doing: String },
 }
 
+/// In what way an engine is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// Nothing at that place, and nothing that would listen there.
+    None,
+    /// It is here, and does not run.
+    Stopped,
+    /// Another machine does not answer.
+    Remote,
+}
+
+impl Absence {
+    fn before(self) -> &'static str {
+        match self {
+            Self::None => "no container engine at",
+            Self::Stopped => "the engine at",
+            Self::Remote => "cannot reach the engine at",
+        }
+    }
+
+    fn behind(self) -> &'static str {
+        if self == Self::Stopped { " does not run" } else { "" }
+    }
+}
+
 impl Explain for EngineError {
     fn code(&self) -> &'static str {
         match self {
             Self::Address { .. } => "engine_address",
             Self::Context { .. } => "engine_context",
-            Self::NotThere { .. } => "no_engine",
+            Self::NotThere { absence: Absence::None, .. } => "no_engine",
+            Self::NotThere { absence: Absence::Stopped, .. } => "engine_stopped",
+            Self::NotThere { absence: Absence::Remote, .. } => "engine_unreachable",
             Self::OpenFiles { .. } => Shortage::OpenFiles.code(),
             Self::Permission { .. } => "engine_permission",
             Self::TooOld { .. } => "engine_too_old",
@@ -60,15 +87,9 @@ impl Explain for EngineError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NotThere { endpoint, .. } if endpoint.starts_with("unix:") => {
-                "Start the engine (`sudo systemctl start docker`), or name another with DOCKER_HOST.".to_owned()
-            }
-            Self::NotThere { .. } => "Check the address and that the engine listens there.".to_owned(),
+            Self::NotThere { next, .. } | Self::Permission { next, .. } => next.clone(),
             Self::OpenFiles { .. } => Shortage::OpenFiles.hint(""),
-            Self::Permission { .. } => {
-                "Add yourself to the socket's group (`sudo usermod -aG docker $USER`) and log in again.".to_owned()
-            }
-            Self::TooOld { .. } => "Use Docker 20.10 or newer.".to_owned(),
+            Self::TooOld { .. } => "Update the engine: Docker 20.10, Podman 4.3 or newer.".to_owned(),
             Self::DiskFull { .. } => {
                 "Free some room where the engine keeps its data (`docker system df` shows what takes it).".to_owned()
             }

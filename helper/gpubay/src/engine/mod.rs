@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** no type of bollard appears in a public sigflavour of this room, and its
 //! name in no other room. `tests/house.rs` checks the second half.
 
+mod absent;
 mod archive;
 pub mod build;
 mod command;
@@ -24,7 +25,6 @@ use std::time::Duration;
 
 use bollard::{ClientVersion, Docker};
 
-use crate::error::Shortage;
 use crate::progress::Progress;
 
 pub use archive::{Archive, Owner};
@@ -60,26 +60,29 @@ impl Engine {
     pub async fn connect(located: Located) -> Result<Self, EngineError> {
         // Long calls (a wait, a build's quiet minutes) are bounded by cancellation, not by this.
         const TIMEOUT: u64 = 24 * 3600;
+        // What has no connection that tells more: an address that none can be made to, TLS.
         let not_there = |why: String| EngineError::NotThere {
             endpoint: located.endpoint.to_string(),
             because: located.because.clone(),
+            absence: if located.endpoint.is_unix() { error::Absence::None } else { error::Absence::Remote },
+            next: if located.endpoint.is_unix() {
+                "Something else listens there, or the engine hangs: look at its log, and start it anew.".to_owned()
+            } else {
+                absent::remote(&std::io::ErrorKind::Other.into())
+            },
             why,
         };
         let mut told = None;
         let docker = match &located.endpoint {
             Endpoint::Unix(path) => {
-                told = hello::hello(&located.endpoint).await.map_err(|error| match error.kind() {
-                    std::io::ErrorKind::PermissionDenied => EngineError::Permission { socket: path.clone() },
-                    _ if Shortage::of(&error) == Some(Shortage::OpenFiles) => {
-                        EngineError::OpenFiles { doing: format!("connect to the engine at {}", located.endpoint) }
-                    }
-                    _ => not_there(error.to_string()),
-                })?;
+                told = hello::hello(&located.endpoint).await.map_err(|error| absent::sort(&located, &error))?;
                 let api = told.as_ref().map(|told| &told.api).filter(|api| **api < NEWEST_API).unwrap_or(&NEWEST_API);
                 Docker::connect_with_unix(&format!("unix://{}", path.display()), TIMEOUT, api)
             }
             Endpoint::Tcp { address, tls: None } => {
-                Docker::connect_with_http(&format!("tcp://{address}"), TIMEOUT, &NEWEST_API)
+                told = hello::hello(&located.endpoint).await.map_err(|error| absent::sort(&located, &error))?;
+                let api = told.as_ref().map(|told| &told.api).filter(|api| **api < NEWEST_API).unwrap_or(&NEWEST_API);
+                Docker::connect_with_http(&format!("tcp://{address}"), TIMEOUT, api)
             }
             Endpoint::Tcp { address, tls: Some(certificates) } => Docker::connect_with_ssl(
                 &format!("tcp://{address}"),
@@ -97,9 +100,8 @@ impl Engine {
                 let asked = async {
                     let docker = docker.negotiate_version().await?;
                     let flavour = Flavour::from_version(&docker.version().await?);
-                    let hello = hello::hello(&located.endpoint).await.ok().flatten();
-                    let builder = hello.map(|told| told.builder).unwrap_or_default();
-                    Ok((docker, flavour, if flavour == Flavour::Podman { build::Builder::Podman } else { builder }))
+                    let podman = flavour == Flavour::Podman;
+                    Ok((docker, flavour, if podman { build::Builder::Podman } else { build::Builder::Unsaid }))
                 };
                 match tokio::time::timeout(Duration::from_secs(20), asked).await {
                     Ok(Ok(agreed)) => agreed,
@@ -145,7 +147,7 @@ impl Engine {
 
     /// Whether the engine shares this machine's file system, as far as its address tells.
     pub fn is_local(&self) -> bool {
-        matches!(self.located.endpoint, Endpoint::Unix(_))
+        self.located.endpoint.is_unix()
     }
 }
 
