@@ -134,3 +134,13 @@ def busybox() -> Path:
         shutil.rmtree(folder / "apt")
 
     return part("busybox", fingerprint("busybox-static"), make)
+
+
+def registry() -> Path:
+    """A folder with an image registry, `usr/bin/docker-registry`; tests start it with data and a port of their own."""
+
+    def make(folder: Path) -> None:
+        unpack({"bookworm": ["docker-registry"]}, folder, folder / "apt")
+        shutil.rmtree(folder / "apt")
+
+    return part("registry", fingerprint("docker-registry"), make)

@@ -204,7 +204,7 @@ fn init_asks_on_a_terminal_and_up_asks_no_second_time() {
 fn the_default_base_follows_from_the_gpus() {
     let preset = |engine: &str, host: Option<&str>| {
         let bench = Bench::new(engine, Who::Ordinary, "default");
-        let mut command = bench.gpubay(&["init", "--json", "--dry-run"]);
+        let mut command = bench.gpubay(&["init", "--json", "--dry-run", "--offline"]);
         if let Some(host) = host {
             command.env("DOCKER_HOST", host);
         }

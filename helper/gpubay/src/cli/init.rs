@@ -12,8 +12,8 @@ use super::{cancel_on_signals, questions, unless_cancelled};
 use crate::config::{self, LoadRequest};
 use crate::engine::{Engine, EngineInfo, Surroundings, endpoint};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::scaffold::{self, Base, Folder, Found, Plan, PlannedFile, Preset, State, Wish};
+use crate::progress::size;
+use crate::scaffold::{self, Base, Folder, Found, ImageWeight, Plan, PlannedFile, Preset, State, Weight, Wish};
 
 /// Write a Dockerfile, requirements.txt, gpubay.toml and editor settings; what exists is left as it is
 #[derive(Debug, Args)]
@@ -34,6 +34,9 @@ pub(super) struct Init {
     /// Formatter and linter of the editor
     #[arg(long, value_enum, default_value_t = StyleName::Autopep8)]
     style: StyleName,
+    /// Do not ask the registry of the image how large it is
+    #[arg(long)]
+    offline: bool,
     /// Show what would be written, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -88,6 +91,8 @@ struct Shown<'a> {
 struct ShownBase<'a> {
     image: &'a str,
     preset: Option<&'static str>,
+    #[serde(flatten)]
+    weight: &'a Weight,
 }
 
 pub(super) async fn run(common: &Common, command: Init, output: &Output) -> Result<()> {
@@ -102,8 +107,10 @@ pub(super) async fn run(common: &Common, command: Init, output: &Output) -> Resu
     let mut found = scaffold::look(&request)?;
     let progress = output.progress();
 
-    if wish.base.is_none() && (found.needs_base() || wish.name.is_some()) {
-        let engine = answering(&request, &progress).await;
+    let builds = wish.base.is_some() || found.needs_base() || wish.name.is_some();
+    // Until the first question that cannot be taken back otherwise, Ctrl-C ends the process, which has done nothing yet.
+    let engine = if builds { answering(&request).await } else { None };
+    if wish.base.is_none() && builds {
         let seen = engine.as_ref().map(|(engine, info)| (info, engine.is_local()));
         let usual = if scaffold::has_gpu(seen) { Preset::NgcPytorch } else { Preset::Python };
         wish.base = Some(questions::which_base(output, usual).unwrap_or(Base::Preset(usual)));
@@ -118,6 +125,14 @@ pub(super) async fn run(common: &Common, command: Init, output: &Output) -> Resu
     }
     progress.check()?;
     let mut plan = scaffold::plan(&found, &wish)?;
+    let weight = match &plan.base {
+        Some(base) => {
+            let engine = engine.as_ref().map(|(engine, _)| engine);
+            Some(scaffold::weigh(base, engine, command.offline, &progress).await)
+        }
+        None => None,
+    };
+    progress.check()?;
     if !command.dry_run {
         unless_cancelled(&progress, async { Ok(scaffold::apply(&found, &mut plan)?) }).await?;
     }
@@ -130,19 +145,29 @@ pub(super) async fn run(common: &Common, command: Init, output: &Output) -> Resu
             .iter()
             .map(|file| Shown { file, text: command.dry_run.then_some(file.text.as_str()) })
             .collect(),
-        base: plan.base.as_ref().map(|base| ShownBase {
+        base: plan.base.as_ref().zip(weight.as_ref()).map(|(base, weight)| ShownBase {
             image: base.image(),
             preset: if let Base::Preset(preset) = base { Some(preset.name()) } else { None },
+            weight,
         }),
         mounts: if found.takes_mounts() { &found.folders } else { &[] },
         notes: &plan.notes,
     };
-    output.result(&report, || if command.dry_run { preview(&plan) } else { text(&plan, &found, output) });
+    output.result(&report, || {
+        let mut text = if command.dry_run { preview(&plan) } else { written(&plan, &found, output) };
+        if let Some(weight) = &weight {
+            text.push_str(&weighed(weight, output));
+        }
+        if !command.dry_run {
+            text.push_str("`gpubay up` builds and starts it.\n");
+        }
+        text
+    });
     Ok(())
 }
 
 /// The user's engine, if it answers soon: what it says is a help, and no engine is no failure here.
-async fn answering(request: &LoadRequest<'_>, progress: &Progress) -> Option<(Engine, EngineInfo)> {
+async fn answering(request: &LoadRequest<'_>) -> Option<(Engine, EngineInfo)> {
     const PATIENCE: Duration = Duration::from_secs(5);
     // A workspace's own file cannot send us to an engine without consent, so the user's own decides.
     let host = config::bare(request).ok()?.host;
@@ -152,13 +177,10 @@ async fn answering(request: &LoadRequest<'_>, progress: &Progress) -> Option<(En
         let info = engine.info().await?;
         Ok::<_, Error>((engine, info))
     };
-    tokio::select! {
-        answer = tokio::time::timeout(PATIENCE, ask) => answer.ok()?.ok(),
-        () = progress.cancel.cancelled() => None,
-    }
+    tokio::time::timeout(PATIENCE, ask).await.ok()?.ok()
 }
 
-fn text(plan: &Plan, found: &Found, output: &Output) -> String {
+fn written(plan: &Plan, found: &Found, output: &Output) -> String {
     let mut text = String::new();
     let of = |state| plan.files.iter().filter(move |file| file.state == state);
     if of(State::Written).next().is_none() {
@@ -185,7 +207,35 @@ fn text(plan: &Plan, found: &Found, output: &Output) -> String {
     for note in &plan.notes {
         let _ = writeln!(text, "{}  {}", output.paint("note", "33"), plain(note));
     }
-    let _ = writeln!(text, "`gpubay up` builds and starts it.");
+    text
+}
+
+/// How much comes, and how much room there is for it.
+fn weighed(weight: &Weight, output: &Output) -> String {
+    let mut text = String::new();
+    let word = output.paint("base", "36");
+    for ImageWeight { image, present_bytes, compressed_bytes, unknown } in &weight.images {
+        let said = match (present_bytes, compressed_bytes, unknown) {
+            (Some(bytes), ..) => format!("is on the engine already ({})", size(*bytes)),
+            (_, Some(bytes), _) => {
+                format!("is {} to download, compressed; unpacked two to three times as much", size(*bytes))
+            }
+            (.., why) => {
+                format!("is not on the engine; its size is not known: {}", why.as_deref().unwrap_or("nobody tells"))
+            }
+        };
+        let _ = writeln!(text, "{word}  {} {}", plain(image), plain(&said));
+    }
+    if let Some(free) = weight.free_bytes {
+        let _ = writeln!(text, "      {} are free where the engine keeps its images", size(free));
+    }
+    if weight.is_tight() {
+        let _ = writeln!(
+            text,
+            "{} that may be too little room: `docker system df` shows what takes it",
+            output.paint("warning:", "33")
+        );
+    }
     text
 }
 

@@ -14,6 +14,8 @@ pub struct Condition {
     pub machine: String,
     /// Where it keeps images and containers, on its machine.
     pub root: Option<String>,
+    /// Of its machine, as images name it: `amd64`.
+    pub architecture: String,
     /// Its clock when it answered, in seconds since the Unix epoch.
     pub clock: Option<i64>,
     /// Containers' users are other users of its machine (`userns-remap`).
@@ -39,6 +41,7 @@ impl Engine {
             api: format!("{}.{}", api.major_version, api.minor_version),
             machine: info.name.unwrap_or_default(),
             root: info.docker_root_dir.filter(|root| root.starts_with('/')),
+            architecture: architecture(info.architecture.as_deref().unwrap_or_default()).to_owned(),
             clock: clock.map(OffsetDateTime::unix_timestamp),
             remaps_users: security.iter().any(|option| option.contains("name=userns")),
             cgroup_driver: info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default(),
@@ -46,5 +49,14 @@ impl Engine {
             buildkit: !components.iter().any(|component| component.name == "Podman Engine"),
             warnings: info.warnings.unwrap_or_default(),
         })
+    }
+}
+
+/// An engine names its machine as Linux does, and an image as Go does.
+fn architecture(machine: &str) -> &str {
+    match machine {
+        "" | "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }

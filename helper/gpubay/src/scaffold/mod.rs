@@ -1,7 +1,7 @@
 //! A fresh workspace in the layout that serves best: what `gpubay init` writes.
 //!
 //! [`look`] finds out what is there, [`plan`] decides what is written and what is left (and is all that a dry run does),
-//! [`apply`] writes. Nothing here asks, prints or contacts anybody.
+//! [`apply`] writes. [`weigh`] alone contacts anybody: engine and registry, for how large the base is.
 //!
 //! **Architecture Invariant:** a file that exists is never written to, whatever it is and whoever makes it meanwhile, and
 //! nothing is written outside of the workspace, wherever a link in it leads.
@@ -11,6 +11,7 @@ mod dockerfile;
 mod editor;
 mod folders;
 mod toml_text;
+mod weight;
 mod write;
 
 use std::path::Path;
@@ -27,6 +28,7 @@ use crate::error::Explain;
 pub use bases::Preset;
 pub use editor::Style;
 pub use folders::{Folder, folders};
+pub use weight::{ImageWeight, Weight, weigh};
 pub use write::apply;
 
 /// What the image is built from.

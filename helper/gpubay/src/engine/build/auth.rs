@@ -16,9 +16,10 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tonic::{Request, Response, Status};
 
+use crate::registry::{HUB, host_of};
+
 /// How long a credential helper may take: it may ask the user.
 const HELPER_TIMEOUT: Duration = Duration::from_mins(1);
-const HUB: &str = "registry-1.docker.io";
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// Answers with what a user has logged in to.
@@ -63,7 +64,7 @@ impl Credentials {
     /// for their registries and no others.
     pub(super) async fn registry_config(&self, images: &[String]) -> String {
         let mut known = serde_json::Map::new();
-        for host in images.iter().map(|image| registry_of(image)) {
+        for host in images.iter().map(|image| host_of(image)) {
             let key = if host == HUB { HUB_KEY } else { host };
             if known.contains_key(key) {
                 continue;
@@ -118,13 +119,24 @@ impl Entry {
     }
 }
 
-/// The host part of an image's name, which has a dot, a port, or is this machine.
-fn registry_of(image: &str) -> &str {
-    match image.split_once('/') {
-        Some(("docker.io" | "index.docker.io", _)) | None => HUB,
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
-        Some(_) => HUB,
+/// What the user has logged in to a registry with.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Login {
+    Password {
+        user: String,
+        password: String,
+    },
+    /// For which the registry's place for tokens gives others.
+    Token(String),
+}
+
+/// The user's login to the registry at `host`, from their own Docker configuration.
+pub async fn login(host: &str) -> Option<Login> {
+    let CredentialsResponse { username, secret } = Credentials::of_user().find(host).await;
+    if secret.is_empty() {
+        return None;
     }
+    Some(if username.is_empty() { Login::Token(secret) } else { Login::Password { user: username, password: secret } })
 }
 
 /// The name becomes part of a program's name that is searched for, never a path.

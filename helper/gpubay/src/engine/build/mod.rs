@@ -34,6 +34,7 @@ use bollard::Docker;
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
+pub use self::auth::{Login, login};
 use self::context::ContextError;
 pub use self::error::BuildError;
 use self::filesync::{Files, Source};

@@ -64,9 +64,9 @@ pub(super) enum Use {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Disk {
-    pub(super) free: u64,
-    pub(super) total: u64,
+pub(crate) struct Disk {
+    pub(crate) free: u64,
+    pub(crate) total: u64,
 }
 
 /// A folder of ours, or the nearest one above that exists.
@@ -179,7 +179,8 @@ fn driver(file: &Path) -> Option<String> {
     Some(text.split_whitespace().find(version).unwrap_or("of an unknown version").to_owned())
 }
 
-fn disk(path: &Path) -> io::Result<Disk> {
+/// Of the file system that holds `path`.
+pub(crate) fn disk(path: &Path) -> io::Result<Disk> {
     let found = statvfs(path)?;
     Ok(Disk { free: found.f_bavail * found.f_frsize, total: found.f_blocks * found.f_frsize })
 }

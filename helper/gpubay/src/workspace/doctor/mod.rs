@@ -10,6 +10,8 @@ mod judge_tests;
 
 use serde::Serialize;
 
+pub(crate) use self::facts::disk;
+
 use crate::config::LoadRequest;
 use crate::progress::Progress;
 
