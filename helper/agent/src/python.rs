@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use gpubay_protocol::agent::FindPythonRequest;
+use gpubay_protocol::agent::{Closed, FindPythonRequest, Pythons};
 use gpubay_protocol::paths::ContainerPath;
 
 use crate::environment::{Variables, is_program, search_path};
 
 /// In the order of preference: `PATH` first, then the places; one interpreter under its first name.
-pub(crate) fn find(request: &FindPythonRequest, variables: &Variables) -> Vec<ContainerPath> {
+pub(crate) fn find(request: &FindPythonRequest, variables: &Variables) -> Pythons {
     let places = request.places.iter().flat_map(|place| expand(place));
     let mut seen = HashSet::new();
     let mut found = Vec::new();
@@ -24,7 +24,24 @@ pub(crate) fn find(request: &FindPythonRequest, variables: &Variables) -> Vec<Co
             }
         }
     }
-    found
+    Pythons { found, closed: search_path(variables).filter_map(|folder| closed(&folder)).collect() }
+}
+
+/// Images made for root name folders in `PATH` that nobody else may enter: what lies there is not found, and nothing says why.
+fn closed(folder: &Path) -> Option<Closed> {
+    let refused = |path: &Path| match rustix::fs::access(path, rustix::fs::Access::EXEC_OK) {
+        Err(rustix::io::Errno::ACCESS) => true,
+        // Root may enter everything, and a folder that is not there is no riddle.
+        _ => false,
+    };
+    if !folder.is_absolute() || !refused(folder) {
+        return None;
+    }
+    let name = |path: &Path| path.to_str().and_then(|path| ContainerPath::new(path).ok());
+    let mut way: Vec<&Path> = folder.ancestors().collect();
+    way.reverse();
+    let barrier = way.into_iter().find(|above| refused(above)).unwrap_or(folder);
+    Some(Closed { folder: name(folder)?, barrier: name(barrier)? })
 }
 
 /// `python3`, `python`, then `python3.X` with the newest first.
@@ -96,6 +113,7 @@ mod tests {
             places: vec![format!("{}/envs/*/bin", root.path().display()), at("venv/bin").display().to_string()],
         };
         let found: Vec<String> = find(&request, &variables)
+            .found
             .into_iter()
             .map(|p| p.as_str().strip_prefix(root.path().to_str().expect("text")).expect("below").to_owned())
             .collect();

@@ -37,6 +37,7 @@ fn walk(top: &Path, at: &Path, out: &mut Vec<Entry>) -> std::io::Result<()> {
                 size: facts.len(),
                 mtime: std::os::unix::fs::MetadataExt::mtime(&facts) * 1_000_000_000,
                 form: Form::Whole,
+                witness: 0,
             });
         }
     }

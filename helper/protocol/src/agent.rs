@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::paths::ContainerPath;
 
 /// Raised with every change that an older peer would misread.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Where the agent's own folders are mounted; at the root, since images need not have any folder.
 pub const AGENT_DIR: &str = "/.gpubay";
@@ -75,7 +75,7 @@ pub enum FromAgent {
     Stdout(#[serde(with = "serde_bytes")] Vec<u8>),
     Stderr(#[serde(with = "serde_bytes")] Vec<u8>),
     Exit(Exit),
-    Pythons(Vec<ContainerPath>),
+    Pythons(Pythons),
     Entries(Vec<Entry>),
     Scanned(Scanned),
     /// `size` is what was true when the file was opened; fewer bytes may follow, never more.
@@ -207,6 +207,22 @@ pub struct FindPythonRequest {
     pub places: Vec<String>,
 }
 
+/// What the image has, as far as the container's user can see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pythons {
+    /// The preferred one first.
+    pub found: Vec<ContainerPath>,
+    pub closed: Vec<Closed>,
+}
+
+/// A folder of `PATH` that the container's user cannot look into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    pub folder: ContainerPath,
+    /// The folder on the way that does not let the user through, or the folder itself.
+    pub barrier: ContainerPath,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ScanRequest {
     /// Folders, none of which lies in another.
@@ -249,6 +265,9 @@ pub struct Entry {
     /// Of the last modification, in nanoseconds since the Unix epoch.
     pub mtime: i64,
     pub form: crate::contents::Form,
+    /// Names the very file on the engine's disk, by its number and the time of its last change of any kind, which no
+    /// program can set: containers whose images share a layer agree in it. 0: unknown. No part of the digest.
+    pub witness: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -9,6 +9,9 @@ use crate::paths::{ContainerPath, HostPath, PathMap};
 /// The name of the file, directly in the host env (`.venv/`); its presence makes a `.venv` ours.
 pub const FILE_NAME: &str = "gpubay-env.json";
 
+/// In the host env's `bin`: the shim once more, as a file of its own and no hard link.
+pub const UNCACHED_PYTHON: &str = "python-for-uv";
+
 /// Raised with every change that an older shim would misread.
 pub const SCHEMA: u32 = 1;
 

@@ -295,13 +295,16 @@ fn safe(place: &Place, text: &str, names: Names) -> Translated {
         matches!(found, Translated::Host(_)) || inside(text.trim())
     };
     match names {
+        Names::Interpreter if own && place.interpreter != "python" => {
+            Translated::Host(bin.join(place.interpreter).to_string())
+        }
         _ if own => found,
-        Names::Interpreter if host.contains('/') => Translated::Host(bin.join("python").to_string()),
+        Names::Interpreter if host.contains('/') => Translated::Host(bin.join(place.interpreter).to_string()),
         Names::Prefix if is_shared() && Path::new(host) != env.path.as_path() => Translated::Host(env.path.to_string()),
         Names::Scripts if is_shared() => Translated::Host(bin.to_string()),
         // Whatever the key: nothing else in a shared folder passes for an interpreter.
         Names::Anything if is_shared() && passes_for_an_interpreter(Path::new(host)) => {
-            Translated::Host(bin.join("python").to_string())
+            Translated::Host(bin.join(place.interpreter).to_string())
         }
         _ => found,
     }

@@ -56,7 +56,7 @@ fn question(place: &Place, plan: &Plan) -> Question {
     Question {
         environment: place.env.id.clone(),
         version: place.env.version.clone(),
-        argv: plan.argv.clone(),
+        argv: plan.question.clone().unwrap_or_else(|| plan.argv.clone()),
         env,
         cwd: plan.cwd.as_ref().map(ToString::to_string),
     }

@@ -5,9 +5,11 @@
 //! - [`plan`]: what is to run inside, from our arguments (pure but for the files they name).
 //! - [`connect`]: the way to the agent.
 //! - [`session`]: one run: standard streams, terminal, signals, exit status.
+//! - [`asker`]: which tool asks, where it would go on to do what this environment cannot take.
 //! - [`answer`]: host paths in what tools are told (pure); [`cache`]: those answers for later.
 
 mod answer;
+mod asker;
 mod cache;
 mod connect;
 mod place;
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, String> {
-    let place = place::find()?;
+    let mut place = place::find()?;
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let plan = match plan::plan(&place, &arguments)? {
         Task::Version(text) => {
@@ -49,6 +51,12 @@ fn run() -> Result<u8, String> {
         }
         Task::Run(plan) => plan,
     };
+    if plan.by_uv {
+        if let Some(why) = asker::refusal(&place) {
+            return Err(why);
+        }
+        place.no_lasting_answer();
+    }
     let env = &place.env;
     let Some(socket) = &env.socket else { return through_helper(&place, &plan) };
     let connection = match connect::open(socket.as_path()) {
@@ -98,6 +106,9 @@ fn run() -> Result<u8, String> {
             {
                 cache::store(&place, &plan, &record);
             }
+            if plan.installs && exit == Exit::Code(0) {
+                refresh(&place);
+            }
             Ok(terminal::end_like(exit))
         }
         Ended::Failed(failure) => {
@@ -111,6 +122,23 @@ fn run() -> Result<u8, String> {
         Ended::Lost => Err(format!("the container {} ended while this ran", env.container)),
         Ended::NobodyReads => Ok(terminal::end_like(Exit::Signal(libc::SIGPIPE))),
     }
+}
+
+/// After an install the host has what belongs to it at once: programs, and packages outside of the venv.
+fn refresh(place: &place::Place) {
+    let env = &place.env;
+    let mut command = Command::new(env.helper.as_path());
+    command.arg("-C").arg(env.workspace.as_path()).arg("sync").stdin(Stdio::null()).stdout(Stdio::null());
+    let failed = match command.stderr(Stdio::piped()).output() {
+        Ok(output) if output.status.success() => return,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(e) => format!("{} could not be started: {e}", env.helper),
+    };
+    let workspace = quoted(&env.workspace.to_string());
+    let _ = writeln!(
+        std::io::stderr(),
+        "gpubay: it is installed, but tools on the host do not know yet ({failed}); run: gpubay -C {workspace} sync"
+    );
 }
 
 fn next_step(place: &place::Place) -> String {

@@ -13,6 +13,17 @@ const MOST: u64 = 4 << 20;
 pub(crate) struct Place {
     pub(crate) env: HostEnv,
     pub(crate) name: Name,
+    /// The file of `bin` that answers name as the interpreter.
+    pub(crate) interpreter: &'static str,
+}
+
+impl Place {
+    /// uv keeps an answer that names the very file that it asked, and would not ask again before it installs.
+    pub(crate) fn no_lasting_answer(&mut self) {
+        if self.env.path.join("bin").join(hostenv::UNCACHED_PYTHON).as_path().is_file() {
+            self.interpreter = hostenv::UNCACHED_PYTHON;
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +82,7 @@ fn at(executable: &Path) -> Result<Option<Place>, String> {
         ));
     }
     let name = name(executable.file_name().unwrap_or_default());
-    Ok(Some(Place { env, name }))
+    Ok(Some(Place { env, name, interpreter: "python" }))
 }
 
 #[derive(serde::Deserialize)]
@@ -87,7 +98,7 @@ fn same_folder(a: &Path, b: &Path) -> bool {
 fn name(file: &OsStr) -> Name {
     let file = file.to_string_lossy();
     let python = file.strip_prefix("python").is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.'));
-    if python { Name::Python } else { Name::Script(file.into_owned()) }
+    if python || file == hostenv::UNCACHED_PYTHON { Name::Python } else { Name::Script(file.into_owned()) }
 }
 
 #[cfg(test)]
@@ -96,7 +107,7 @@ mod tests {
 
     #[test]
     fn names() {
-        for python in ["python", "python3", "python3.12"] {
+        for python in ["python", "python3", "python3.12", hostenv::UNCACHED_PYTHON] {
             assert_eq!(name(OsStr::new(python)), Name::Python, "{python}");
         }
         for script in ["pytest", "python-config", "pip"] {

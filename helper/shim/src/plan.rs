@@ -15,6 +15,10 @@ const MOST_TEXT: u64 = 1 << 20;
 const PIECE: usize = 64 << 10;
 
 const LOADER: &str = include_str!("loader.py");
+const FOLDER_LOADER: &str = include_str!("folder.py");
+
+/// What pip of the host runs in the environment that `pip --python` names: itself, from a folder of the host.
+const PIPS_RUNNER: &str = "__pip-runner__.py";
 
 /// All of the host's environment that goes inside. None of it is a path or a secret.
 const PASSED_ENV: &[&str] = &[
@@ -47,6 +51,12 @@ pub(crate) struct Plan {
     pub(crate) cwd: Option<ContainerPath>,
     /// A tool asks the interpreter about itself: its answer is put into host terms.
     pub(crate) interrogates: bool,
+    /// The arguments as far as the answer depends on them, where they hold names that differ each time.
+    pub(crate) question: Option<Vec<String>>,
+    /// It is uv that asks.
+    pub(crate) by_uv: bool,
+    /// It changes which packages there are.
+    pub(crate) installs: bool,
 }
 
 pub(crate) fn plan(place: &Place, arguments: &[OsString]) -> Result<Task, String> {
@@ -76,7 +86,9 @@ fn plan_at(
         };
         let mut argv = vec![program.to_string()];
         argv.extend(texts.iter().map(|argument| paths.translate(argument)));
-        return Ok(Task::Run(Plan { argv, env, cwd: at_home.or_else(home), interrogates: false }));
+        let installs = name.starts_with("pip") && is_install(&texts);
+        let cwd = at_home.or_else(home);
+        return Ok(Task::Run(Plan { argv, env, cwd, interrogates: false, question: None, by_uv: false, installs }));
     }
 
     let python = place.env.python.to_string();
@@ -86,7 +98,17 @@ fn plan_at(
     }
     let mut argv = vec![python];
     let mut asks = false;
+    let mut question = None;
+    let mut by_uv = false;
+    let mut installs = texts.windows(2).any(|two| two[0].ends_with('m') && two[1] == "pip") && is_install(&texts);
     match program {
+        Program::Script(at) if Path::new(&texts[at]).file_name() == Some(OsStr::new(PIPS_RUNNER)) => {
+            // The container's own pip knows what the image brings, and where the venv is.
+            argv.extend(texts[..at].iter().cloned());
+            argv.extend(["-m".to_owned(), "pip".to_owned()]);
+            argv.extend(texts[at + 1..].iter().map(|argument| paths.translate(argument)));
+            installs = is_install(&texts);
+        }
         Program::Script(at) => {
             argv.extend(texts[..at].iter().map(|option| paths.translate(option)));
             match paths.of_host_only(&texts[at])? {
@@ -103,14 +125,25 @@ fn plan_at(
             let one = |(n, argument): (usize, &String)| {
                 if n == at { argument.clone() } else { paths.translate(argument) }
             };
-            argv.extend(texts.iter().enumerate().map(one));
+            match folder_of_host(&paths, &texts[at])? {
+                Some((folder, files)) => {
+                    by_uv = crate::asker::is_uv(&texts[at]);
+                    argv.extend(texts.iter().enumerate().take(at).map(one));
+                    question = Some(asked(&argv, &folder, &files, &texts[at..]));
+                    argv.push(FOLDER_LOADER.to_owned());
+                    argv.push(folder);
+                    argv.extend(sent(files));
+                    argv.extend(texts.iter().enumerate().skip(at).map(one));
+                }
+                None => argv.extend(texts.iter().enumerate().map(one)),
+            }
         }
         Program::Other | Program::Version => argv.extend(texts.iter().map(|argument| paths.translate(argument))),
     }
     let interrogates = asks && !stdout_is_terminal;
     // A tool that asks from elsewhere must not import the workspace's `json.py` from the working directory.
     let elsewhere = if interrogates { ContainerPath::new("/").ok() } else { home() };
-    Ok(Task::Run(Plan { argv, env, cwd: at_home.or(elsewhere), interrogates }))
+    Ok(Task::Run(Plan { argv, env, cwd: at_home.or(elsewhere), interrogates, question, by_uv, installs }))
 }
 
 /// What a Python command line runs, by the index of the argument that says it.
@@ -232,15 +265,73 @@ fn load(paths: &Paths<'_>, script: &Path, arguments: &[String]) -> Result<Vec<St
             files.push((argument.clone(), read(&path, &mut left)?));
         }
     }
-    let mut argv = vec!["-c".to_owned(), LOADER.to_owned(), files.len().to_string()];
+    let mut argv = vec!["-c".to_owned(), LOADER.to_owned()];
+    argv.extend(sent(files));
+    argv.push(arguments[0].clone());
+    argv.extend(arguments[1..].iter().map(|argument| paths.translate(argument)));
+    Ok(argv)
+}
+
+/// Paths and texts as the loaders read them.
+fn sent(files: Vec<(String, String)>) -> Vec<String> {
+    let mut argv = vec![files.len().to_string()];
     for (path, text) in files {
         let pieces = pieces(&text);
         argv.extend([path, pieces.len().to_string()]);
         argv.extend(pieces);
     }
-    argv.push(arguments[0].clone());
-    argv.extend(arguments[1..].iter().map(|argument| paths.translate(argument)));
-    Ok(argv)
+    argv
+}
+
+/// The folder that a tool's code puts on `sys.path` to import its own modules from, where only the host has it, and these
+/// modules. A tool makes such a folder for its question: few files, and nothing else in it.
+fn folder_of_host(paths: &Paths<'_>, code: &str) -> Result<Option<(String, Vec<(String, String)>)>, String> {
+    const MOST_FILES: usize = 64;
+    let Some(folder) = code.contains("sys.path").then(|| quoted_folder(code)).flatten() else { return Ok(None) };
+    if paths.inside(folder).is_some() || !Path::new(folder).is_dir() {
+        return Ok(None);
+    }
+    let mut left = MOST_TEXT;
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::from(folder)];
+    while let Some(at) = folders.pop() {
+        for entry in std::fs::read_dir(&at).into_iter().flatten().flatten() {
+            // No links: they lead to what nobody meant to send.
+            let Ok(kind) = entry.file_type() else { continue };
+            let path = entry.path();
+            if kind.is_dir() && files.len() + folders.len() < MOST_FILES {
+                folders.push(path);
+            } else if kind.is_file() && path.extension() == Some(OsStr::new("py")) {
+                if files.len() == MOST_FILES {
+                    return Ok(None);
+                }
+                let Some(name) = path.strip_prefix(folder).ok().and_then(Path::to_str) else { continue };
+                files.push((name.to_owned(), read(&path, &mut left)?));
+            }
+        }
+    }
+    files.sort();
+    Ok((!files.is_empty()).then(|| (folder.to_owned(), files)))
+}
+
+/// The first absolute path between double quotes.
+fn quoted_folder(code: &str) -> Option<&str> {
+    let begin = code.find("\"/")? + 1;
+    let end = begin + code[begin..].find('"')?;
+    Some(&code[begin..end])
+}
+
+/// For the cache: the same question from another folder is the same.
+fn asked(before: &[String], folder: &str, files: &[(String, String)], rest: &[String]) -> Vec<String> {
+    let mut all = before.to_vec();
+    all.extend(rest.iter().map(|argument| argument.replace(folder, "<folder>")));
+    all.extend(files.iter().flat_map(|(path, text)| [path.clone(), text.clone()]));
+    all
+}
+
+/// pip's arguments, or those of a Python that runs it.
+fn is_install(arguments: &[String]) -> bool {
+    arguments.iter().any(|argument| matches!(argument.as_str(), "install" | "uninstall"))
 }
 
 fn read(path: &Path, left: &mut u64) -> Result<String, String> {

@@ -27,7 +27,7 @@ pub(crate) fn test_place() -> Place {
         scripts: [].into(),
         cache: host("/nonexistent/cache"),
     };
-    Place { env, name: Name::Python }
+    Place { env, name: Name::Python, interpreter: "python" }
 }
 
 fn planned(place: &Place, here: &str, arguments: &[&str]) -> Plan {
@@ -163,4 +163,48 @@ fn a_host_script_is_sent_with_the_scripts_that_it_is_given() {
     assert!(error.contains("too large"), "{error}");
     let error = plan_at(&test_place(), &[temp.path().into()], None, vec![], false).err().expect("a folder");
     assert!(error.contains("mount"), "{error}");
+}
+
+/// uv asks with modules of its own, from a folder that is another one each time.
+#[test]
+fn modules_that_only_the_host_has_are_sent_along() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let ask = |name: &str| {
+        let folder = temp.path().join(name);
+        std::fs::create_dir_all(folder.join("python/packaging")).expect("made");
+        std::fs::write(folder.join("python/__init__.py"), "").expect("written");
+        std::fs::write(folder.join("python/get_interpreter_info.py"), "def main(): print('[1]')\n").expect("written");
+        std::fs::write(folder.join("python/packaging/x.py"), "x = 1\n").expect("written");
+        std::fs::write(folder.join("secret.txt"), "no module").expect("written");
+        std::os::unix::fs::symlink("/etc/passwd", folder.join("python/link.py")).expect("linked");
+        let code = format!(
+            "import sys; sys.path = [__import__(\"os\").fsdecode(b\"{}\")] + sys.path; from python.get_interpreter_info \
+             import main; main()",
+            folder.display()
+        );
+        planned(&test_place(), "/home/ada/ws", &["-I", "-B", "-c", &code])
+    };
+    let (one, two) = (ask("one"), ask("two"));
+    assert!(one.by_uv && one.interrogates && one.question == two.question && one.question.is_some());
+    let text = one.argv.join("\n");
+    assert!(text.contains("python/packaging/x.py") && !text.contains("secret") && !text.contains("link.py"), "{text}");
+    // What is sent runs, on any Python.
+    let output = std::process::Command::new("/usr/bin/python3").args(&one.argv[1..]).output().expect("started");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "[1]\n", "{output:?}");
+
+    let plain = planned(&test_place(), "/home/ada/ws", &["-c", "import sys; sys.path.insert(0, \"/nonexistent\")"]);
+    assert!(!plain.by_uv && plain.question.is_none());
+}
+
+/// `pip --python` runs pip of the host in the environment that it names.
+#[test]
+fn pip_of_the_host_is_the_containers() {
+    let plan = planned(&test_place(), "/home/ada/ws", &["/opt/pip/__pip-runner__.py", "install", "/home/ada/ws/x"]);
+    assert_eq!(plan.argv, ["/app/.venv/bin/python", "-m", "pip", "install", "/app/x"]);
+    assert!(plan.installs);
+    assert!(planned(&test_place(), "/", &["-m", "pip", "uninstall", "six"]).installs);
+    assert!(!planned(&test_place(), "/", &["-m", "pip", "list"]).installs);
+    let mut place = test_place();
+    place.name = Name::Script("pip".into());
+    assert!(planned(&place, "/", &["install", "six"]).installs && !planned(&place, "/", &["freeze"]).installs);
 }

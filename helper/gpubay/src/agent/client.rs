@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use gpubay_protocol::agent::{
-    FindPythonRequest, FromAgent, GpuReport, PROTOCOL, SOCKET_NAME, Status, StatusRequest, ToAgent,
+    FindPythonRequest, FromAgent, GpuReport, PROTOCOL, Pythons, SOCKET_NAME, Status, StatusRequest, ToAgent,
 };
-use gpubay_protocol::paths::{ContainerPath, HostPath};
+use gpubay_protocol::paths::HostPath;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
@@ -97,7 +97,7 @@ impl Client {
     }
 
     /// The interpreters that the image has, the preferred one first.
-    pub async fn find_python(self, request: FindPythonRequest) -> Result<Vec<ContainerPath>, AgentError> {
+    pub async fn find_python(self, request: FindPythonRequest) -> Result<Pythons, AgentError> {
         match self.ask(ToAgent::FindPython(request)).await? {
             FromAgent::Pythons(found) => Ok(found),
             other => Err(unexpected(&other)),

@@ -14,8 +14,8 @@ use crate::agent::{ExecEvent, ExecEvents, ExecInput};
 use crate::engine::LogChunk;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::workspace::Workspace;
 use crate::workspace::exec::{As, ExecOptions, exec as start, shell as start_shell};
+use crate::workspace::{Workspace, sync};
 
 /// Run a command in the dev container
 #[derive(Debug, Args)]
@@ -49,7 +49,8 @@ pub(super) async fn exec(common: &Common, command: Exec, output: &Output) -> u8 
     let who = if command.root { As::Root } else { As::User };
     let session = async {
         let workspace = open(common, output).await?;
-        start(&workspace, command.command, &options(common, who, output)).await
+        let started = start(&workspace, command.command, &options(common, who, output)).await?;
+        Ok((workspace, started))
     };
     finish(session.await, output).await
 }
@@ -58,7 +59,8 @@ pub(super) async fn shell(common: &Common, command: &Shell, output: &Output) -> 
     let who = if command.root { As::Root } else { As::User };
     let session = async {
         let workspace = open(common, output).await?;
-        start_shell(&workspace, &options(common, who, output)).await
+        let started = start_shell(&workspace, &options(common, who, output)).await?;
+        Ok((workspace, started))
     };
     finish(session.await, output).await
 }
@@ -89,9 +91,13 @@ pub(super) fn working_directory(common: &Common) -> PathBuf {
     }
 }
 
-async fn finish(session: Result<(ExecInput, ExecEvents)>, output: &Output) -> u8 {
+async fn finish(session: Result<(Workspace, (ExecInput, ExecEvents))>, output: &Output) -> u8 {
     let ended = match session {
-        Ok((input, events)) => pump(input, events, output.target()).await,
+        Ok((workspace, (input, events))) => {
+            let ended = pump(input, events, output.target()).await;
+            sync::programs(&workspace);
+            ended
+        }
         Err(error) => Err(error),
     };
     match ended {

@@ -9,7 +9,7 @@ use super::plan::Kept;
 use crate::ContainerPath;
 
 /// Raised with every change of layout, contents or manifest; older mirrors are then made again.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 pub(super) const HEADER: &str = "header.json";
 pub(super) const MANIFEST: &str = "manifest";

@@ -50,5 +50,6 @@ pub use error::MirrorError;
 pub use plan::Deletions;
 pub use pth::rewrite_pth;
 pub use source::{FileSink, Source, SourceError, Stopped};
+pub use stage::Work;
 pub use store::{BaseKey, Needed, Store, Unreferenced, Using};
 pub use sync::{Synced, Tree, ensure_base, find_base, sync_workspace};

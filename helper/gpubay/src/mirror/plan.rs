@@ -137,13 +137,24 @@ pub(super) struct Plan {
     pub(super) emptied: Vec<(ContainerPath, usize)>,
 }
 
-/// `entries` have been checked. `old`: roots and files of the tree to start from.
-pub(super) fn plan(entries: &[Entry], roots: &[ContainerPath], old: Option<(&[ContainerPath], &[Kept])>) -> Plan {
+/// The tree to start from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Old<'a> {
+    pub(super) roots: &'a [ContainerPath],
+    pub(super) kept: &'a [Kept],
+    /// Two images may hold different files of one size and time, as where all times are set to a constant: only one that
+    /// is the very same on the engine's disk is believed to be equal.
+    pub(super) of_another_image: bool,
+}
+
+/// `entries` have been checked.
+pub(super) fn plan(entries: &[Entry], roots: &[ContainerPath], old: Option<Old<'_>>) -> Plan {
     let mut plan = Plan::default();
     let mut known: HashMap<(usize, &[u8]), &Kept> = HashMap::new();
     let mut files_before = vec![0_usize; roots.len()];
-    let same_roots = old.is_some_and(|(old_roots, _)| old_roots == roots);
-    if let Some((old_roots, kept)) = old {
+    let same_roots = old.is_some_and(|old| old.roots == roots);
+    let another = old.is_some_and(|old| old.of_another_image);
+    if let Some(Old { roots: old_roots, kept, .. }) = old {
         let now: Vec<Option<usize>> = old_roots.iter().map(|root| roots.iter().position(|new| new == root)).collect();
         for file in kept {
             if let Some(&Some(root)) = now.get(usize::from(file.entry.root)) {
@@ -163,7 +174,9 @@ pub(super) fn plan(entries: &[Entry], roots: &[ContainerPath], old: Option<(&[Co
         still_there += usize::from(before.is_some());
         let equal = before.filter(|old| {
             let old = &old.entry;
-            (old.size, old.mtime, old.form) == (entry.size, entry.mtime, entry.form)
+            let believed =
+                !another || entry.form == Form::Placeholder || (entry.witness != 0 && old.witness == entry.witness);
+            believed && (old.size, old.mtime, old.form) == (entry.size, entry.mtime, entry.form)
         });
         match equal {
             Some(old) if old.absent => plan.absent.push(index),

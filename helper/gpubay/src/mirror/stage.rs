@@ -38,7 +38,37 @@ struct NewFile {
     mtime: i64,
 }
 
-/// Fills the stage's tree; the answer is the entries that could not be had.
+/// What filling a stage came to.
+#[derive(Debug, Default)]
+pub(super) struct Filled {
+    /// Entries that could not be had.
+    pub(super) absent: HashSet<u32>,
+    pub(super) work: Work,
+}
+
+/// How much a mirror took: what was written, and what was already on this disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Files that were written, placeholders among them.
+    pub written: u64,
+    /// Contents of files that were written.
+    pub bytes: u64,
+    /// Files that are hard links to those of an older mirror.
+    pub linked: u64,
+    /// The list of the mirror's files, which each new one has.
+    pub list_bytes: u64,
+}
+
+impl std::ops::AddAssign for Work {
+    fn add_assign(&mut self, other: Self) {
+        self.written += other.written;
+        self.bytes += other.bytes;
+        self.linked += other.linked;
+        self.list_bytes += other.list_bytes;
+    }
+}
+
+/// Fills the stage's tree.
 pub(super) async fn fill(
     stage: &Arc<Stage>,
     job: &Arc<Job>,
@@ -47,7 +77,7 @@ pub(super) async fn fill(
     source: &mut dyn Source,
     progress: &Progress,
     step: &Step,
-) -> Result<HashSet<u32>, MirrorError> {
+) -> Result<Filled, MirrorError> {
     room(stage, job, &plan)?;
     let links = std::mem::take(&mut plan.link);
     let total = (links.len() + plan.place.len() + plan.fetch.len()) as u64;
@@ -71,7 +101,14 @@ pub(super) async fn fill(
     let mut absent: HashSet<u32> = plan.absent.iter().copied().collect();
     let written = total - (plan.place.len() + plan.fetch.len()) as u64;
     absent.extend(write(stage, job, &plan, source, progress, step, (written, total)).await?);
-    Ok(absent)
+    let fetched = plan.fetch.iter().filter(|index| !absent.contains(index));
+    let work = Work {
+        written: (plan.place.len() + fetched.clone().count()) as u64,
+        bytes: fetched.map(|&index| job.entries[index as usize].size).sum(),
+        linked: written,
+        list_bytes: 0,
+    };
+    Ok(Filled { absent, work })
 }
 
 /// Fails early where the disk has too little room, in a message and not in the middle.

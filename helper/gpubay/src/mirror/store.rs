@@ -126,6 +126,15 @@ impl Store {
         format!("{BASE}/{}", key.0)
     }
 
+    /// Other images' mirrors of the same roots, the newest first: what a new one may be made from.
+    pub(super) fn bases_of_scope(&self, scope: &str) -> Vec<Generation> {
+        let names = self.folder.below(BASE.as_bytes()).and_then(|folder| folder.names()).unwrap_or_default();
+        let whole = names.iter().filter_map(|name| self.generation(&format!("{BASE}/{name}")));
+        let mut found: Vec<Generation> = whole.filter(|base| base.header.scope == scope).collect();
+        found.sort_by_key(|base| base.folder.age(manifest::HEADER));
+        found
+    }
+
     /// The numbers of a workspace's generations, ascending, whole or not.
     pub(super) fn numbers(&self, workspace: &str) -> Result<Vec<u64>, MirrorError> {
         if !is_plain(workspace.as_bytes()) || workspace.starts_with('.') {

@@ -9,9 +9,9 @@ use gpubay_protocol::agent::{Entry, ScanRequest, Scanned};
 use super::disk::Folder;
 use super::error::{Doing, MirrorError};
 use super::manifest::{self, FORMAT, Files, HEADER, Header, MANIFEST, RootCount, SYNCED, TREE};
-use super::plan::{self, Deletions, Kept};
+use super::plan::{self, Deletions, Kept, Old};
 use super::source::Source;
-use super::stage::{self, Job, blocking};
+use super::stage::{self, Filled, Job, Work, blocking};
 use super::store::{BaseKey, Generation, NEW, Stage, Store, scope};
 use crate::progress::{Progress, Step, StepEnd};
 use crate::{ContainerPath, HostPath, failpoint};
@@ -40,6 +40,8 @@ pub struct Synced {
     pub changed: bool,
     /// `base/<key>` or `workspace/<id>/<n>`.
     pub generation: String,
+    /// What this call had to do for it.
+    pub work: Work,
 }
 
 /// The base, if it is in place: then no container has to be started for it.
@@ -63,10 +65,10 @@ pub async fn ensure_base(
     }
     let step = progress.step("Mirroring the image's Python packages");
     let (entries, scanned) = scan(source, request, None, progress).await?;
-    let make = Make { store, key, request, scanned: &scanned, old: None, progress, step: &step };
     reach("mirror.plan", progress)?;
-    let plan = plan::plan(&entries, &request.roots, None);
-    let (stage, header) = make.build(entries, plan, source).await?;
+    let (plan, old) = nearest(store, request, &entries);
+    let make = Make { store, key, request, scanned: &scanned, old, progress, step: &step };
+    let (stage, header, work) = make.build(entries, plan, source).await?;
     let name = Store::base_name(key);
     let base = loop {
         match publish(store, &stage, &name, progress)? {
@@ -77,7 +79,24 @@ pub async fn ensure_base(
         }
     };
     step.done();
-    Ok(synced(store, &base.0, base.1))
+    Ok(Synced { work, ..synced(store, &base.0, base.1) })
+}
+
+/// The plan that has the least to ask for, from the mirrors of other images that there are: an image with one more package
+/// shares its other layers with the one before.
+fn nearest(store: &Store, request: &ScanRequest, entries: &[Entry]) -> (plan::Plan, Option<Arc<Generation>>) {
+    /// The newest ones: each takes a moment to read.
+    const MOST: usize = 4;
+    let mut best = (plan::plan(entries, &request.roots, None), None);
+    for base in store.bases_of_scope(&scope(request)).into_iter().take(MOST) {
+        let Some(kept) = manifest::load(&base.folder, &base.header) else { continue };
+        let old = Old { roots: &root_paths(&base.header), kept: &kept, of_another_image: true };
+        let plan = plan::plan(entries, &request.roots, Some(old));
+        if plan.fetch.len() + plan.place.len() < best.0.fetch.len() + best.0.place.len() {
+            best = (plan, Some(Arc::new(base)));
+        }
+    }
+    best
 }
 
 /// Brings a workspace's mirror up to what its container has now. What nobody changed is the base's.
@@ -121,15 +140,16 @@ pub async fn sync_workspace(
     let old = current.and_then(|(_, now)| Some((manifest::load(&now.folder, &now.header)?, Arc::new(now))));
     reach("mirror.plan", progress)?;
     let old_roots = old.as_ref().map(|(_, old)| root_paths(&old.header)).unwrap_or_default();
-    let before = old.as_ref().map(|(kept, _)| (old_roots.as_slice(), kept.as_slice()));
+    let before = old.as_ref().map(|(kept, _)| Old { roots: &old_roots, kept, of_another_image: false });
     let plan = plan::plan(&entries, &request.roots, before);
     let make =
         Make { store, key: base, request, scanned: &scanned, old: old.map(|(_, old)| old), progress, step: &step };
-    let stage = if let Some(header) = as_image {
-        make.point_to_base(header).await?
+    let (stage, work) = if let Some(header) = as_image {
+        (make.point_to_base(header).await?, Work::default())
     } else {
         plan::believe(&plan, deletions)?;
-        make.build(entries, plan, source).await?.0
+        let (stage, _, work) = make.build(entries, plan, source).await?;
+        (stage, work)
     };
     let alike = |there: &Generation| {
         let header = &there.header;
@@ -160,9 +180,9 @@ pub async fn sync_workspace(
     step.done();
     if from_base(&made) {
         let base = store.base(base).ok_or_else(|| MirrorError::Task("the base was deleted meanwhile".to_owned()))?;
-        return Ok(Synced { generation: made.name, ..synced(store, &base, true) });
+        return Ok(Synced { generation: made.name, work, ..synced(store, &base, true) });
     }
-    Ok(synced(store, &made, true))
+    Ok(Synced { work, ..synced(store, &made, true) })
 }
 
 /// A stage of the work begins, unless it is no longer wanted.
@@ -224,11 +244,12 @@ impl Make<'_> {
         entries: Vec<Entry>,
         plan: plan::Plan,
         source: &mut dyn Source,
-    ) -> Result<(Arc<Stage>, Header), MirrorError> {
+    ) -> Result<(Arc<Stage>, Header, Work), MirrorError> {
         let stage = self.stage().await?;
         reach("mirror.stage", self.progress)?;
         let job = Arc::new(Job { entries, roots: self.request.roots.clone() });
-        let absent = stage::fill(&stage, &job, plan, self.old.clone(), source, self.progress, self.step).await?;
+        let Filled { absent, mut work } =
+            stage::fill(&stage, &job, plan, self.old.clone(), source, self.progress, self.step).await?;
         reach("mirror.seal", self.progress)?;
         let header = self.header(&job.entries, &absent, Files::Here);
         let (sealing, mut written) = (stage.clone(), header.clone());
@@ -244,7 +265,8 @@ impl Make<'_> {
             Ok(written)
         })
         .await?;
-        Ok((stage, header))
+        work.list_bytes = header.manifest_bytes;
+        Ok((stage, header, work))
     }
 
     /// A stage that only says that the container is as its image.
@@ -380,5 +402,6 @@ fn synced(store: &Store, made: &Generation, changed: bool) -> Synced {
         left_out: header.left_out,
         changed,
         generation: made.name.clone(),
+        work: Work::default(),
     }
 }

@@ -95,10 +95,13 @@ set -gx _GPUBAY_OLD_PATH $PATH
 set -gx PATH "$VIRTUAL_ENV/bin" $PATH
 if test -z "$VIRTUAL_ENV_DISABLE_PROMPT"
     set -gx VIRTUAL_ENV_PROMPT gpubay
-    functions -c fish_prompt _gpubay_old_prompt
-    function fish_prompt
-        printf '(gpubay) '
-        _gpubay_old_prompt
+    # Without a terminal there may be none.
+    if functions -q fish_prompt
+        functions -c fish_prompt _gpubay_old_prompt
+        function fish_prompt
+            printf '(gpubay) '
+            _gpubay_old_prompt
+        end
     end
 end
 "#;

@@ -44,6 +44,17 @@ def by_hand(venv, base_home):
         file.write("version = %d.%d.%d\n" % sys.version_info[:3])
 
 
+def see_the_image(venv):
+    """`python -m venv --upgrade` on a venv forgets that it was to see the system's packages."""
+    path = os.path.join(venv, "pyvenv.cfg")
+    with open(path) as file:
+        lines = file.read().splitlines()
+    other = [line for line in lines if line.partition("=")[0].strip() != "include-system-site-packages"]
+    wanted = "include-system-site-packages = true"
+    if wanted not in lines or len(lines) != len(other) + 1:
+        write(path, "\n".join(other + [wanted]) + "\n", 0o644)
+
+
 def link(venv, target):
     names = ("python", "python3", "python%d.%d" % sys.version_info[:2])
     for name in names:
@@ -81,6 +92,7 @@ def main(venv):
         # The same version elsewhere: what the venv's python leads to is gone, or another one.
         if os.path.lexists(python) and os.path.realpath(python) != os.path.realpath(base):
             return {"state": "mismatch", "found": old}
+        see_the_image(venv)
         state = "reused"
     else:
         state = "created"

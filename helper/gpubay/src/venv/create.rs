@@ -142,6 +142,13 @@ mod tests {
         let chosen = chosen(PYTHON).await;
         assert_eq!(create(&Host, &chosen, &venv, Some(&host)).await.expect("makes"), Made::Created);
         assert_eq!(create(&Host, &chosen, &venv, Some(&host)).await.expect("finds"), Made::Reused);
+        // Somebody ran `python -m venv --upgrade` on it.
+        let settings = host.join("pyvenv.cfg");
+        let text = std::fs::read_to_string(settings.as_path()).expect("reads");
+        let forgotten = text.replace("system-site-packages = true", "system-site-packages = false");
+        assert_ne!(forgotten, text);
+        std::fs::write(settings.as_path(), forgotten).expect("writes");
+        assert_eq!(create(&Host, &chosen, &venv, Some(&host)).await.expect("finds"), Made::Reused);
         let python = format!("{venv}/bin/python");
         let image = roots(PYTHON).await;
         let ours = roots(&python).await;

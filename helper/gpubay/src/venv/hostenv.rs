@@ -238,6 +238,7 @@ fn write_below(folder: &std::os::fd::OwnedFd, layout: &Layout<'_>, minor: &str, 
     for name in &wanted[1..] {
         changed |= within::link(&bin, "python", name, layout.shim, 0o755)?;
     }
+    changed |= within::write(&bin, hostenv::UNCACHED_PYTHON, layout.shim, 0o755)?;
     let text = env.path.as_path().to_string_lossy();
     for (name, script) in activate::scripts(&text) {
         changed |= within::write(&bin, name, script.as_bytes(), 0o644)?;
@@ -259,6 +260,59 @@ fn write_below(folder: &std::os::fd::OwnedFd, layout: &Layout<'_>, minor: &str, 
     let config = format!("home = {home}\ninclude-system-site-packages = false\nversion = {}\n", env.version);
     changed |= within::write(folder, "pyvenv.cfg", config.as_bytes(), 0o644)?;
     Ok(changed)
+}
+
+/// Adds those of the venv's console scripts that the host env at `path` lacks.
+pub fn add_scripts(path: &HostPath, venv: &HostPath) -> io::Result<()> {
+    let folder = within::open(path.as_path())?;
+    let bin = within::open_folder(&folder, "bin")?;
+    let is_shim = within::stat(&bin, "python")?.is_some_and(|stat| within::kind(&stat) == FileType::RegularFile);
+    if !is_ours(&folder) || !is_shim {
+        return Ok(());
+    }
+    for name in console_scripts(venv) {
+        if within::stat(&bin, &name)?.is_none() {
+            rustix::fs::linkat(&bin, "python", &bin, &name, rustix::fs::AtFlags::empty())?;
+        }
+    }
+    Ok(())
+}
+
+/// A cheap fingerprint of the host env at `path` and of what makes the folder `venv` one: another one means that some tool
+/// has written there, or that it is gone (`None`).
+pub fn stamp(path: &HostPath, venv: &HostPath) -> Option<u64> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    use std::os::unix::fs::MetadataExt;
+    let mut hash = DefaultHasher::new();
+    let mut add = |path: &Path| {
+        let found = path.symlink_metadata().ok()?;
+        (found.ino(), found.size(), found.mode(), found.mtime(), found.mtime_nsec()).hash(&mut hash);
+        Some(())
+    };
+    add(venv.join("pyvenv.cfg").as_path())?;
+    let lib = path.join("lib");
+    let versions = std::fs::read_dir(lib.as_path()).ok()?.flatten().map(|entry| entry.path().join("site-packages"));
+    for site in versions {
+        add(&site)?;
+        add(&site.join("container.pth"))?;
+    }
+    for name in
+        [hostenv::FILE_NAME, ".gitignore", "pyvenv.cfg", "bin", "bin/python", "bin/activate", "bin/activate.fish"]
+    {
+        add(path.join(name).as_path())?;
+    }
+    Some(hash.finish())
+}
+
+/// What lies beside `container.pth`: tools of the host would take it for something that the container has.
+pub fn foreign(path: &HostPath) -> Vec<String> {
+    let versions = std::fs::read_dir(path.join("lib").as_path()).into_iter().flatten().flatten();
+    let entries = versions.filter_map(|entry| std::fs::read_dir(entry.path().join("site-packages")).ok()).flatten();
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> =
+        names.filter(|name| name != "container.pth" && !name.starts_with(within::TEMPORARY)).collect();
+    names.sort();
+    names
 }
 
 /// Removes what we wrote for an earlier Python version; anything else in it stays.

@@ -20,6 +20,7 @@ pub mod requirements;
 pub mod roots;
 mod within;
 
+use crate::ContainerPath;
 use crate::error::{Error, Explain, Shortage};
 
 /// What can go wrong between finding a Python and having a venv with its requirements.
@@ -27,6 +28,8 @@ use crate::error::{Error, Explain, Shortage};
 pub enum VenvError {
     #[error("{python} could not be asked about itself: {reason}")]
     Probe { python: String, reason: String },
+    #[error("`python` under [venv] names {python}, which does not run in the image: {reason}")]
+    Wanted { python: String, reason: String, found: Vec<ContainerPath> },
     #[error("no venv could be made at {venv} with {python}: {reason}")]
     Create { venv: String, python: String, reason: String },
     #[error("{what} could not be moved aside: {source}")]
@@ -64,7 +67,7 @@ impl Explain for VenvError {
             return shortage.code();
         }
         match self {
-            Self::Probe { .. } => "python_broken",
+            Self::Probe { .. } | Self::Wanted { .. } => "python_broken",
             Self::Create { .. } => "venv_failed",
             Self::Aside { .. } => "venv_not_moved",
             Self::Requirements { .. } => "requirements_unreadable",
@@ -84,6 +87,13 @@ impl Explain for VenvError {
         Some(match self {
             Self::Probe { .. } => {
                 "Name another interpreter of the image with `python` under [venv] in gpubay.toml.".to_owned()
+            }
+            Self::Wanted { found, .. } if found.is_empty() => {
+                "The image has no Python: install one in the Dockerfile, or correct the key in gpubay.toml.".to_owned()
+            }
+            Self::Wanted { found, .. } => {
+                let found: Vec<&str> = found.iter().map(ContainerPath::as_str).collect();
+                format!("The image has {}; correct the key in gpubay.toml, or leave it out.", found.join(", "))
             }
             Self::Create { .. } | Self::Aside { .. } => {
                 "Look at the venv's folder under the data folder; it can be removed, and the next `gpubay up` makes it \

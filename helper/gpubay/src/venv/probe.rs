@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::VenvError;
 use super::inside::{Inside, Run, capture, reason};
 use crate::ContainerPath;
+use gpubay_protocol::agent::Closed;
 
 const PROBE: &str = include_str!("probe.py");
 
@@ -99,6 +100,17 @@ pub async fn ask(inside: &dyn Inside, python: &str) -> Result<Probe, VenvError> 
     Ok(probe)
 }
 
+/// What a user is to know of a folder of `PATH` that is closed to them.
+pub fn closed(closed: &Closed, user: &str) -> String {
+    let Closed { folder, barrier } = closed;
+    let why =
+        if folder == barrier { String::new() } else { format!(", since {barrier} is closed to others than its owner") };
+    format!(
+        "the image's PATH names {folder}, which the container's user ({user}) cannot enter{why}: what is installed there is \
+         not found; `RUN chmod o+rx {barrier}` in the Dockerfile opens it, or install it elsewhere, under /opt say"
+    )
+}
+
 /// The image's interpreter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chosen {
@@ -141,7 +153,14 @@ pub async fn choose(
     venv: &ContainerPath,
 ) -> Result<Option<Chosen>, VenvError> {
     if let Some(wanted) = wanted {
-        let probe = ask(inside, wanted).await?;
+        let probe = ask(inside, wanted).await.map_err(|error| match error {
+            VenvError::Probe { reason, .. } => VenvError::Wanted {
+                python: wanted.to_owned(),
+                reason,
+                found: found.iter().filter(|python| python.below(venv).is_none()).take(6).cloned().collect(),
+            },
+            other => other,
+        })?;
         let python = ContainerPath::new(&probe.executable)
             .map_err(|e| VenvError::Probe { python: wanted.to_owned(), reason: e.to_string() })?;
         return Ok(Some(Chosen { python, probe, passed_over: Vec::new(), others: Vec::new() }));

@@ -1,11 +1,12 @@
 //! The mirror of a workspace's container: the image's, and what the container has beyond it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gpubay_protocol::agent::{AGENT_DIR, Entry, RUN_DIR, ScanLimits, ScanRequest, Scanned};
 
 use super::labels::{self, Role};
+use super::report::MirrorReport;
 use super::sync::Deletions;
 use super::up::Ground;
 use super::{Workspace, delivery, dev, unique};
@@ -14,7 +15,7 @@ use async_trait::async_trait;
 use crate::agent::{self, AgentError, Client, FileEvent, Scanner};
 use crate::config::model::{Mount, MountSource};
 use crate::error::{Error, Result};
-use crate::mirror::{self, BaseKey, FileSink, Source, SourceError, Store, find_base, sync_workspace};
+use crate::mirror::{self, BaseKey, FileSink, Source, SourceError, Store, Work, find_base, sync_workspace};
 use crate::{ContainerPath, HostPath, Mapping};
 
 #[derive(Debug, Default)]
@@ -25,6 +26,7 @@ pub(super) struct Mirrored {
     pub(super) changed: bool,
     /// Nobody frees a mirror before something refers to these.
     pub(super) using: Option<mirror::Using>,
+    pub(super) report: MirrorReport,
 }
 
 /// Brings the mirror of `roots` up to what the dev container, `container` of `image`, has.
@@ -51,8 +53,10 @@ pub(super) async fn sync(
     let using = store.using()?;
     let key = BaseKey::new(image, &request);
     let progress = &workspace.progress;
+    let begun = Instant::now();
+    let mut work = Work::default();
     if find_base(&store, &key).is_none() {
-        make_base(workspace, ground, image, &store, &key, &request).await?;
+        work += make_base(workspace, ground, image, &store, &key, &request).await?;
     }
     let mut source = Conversation::new(workspace, container, workspace.run_folder());
     let policy = match deletions {
@@ -60,7 +64,17 @@ pub(super) async fn sync(
         Deletions::Allowed => mirror::Deletions::Allowed,
     };
     let synced = sync_workspace(&store, &key, workspace.id8(), &request, &mut source, progress, policy).await?;
+    work += synced.work;
     Ok(Mirrored {
+        report: MirrorReport {
+            files: u64::from(synced.files),
+            bytes: synced.bytes,
+            written_files: work.written,
+            written_bytes: work.bytes,
+            list_bytes: work.list_bytes,
+            linked_files: work.linked,
+            ms: begun.elapsed().as_millis() as u64,
+        },
         counts: synced.trees.iter().map(|tree| (tree.container.clone(), (u64::from(tree.files), tree.bytes))).collect(),
         trees: synced.trees.into_iter().map(|tree| Mapping { host: tree.host, container: tree.container }).collect(),
         changed: synced.changed,
@@ -77,7 +91,7 @@ async fn make_base(
     store: &Store,
     key: &BaseKey,
     request: &ScanRequest,
-) -> Result<()> {
+) -> Result<Work> {
     let run = workspace.config().paths.data.join("run").join(format!("helper-{}", unique()));
     std::fs::create_dir_all(run.as_path()).map_err(delivery::at(run.as_path()))?;
     let inside = |path: &str| ContainerPath::new(path).expect("a constant path");
@@ -95,8 +109,7 @@ async fn make_base(
             workspace.engine.start(&id).await?;
             agent::wait_ready(&run, Duration::from_secs(30)).await?;
             let mut source = Conversation::new(workspace, &id, run.clone());
-            mirror::ensure_base(store, key, request, &mut source, &workspace.progress).await?;
-            Ok::<_, Error>(())
+            Ok::<_, Error>(mirror::ensure_base(store, key, request, &mut source, &workspace.progress).await?.work)
         }
         .await;
         // Before an engine takes a container's file system away, it lets the disk have all that was written meanwhile:

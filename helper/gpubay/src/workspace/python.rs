@@ -9,7 +9,8 @@ use gpubay_protocol::hostenv::{self, HostEnv};
 use serde::{Deserialize, Serialize};
 
 use super::dev::{self, Dev};
-use super::report::{GpuDevice, HostEnvReport, RootReport};
+use super::labels::{self, Role};
+use super::report::{GpuDevice, HostEnvReport, MirrorReport, RootReport};
 use super::sync::Deletions;
 use super::up::Ground;
 use super::{Workspace, delivery, exec, exposure, helper_executable, mirrored, read_cache, write_cache};
@@ -54,6 +55,8 @@ pub(super) struct Record {
     stamp: u64,
     pub(super) gpus: Vec<GpuDevice>,
     pub(super) report: Option<HostEnvReport>,
+    /// Of the host env, as it was left.
+    env_stamp: Option<u64>,
     pub(super) paths: Vec<HostPath>,
     warnings: Vec<String>,
 }
@@ -62,12 +65,20 @@ pub(super) struct Record {
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     pub(super) host_env: Option<HostEnvReport>,
+    pub(super) mirror: Option<MirrorReport>,
     pub(super) paths: Vec<HostPath>,
     pub(super) changed: bool,
     pub(super) warnings: Vec<String>,
 }
 
-const SCHEMA: u32 = 2;
+impl Record {
+    /// Nothing is to be done.
+    fn prepared(self) -> Prepared {
+        Prepared { host_env: self.report, mirror: None, paths: self.paths, changed: false, warnings: self.warnings }
+    }
+}
+
+const SCHEMA: u32 = 3;
 
 pub(super) fn record(workspace: &Workspace) -> Option<Record> {
     let record: Record = read_cache(&record_path(workspace))?;
@@ -113,7 +124,7 @@ fn place_at(workspace: &Workspace, point: std::result::Result<layout::MountPoint
         Ok(point) => Ok(Place {
             venv: workdir.join(&point.name).map_err(internal)?,
             host_env: Some(point.path),
-            warning: point.other,
+            warning: point.other.or_else(|| roots_in_another_home(workspace)),
         }),
         Err(error @ HostEnvError::ReadOnly { .. }) => Ok(Place {
             venv: ContainerPath::new("/.gpubay/venv").map_err(internal)?,
@@ -122,6 +133,20 @@ fn place_at(workspace: &Workspace, point: std::result::Result<layout::MountPoint
         }),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Root's files in a user's folder are in that user's way.
+fn roots_in_another_home(workspace: &Workspace) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let owner = std::fs::metadata(workspace.folder().as_path()).ok()?.uid();
+    (workspace.host.uid == 0 && owner != 0).then(|| {
+        format!(
+            "{} belongs to the user {owner} and this runs as root: {} and what the container writes belong to root, and that \
+             user's own `gpubay up` will have to take another name for it; run gpubay as that user",
+            workspace.folder(),
+            workspace.config().venv.name
+        )
+    })
 }
 
 /// Names that are free for the host env: what a call makes there it takes away again where it fails.
@@ -268,7 +293,7 @@ fn inputs(workspace: &Workspace) -> String {
 /// Does what is missing of: venv, requirements, mirror, host env.
 pub(super) async fn prepare(workspace: &Workspace, ground: &Ground, dev: &Dev, gpus: &[GpuDevice]) -> Result<Prepared> {
     if let Some(known) = record(workspace).filter(|record| is_current(workspace, ground, dev, record)) {
-        return Ok(Prepared { host_env: known.report, paths: known.paths, changed: false, warnings: known.warnings });
+        return Ok(known.prepared());
     }
     refresh(workspace, ground, dev, gpus, Deletions::Ask).await
 }
@@ -281,8 +306,9 @@ fn is_current(workspace: &Workspace, ground: &Ground, dev: &Dev, record: &Record
         && record.inputs == inputs(workspace)
         && record.report.as_ref().is_none_or(|report| {
             ground.python.host_env.as_ref() == Some(&report.path)
-                && report.path.join(hostenv::FILE_NAME).as_path().exists()
-                && report.path.join("pyvenv.cfg").as_path().exists()
+                // Some tool made a venv of its own over it, say.
+                && record.env_stamp.is_some()
+                && layout::stamp(&report.path, &workspace.venv_folder()) == record.env_stamp
                 // A link that leads nowhere on the host.
                 && workspace.venv_folder().join("bin/python").as_path().is_symlink()
                 && report.roots.iter().all(|root| root.host.as_path().exists())
@@ -305,7 +331,7 @@ pub(super) async fn rescan(
     if mirrored.changed {
         return Ok(None);
     }
-    Ok(Some(Prepared { host_env: known.report, paths: known.paths, changed: false, warnings: known.warnings }))
+    Ok(Some(known.prepared()))
 }
 
 /// As [`prepare`], asking everything again.
@@ -332,10 +358,15 @@ pub(super) async fn refresh(
     let client = Client::connect(&workspace.run_folder()).await?;
     let places = PLACES.iter().map(|place| (*place).to_owned()).collect();
     let found = client.find_python(FindPythonRequest { places }).await?;
-    let chosen = probe::choose(&image_side, workspace.config().venv.python.as_deref(), &found, venv).await?;
+    prepared.warnings.extend(found.closed.iter().map(|closed| probe::closed(closed, &dev.container.user)));
+    let chosen = probe::choose(&image_side, workspace.config().venv.python.as_deref(), &found.found, venv).await?;
     let Some(chosen) = chosen else {
         progress.note("the image has no Python: the container works, and there is no .venv to make");
-        prepared.warnings.push("the image has no Python, so there is no venv and nothing to complete from".to_owned());
+        prepared.warnings.push(
+            "the image has no Python that the container's user finds, so there is no venv and nothing to complete from; install \
+             one in the Dockerfile, or name it with `python` under [venv]"
+                .to_owned(),
+        );
         save(workspace, dev, gpus, &prepared, Seen::default());
         return Ok(prepared);
     };
@@ -404,6 +435,7 @@ pub(super) async fn refresh(
     // Until the host env and the record name them.
     let _using = mirrored.using;
     prepared.changed |= mirrored.changed;
+    prepared.mirror = Some(mirrored.report);
     let trees = mirrored.trees;
     let on_host = roots.on_host(|tree| trees.iter().find(|held| held.container == *tree).map(|held| held.host.clone()));
     let folders: Vec<HostPath> = on_host.iter().map(|mapping| mapping.host.clone()).collect();
@@ -447,6 +479,17 @@ pub(super) async fn refresh(
                 others.join(", ")
             ));
         }
+        let uncovered = jobs_without_cover(workspace, venv, path).await?;
+        if !uncovered.is_empty() {
+            prepared.warnings.push(format!(
+                "{path} is not made anew while the job {} runs: what was mounted over it there went with the folder that was \
+                 deleted, and the host would run what the job can write; `gpubay up` makes it when the job has ended (or \
+                 `gpubay down {}`)",
+                uncovered.join(", "),
+                uncovered[0],
+            ));
+            return Ok(prepared);
+        }
         workspace.reach("hostenv.write")?;
         let home = home(workspace, &probe, &on_host)?;
         prepared.changed |= layout::write(&Layout {
@@ -457,6 +500,16 @@ pub(super) async fn refresh(
             scripts: &scripts,
         })?;
         remember_host_env(workspace, path)?;
+        let foreign = layout::foreign(path);
+        if !foreign.is_empty() {
+            let shown: Vec<&str> = foreign.iter().take(5).map(String::as_str).collect();
+            prepared.warnings.push(format!(
+                "some program of the host has installed into {path} ({}{}), which the container does not have; delete \
+                 {path} and run `gpubay up`, which makes it anew",
+                shown.join(", "),
+                if foreign.len() > shown.len() { ", …" } else { "" },
+            ));
+        }
         prepared.host_env = Some(HostEnvReport {
             path: path.clone(),
             python: path.join("bin/python"),
@@ -473,6 +526,33 @@ pub(super) async fn refresh(
     let seen = Seen { trees: roots.trees(), exclude: roots.exclude(&shared), roots: stamped, stamp };
     save(workspace, dev, gpus, &prepared, seen);
     Ok(prepared)
+}
+
+/// Running jobs of this workspace that would see the host env itself: deleting its folder took the mount over it away. Only
+/// where there is none can that have happened.
+async fn jobs_without_cover(workspace: &Workspace, venv: &ContainerPath, path: &HostPath) -> Result<Vec<String>> {
+    if path.join(hostenv::FILE_NAME).as_path().exists() {
+        return Ok(Vec::new());
+    }
+    let mut uncovered = Vec::new();
+    let ours = [(labels::ID, workspace.id()), (labels::ROLE, Role::Job.as_str())];
+    for job in workspace.engine.list(&ours).await?.into_iter().filter(|job| job.state == "running") {
+        let Some(name) = job.labels.get(labels::JOB) else { continue };
+        let covered = async {
+            let client = Client::connect(&workspace.job_run_folder(name)).await.ok()?;
+            client
+                .status(StatusRequest { mounts: vec![venv.clone()], stamp: Vec::new() })
+                .await
+                .ok()?
+                .mounted
+                .first()
+                .copied()
+        };
+        if covered.await != Some(true) {
+            uncovered.push(name.clone());
+        }
+    }
+    Ok(uncovered)
 }
 
 /// What the venv was made from, as host tools are to find it; `None` where the host has no copy of its
@@ -508,6 +588,7 @@ fn save(workspace: &Workspace, dev: &Dev, gpus: &[GpuDevice], prepared: &Prepare
         stamp: seen.stamp,
         gpus: gpus.to_vec(),
         report: prepared.host_env.clone(),
+        env_stamp: prepared.host_env.as_ref().and_then(|report| layout::stamp(&report.path, &workspace.venv_folder())),
         paths: prepared.paths.clone(),
         warnings: prepared.warnings.clone(),
     };

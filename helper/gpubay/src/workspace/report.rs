@@ -15,6 +15,8 @@ pub struct UpReport {
     pub image: ImageReport,
     pub gpu: GpuReport,
     pub host_env: Option<HostEnvReport>,
+    /// `None`: nothing was to be looked at.
+    pub mirror: Option<MirrorReport>,
     /// Each difference between what runs and what the configuration says, and nothing else.
     pub drift: Vec<Drift>,
     /// What `--recreate`, which does away with the drift, would lose.
@@ -75,6 +77,22 @@ pub struct HostEnvReport {
     /// As `3.12.7`.
     pub version: String,
     pub roots: Vec<RootReport>,
+}
+
+/// What a call had to do for the host's copy of the packages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MirrorReport {
+    /// What the copy holds, and the size of the originals.
+    pub files: u64,
+    pub bytes: u64,
+    pub written_files: u64,
+    /// Contents of the files that this call wrote.
+    pub written_bytes: u64,
+    /// The lists of files that it wrote besides.
+    pub list_bytes: u64,
+    /// Files that this call took from another copy, by a hard link.
+    pub linked_files: u64,
+    pub ms: u64,
 }
 
 #[derive(Clone, Debug, Serialize, serde::Deserialize)]

@@ -153,6 +153,8 @@ fn of_the_user(changed: &[String], found: &Container) -> Vec<String> {
                 | "/var"
         ) || ["/.gpubay/", "/tmp/", "/run/"].iter().any(|folder| path.starts_with(folder))
             || path == home
+            // What a prompt remembers is nobody's work.
+            || path.strip_prefix(home).is_some_and(|file| matches!(file, "/.python_history" | "/.lesshst" | "/.bash_history"))
             // A mount point itself, and the folders that lead to it.
             || targets().any(|target| target.strip_prefix(path).is_some_and(|r| r.is_empty() || r.starts_with('/')))
             // What was copied into the image below a mount is hidden by it.
@@ -205,6 +207,7 @@ mod tests {
             "/home",
             "/home/ada",
             "/home/ada/.cache",
+            "/home/ada/.python_history",
             "/workspace",
             "/workspace/.venv",
             "/usr",

@@ -4,6 +4,7 @@ use super::report::SyncReport;
 use super::up::{self, Stages};
 use super::{Recreate, Workspace, dev, exec, lock, python};
 use crate::error::Result;
+use crate::venv::hostenv;
 
 /// What to do when most of a mirrored folder has vanished from the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,4 +49,15 @@ pub async fn sync(workspace: &Workspace, deletions: Deletions) -> Result<SyncRep
         timings_ms: stages.end(),
         warnings,
     })
+}
+
+/// What was just installed into the venv, in an `exec` say, can be called on the host at once. Asks neither engine nor
+/// container; whatever is in the way is left to the next `up`.
+pub fn programs(workspace: &Workspace) {
+    let Some(path) = python::record(workspace).and_then(|record| record.report).map(|report| report.path) else {
+        return;
+    };
+    if let Err(error) = hostenv::add_scripts(&path, &workspace.venv_folder()) {
+        tracing::debug!(%path, %error, "the host env did not get its new programs");
+    }
 }

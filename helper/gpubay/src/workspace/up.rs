@@ -316,6 +316,7 @@ async fn locked(workspace: &Workspace, recreate: Recreate, mut stages: Stages) -
             ports: dev.container.ports,
         },
         host_env: prepared.host_env,
+        mirror: prepared.mirror,
         drift: dev.drift,
         stakes: dev.at_stake,
         lost: dev.lost,

@@ -220,7 +220,7 @@ async fn pythons_and_gpus_are_reported() {
     let report = agent.client().await.gpus().await.expect("a report");
     assert!(report.problem.is_some_and(|problem| problem.contains("Unknown Error")));
     let found = agent.client().await.find_python(FindPythonRequest { places: Vec::new() }).await.expect("a list");
-    assert_eq!(found[0].as_str(), python.to_str().expect("text"));
+    assert_eq!(found.found[0].as_str(), python.to_str().expect("text"));
 }
 
 #[tokio::test]

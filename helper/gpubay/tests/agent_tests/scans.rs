@@ -310,7 +310,7 @@ async fn many_files_arrive_whole_and_in_order() {
 /// What an agent that was replaced might say: each is noticed, none believed.
 #[tokio::test]
 async fn lies_are_noticed() {
-    let entry = |path: &str, size, form| Entry { root: 0, path: path.into(), size, mtime: 0, form };
+    let entry = |path: &str, size, form| Entry { root: 0, path: path.into(), size, mtime: 0, form, witness: 0 };
     let good = entry("a.py", 3, Form::Whole);
     let scanned = |files, bytes, same| {
         FromAgent::Scanned(Scanned { digest: [0; 32], same, files, bytes, left_out: 0, missing: Vec::new() })

@@ -180,3 +180,38 @@ proptest! {
         });
     }
 }
+
+/// An image with one more package shares its other layers with the one before. A file of the same name, size and time that
+/// is another on the engine's disk is another file: some builders set all times to a constant.
+#[tokio::test]
+async fn the_mirror_of_a_new_image_begins_with_that_of_another() {
+    let lab = Lab::new();
+    let mut old = Fake::new(files(&[(0, "six.py", "six"), (0, "re.py", "1.0"), (0, "no.py", "a"), (0, "c.so", "")]));
+    old.witness = [("six.py", 11), ("re.py", 12)].map(|(name, witness)| (name.into(), witness)).into();
+    let first = lab.base(&mut old).await.expect("made");
+    assert_eq!((first.work.written, first.work.linked, first.work.bytes), (4, 0, 7));
+
+    let mut new = Fake::new(old.files.clone());
+    new.files.extend(files(&[(0, "re.py", "2.0"), (0, "no.py", "b"), (1, "more/m.py", "more")]));
+    new.witness = [("six.py", 11), ("re.py", 13), ("more/m.py", 14)].map(|(name, w)| (name.into(), w)).into();
+    let key = BaseKey::new("sha256:2", &lab.request);
+    let second =
+        ensure_base(&lab.store, &key, &lab.request, &mut new, &Progress::silent()).await.expect("made from the other");
+    assert_is(&second, &new.files);
+    assert_is(&first, &old.files);
+    assert_eq!((second.work.linked, second.work.written, second.work.bytes, new.fetched), (2, 3, 8, 3));
+    let number = |made: &Synced| std::fs::metadata(made.trees[0].host.join("six.py")).expect("there").ino();
+    assert_eq!(number(&first), number(&second), "a hard link");
+
+    // Of several the one that has most of it is taken; one that is damaged meanwhile costs asking for the file again.
+    let mut third = Fake::new(new.files.clone());
+    third.witness = new.witness.clone();
+    let file = second.trees[1].host.join("more/m.py");
+    let folder = file.as_path().parent().expect("a folder").to_owned();
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).expect("opened");
+    std::fs::remove_file(file.as_path()).expect("removed");
+    let key = BaseKey::new("sha256:3", &lab.request);
+    let made = ensure_base(&lab.store, &key, &lab.request, &mut third, &Progress::silent()).await.expect("made");
+    assert_is(&made, &third.files);
+    assert_eq!((made.work.linked, third.fetched), (3, 2), "without a witness nothing is believed");
+}

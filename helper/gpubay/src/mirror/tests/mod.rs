@@ -31,6 +31,8 @@ pub(super) struct Fake {
     /// Sent instead of what `files` would give.
     pub(super) entries: Option<Vec<Entry>>,
     pub(super) missing: Vec<u16>,
+    /// By path; a file that is not named has none.
+    pub(super) witness: BTreeMap<Vec<u8>, u64>,
     pub(super) hook: Hook,
     /// What a fetch finds, where it is not what the scan saw; `None` is a file that vanished.
     pub(super) meanwhile: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
@@ -49,7 +51,7 @@ pub(super) fn files(list: &[(u16, &str, &str)]) -> Files {
 
 pub(super) fn entry(root: u16, path: &str, size: u64) -> Entry {
     let form = form_of_path(path.as_bytes()).unwrap_or(Form::Whole);
-    Entry { root, path: path.as_bytes().to_vec(), size, mtime: 7, form }
+    Entry { root, path: path.as_bytes().to_vec(), size, mtime: 7, form, witness: 0 }
 }
 
 impl Fake {
@@ -58,6 +60,7 @@ impl Fake {
             files,
             entries: None,
             missing: Vec::new(),
+            witness: BTreeMap::new(),
             hook: Box::new(|_| Ok(())),
             meanwhile: BTreeMap::new(),
             scanned: Vec::new(),
@@ -78,7 +81,8 @@ impl Source for Fake {
             let wanted = self.files.iter().filter_map(|((root, path), (text, mtime))| {
                 let form = form_of_path(path)?;
                 let size = if form == Form::Whole { text.len() as u64 } else { 0 };
-                Some(Entry { root: *root, path: path.clone(), size, mtime: *mtime, form })
+                let witness = self.witness.get(path).copied().unwrap_or_default();
+                Some(Entry { root: *root, path: path.clone(), size, mtime: *mtime, form, witness })
             });
             wanted.collect()
         });
