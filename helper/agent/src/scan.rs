@@ -449,7 +449,7 @@ fn below_place(folder: &Place, name: &[u8]) -> Place {
 /// An overlay shows a layer's own number and times until the container changes the file. Not the device: it is another one in
 /// each container.
 fn witness(stat: &Stat) -> u64 {
-    let changed = (stat.st_ctime as u64).wrapping_mul(1_000_000_000).wrapping_add(stat.st_ctime_nsec as u64);
+    let changed = (stat.st_ctime as u64).wrapping_mul(1_000_000_000).wrapping_add(stat.st_ctime_nsec);
     // Two odd multipliers: neither of the two may undo the other's difference.
     let mixed = stat.st_ino.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ changed.wrapping_mul(0xd6e8_feb8_6659_fd93);
     mixed.max(1)

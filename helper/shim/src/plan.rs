@@ -283,9 +283,12 @@ fn sent(files: Vec<(String, String)>) -> Vec<String> {
     argv
 }
 
+/// A folder, and the paths and texts of the modules in it.
+type Modules = (String, Vec<(String, String)>);
+
 /// The folder that a tool's code puts on `sys.path` to import its own modules from, where only the host has it, and these
 /// modules. A tool makes such a folder for its question: few files, and nothing else in it.
-fn folder_of_host(paths: &Paths<'_>, code: &str) -> Result<Option<(String, Vec<(String, String)>)>, String> {
+fn folder_of_host(paths: &Paths<'_>, code: &str) -> Result<Option<Modules>, String> {
     const MOST_FILES: usize = 64;
     let Some(folder) = code.contains("sys.path").then(|| quoted_folder(code)).flatten() else { return Ok(None) };
     if paths.inside(folder).is_some() || !Path::new(folder).is_dir() {

@@ -12,6 +12,11 @@ const DOCKERFILE: &str = "FROM gpubay-lab/python\nRUN mkdir -p /usr/local/lib/py
 const ASK: &str = "import only, sys; print(sys.prefix)";
 const CANNOT: &str = "are installed in its container, where uv of the host cannot install";
 
+#[track_caller]
+fn ran(mut command: Command, args: &[&str]) -> Ran {
+    Ran::of(&output(command.args(args)), args)
+}
+
 struct Host {
     bench: Bench,
     tools: PathBuf,
@@ -37,19 +42,14 @@ impl Host {
     }
 
     #[track_caller]
-    fn ran(&self, mut command: Command, args: &[&str]) -> Ran {
-        Ran::of(&output(command.args(args)), args)
-    }
-
-    #[track_caller]
     fn uv(&self, args: &[&str]) -> Ran {
-        self.ran(self.command(self.tools.join("uv/bin/uv")), args)
+        ran(self.command(self.tools.join("uv/bin/uv")), args)
     }
 
-    /// One of PyPI's.
+    /// One that a package index brings.
     #[track_caller]
     fn py(&self, program: &str, args: &[&str]) -> Ran {
-        self.ran(self.command(self.tools.join("py/bin").join(program)), args)
+        ran(self.command(self.tools.join("py/bin").join(program)), args)
     }
 
     /// A script of a shell that is unpacked, not installed.
@@ -59,12 +59,12 @@ impl Host {
         let mut command = self.command(root.join(program));
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", root.join("usr/bin").display());
         command.env("PATH", path).env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu"));
-        self.ran(command, args)
+        ran(command, args)
     }
 
     #[track_caller]
     fn own(&self, program: &str, args: &[&str]) -> Ran {
-        self.ran(self.command(self.bench.workspace.join(".venv/bin").join(program)), args)
+        ran(self.command(self.bench.workspace.join(".venv/bin").join(program)), args)
     }
 
     #[track_caller]
@@ -75,11 +75,11 @@ impl Host {
     /// Of a repository of the workspace, as `git status` has it.
     #[track_caller]
     fn untracked(&self) -> String {
-        self.ran(self.command("git"), &["status", "--porcelain"]).succeeded().stdout.clone()
+        ran(self.command("git"), &["status", "--porcelain"]).succeeded().stdout.clone()
     }
 
     fn commit_nothing(&self) {
-        self.ran(self.command("git"), &["init", "--quiet"]).succeeded();
+        ran(self.command("git"), &["init", "--quiet"]).succeeded();
     }
 }
 
@@ -95,7 +95,7 @@ fn wheel(host: &Host, name: &str) -> String {
             z.writestr(f'{info}/WHEEL', 'Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n    \
             z.writestr(f'{info}/entry_points.txt', f'[console_scripts]\\n{name} = {name}:main\\n')\n    \
             z.writestr(f'{info}/RECORD', '')\n";
-    host.ran(host.command("/usr/bin/python3"), &["-c", code, name]).succeeded();
+    ran(host.command("/usr/bin/python3"), &["-c", code, name]).succeeded();
     format!("wheels/{name}-1-py3-none-any.whl")
 }
 
@@ -111,10 +111,10 @@ fn shells(host: &Host) {
     );
     let env = host.bench.workspace.canonicalize().expect("there").join(".venv");
     let want = format!("/workspace/.venv\n{}\ngone\n", env.display());
-    let bash = host.ran(host.command("/bin/bash"), &["-euc", &sh]);
-    for ran in [bash, host.shell("bin/zsh", &["-fec", &sh]), host.shell("usr/bin/fish", &["-c", &fish])] {
-        assert_eq!(ran.succeeded().stdout, want, "{ran:?}");
-        assert_eq!(ran.stderr, "", "{ran:?}");
+    let bash = ran(host.command("/bin/bash"), &["-euc", &sh]);
+    for shell in [bash, host.shell("bin/zsh", &["-fec", &sh]), host.shell("usr/bin/fish", &["-c", &fish])] {
+        assert_eq!(shell.succeeded().stdout, want, "{shell:?}");
+        assert_eq!(shell.stderr, "", "{shell:?}");
     }
     host.bench.write(".envrc", "source .venv/bin/activate\n");
     host.shell("usr/bin/direnv", &["allow", "."]).succeeded();
@@ -174,7 +174,7 @@ fn shells_uv_and_pip_with_the_container_running_and_stopped() {
     host.uv(&["run", "--no-sync", "train.py"]).failed("is not running");
     host.own("venvonly", &[]).failed("start it with: gpubay -C");
     let activated = format!(". .venv/bin/activate && python -c '{ASK}'");
-    host.ran(host.command("/bin/bash"), &["-euc", &activated]).failed("start it with: gpubay -C");
+    ran(host.command("/bin/bash"), &["-euc", &activated]).failed("start it with: gpubay -C");
     assert_eq!(host.untracked().matches(".venv").count(), 0);
     host.bench.up();
     host.imports();
@@ -195,7 +195,7 @@ fn poetry_and_pre_commit_with_the_container_running_and_stopped() {
     host.bench.write(".pre-commit-config.yaml", &hooks);
     let project = "[project]\nname = \"tools\"\nversion = \"1\"\nrequires-python = \">=3.8\"\n[tool.poetry]\npackage-mode = false\n";
     host.bench.write("pyproject.toml", project);
-    host.ran(host.command("git"), &["add", "."]).succeeded();
+    ran(host.command("git"), &["add", "."]).succeeded();
     let tools = host.tools.display();
     let commit = format!(". .venv/bin/activate && {tools}/py/bin/pre-commit run --all-files --color never");
     let env = host.bench.workspace.canonicalize().expect("there").join(".venv").display().to_string();
@@ -204,16 +204,19 @@ fn poetry_and_pre_commit_with_the_container_running_and_stopped() {
     assert_eq!(host.py("poetry", &["run", "python", "-c", ASK]).succeeded().stdout, "/workspace/.venv\n");
     // A hook of the project's own runs in the container; one with an environment of its own has it on the host, made from a
     // Python of the host.
-    let ran = host.ran(host.command("/bin/bash"), &["-euc", &commit]);
-    assert!(ran.succeeded().stdout.contains("\n/workspace/.venv\n"), "{ran:?}");
-    assert!(ran.stdout.contains(".cache/pre-commit/") && ran.stdout.contains("py_env-python3.11 False\n"), "{ran:?}");
+    let done = ran(host.command("/bin/bash"), &["-euc", &commit]);
+    assert!(done.succeeded().stdout.contains("\n/workspace/.venv\n"), "{done:?}");
+    assert!(
+        done.stdout.contains(".cache/pre-commit/") && done.stdout.contains("py_env-python3.11 False\n"),
+        "{done:?}"
+    );
 
     host.bench.run(&["stop"]).succeeded();
     assert_eq!(host.py("poetry", &["env", "info", "--path"]).succeeded().stdout.trim(), env);
     host.py("poetry", &["run", "python", "-c", ASK]).failed("start it with: gpubay -C");
-    let ran = host.ran(host.command("/bin/bash"), &["-euc", &commit]);
-    ran.failed("start it with: gpubay -C");
-    assert!(ran.stdout.contains("py_env-python3.11 False\n"), "the other hook still runs: {ran:?}");
+    let done = ran(host.command("/bin/bash"), &["-euc", &commit]);
+    done.failed("start it with: gpubay -C");
+    assert!(done.stdout.contains("py_env-python3.11 False\n"), "the other hook still runs: {done:?}");
     host.bench.up();
     host.imports();
 }

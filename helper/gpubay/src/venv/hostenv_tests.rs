@@ -65,7 +65,11 @@ fn the_layout_is_complete_and_a_second_write_changes_nothing() {
             format!("home = {}/bin\ninclude-system-site-packages = false\nversion = 3.12.7\n", venv.display())
         );
         assert_eq!(fs::metadata(venv.join("bin/python")).expect("stat").permissions().mode() & 0o777, 0o755);
-        assert_eq!(fs::read_dir(venv.join("bin")).expect("lists").count(), 8);
+        assert_eq!(fs::read_dir(venv.join("bin")).expect("lists").count(), 9);
+        let number =
+            |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(venv.join("bin").join(name)).expect("stat"));
+        assert_eq!(number("python"), number("python3"));
+        assert_ne!(number("python"), number(hostenv::UNCACHED_PYTHON), "uv must not keep its answers");
         assert!(!lay(&env, b"shim", &["pytest"]).expect("writes"), "nothing to do");
         let read: HostEnv =
             serde_json::from_slice(&fs::read(venv.join("gpubay-env.json")).expect("reads")).expect("parses");

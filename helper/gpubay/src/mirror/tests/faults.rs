@@ -192,7 +192,7 @@ async fn a_damaged_mirror_is_made_again() {
         }),
         ("another format", |base| {
             let text = std::fs::read_to_string(base.join("header.json")).expect("there");
-            rewrite(&base.join("header.json"), text.replace("\"format\":1", "\"format\":0").as_bytes());
+            rewrite(&base.join("header.json"), text.replace("\"format\":2", "\"format\":1").as_bytes());
         }),
         ("no header", |base| std::fs::remove_file(base.join("header.json")).expect("removed")),
         ("no tree", |base| remove(base, "tree")),
