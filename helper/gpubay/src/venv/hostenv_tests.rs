@@ -66,8 +66,7 @@ fn the_layout_is_complete_and_a_second_write_changes_nothing() {
         );
         assert_eq!(fs::metadata(venv.join("bin/python")).expect("stat").permissions().mode() & 0o777, 0o755);
         assert_eq!(fs::read_dir(venv.join("bin")).expect("lists").count(), 9);
-        let number =
-            |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(venv.join("bin").join(name)).expect("stat"));
+        let number = |name: &str| fs::metadata(venv.join("bin").join(name)).expect("stat").ino();
         assert_eq!(number("python"), number("python3"));
         assert_ne!(number("python"), number(hostenv::UNCACHED_PYTHON), "uv must not keep its answers");
         assert!(!lay(&env, b"shim", &["pytest"]).expect("writes"), "nothing to do");
