@@ -72,3 +72,112 @@ fn a_job_is_recorded_beyond_its_container() {
         assert_eq!(bench.error(&["record", "bad"]).0, "no_such_job");
     }
 }
+
+/// Says where it is, waits, and then reads and writes.
+const TRAIN: &str = r#"
+import json, os, pathlib, sys, time
+outputs = pathlib.Path("outputs")
+(outputs / "started").write_text("")
+end = time.monotonic() + 60
+while not (outputs / "go").exists() and time.monotonic() < end:
+    time.sleep(0.02)
+import late
+pathlib.Path("model.pt").write_text("weights")
+seen = {"conf": pathlib.Path("conf.txt").read_text(), "late": late.VALUE, "prefix": sys.prefix, "argv": sys.argv[1:]}
+(outputs / "result.json").write_text(json.dumps(seen))
+"#;
+
+#[test]
+fn editing_does_not_reach_a_job_with_a_snapshot() {
+    let bench = Bench::new("docker28", Who::Ordinary, "snapshot");
+    bench.write("Dockerfile", "FROM gpubay-lab/python\n");
+    bench.write("gpubay.toml", "[gpus]\nuse = \"none\"\n");
+    bench.write(".gitignore", "outputs/\n");
+    bench.write("outputs/old", "");
+    bench.write("train.py", TRAIN);
+    bench.write("conf.txt", "frozen");
+    bench.write("late.py", "VALUE = 1\n");
+    git(&bench, &["init", "-q"]);
+    bench.up();
+    let file = |name: &str| bench.workspace.join(name);
+    let args = ["run", "--json", "--snapshot", "--name", "first", "--", "python", "train.py", "--lr", "1"];
+    let mut command = bench.gpubay(&args);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
+    let child = child.expect("started");
+    eventually("it runs", || file("outputs/started").exists());
+    // In place, and as an editor that replaces a file.
+    bench.write("conf.txt", "edited");
+    bench.write("late.new", "VALUE = 2\n");
+    std::fs::rename(file("late.new"), file("late.py")).expect("replaced");
+    bench.write("outputs/go", "");
+    let ran = gpubay_e2e::Ran::of(&gpubay_e2e::finish(child), &args);
+    assert_eq!(ran.succeeded().json()["exit_code"], 0);
+    let result = || -> Value {
+        serde_json::from_slice(&std::fs::read(file("outputs/result.json")).expect("the output came out")).expect("JSON")
+    };
+    let want = json!({ "conf": "frozen", "late": 1, "prefix": "/workspace/.venv", "argv": ["--lr", "1"] });
+    assert_eq!(result(), want);
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(file("outputs/result.json")).expect("there")),
+        bench.uid()
+    );
+    // What it wrote elsewhere is kept, and said.
+    assert!(ran.stderr.contains("model.pt") && !file("model.pt").exists(), "{ran:?}");
+    let kept = record(&bench, "first");
+    let snapshot = std::path::Path::new(kept["folder"].as_str().expect("a path")).join("snapshot");
+    assert_eq!(std::fs::read_to_string(snapshot.join("model.pt")).expect("kept"), "weights");
+
+    // Once more, after everything has changed: the same sources, and what differs is said.
+    std::fs::remove_file(file("outputs/result.json")).expect("removed");
+    bench.write("gpubay.toml", "[container]\nenv = { MODE = \"new\" }\n[gpus]\nuse = \"none\"\n");
+    let again = bench.json(&["run", "--again", "first", "--name", "second"]);
+    assert_eq!((&again["exit_code"], result()), (&json!(0), want));
+    let differs: Vec<&str> =
+        again["differences"].as_array().expect("a list").iter().filter_map(|one| one["option"].as_str()).collect();
+    assert_eq!(differs, ["env.MODE"], "{again}");
+    assert_ne!(record(&bench, "second")["folder"], kept["folder"]);
+
+    // Taken back while it freezes: nothing is left. A folder outside of the workspace is none to keep live.
+    let records = bench.home.join(".local/share/gpubay/jobs");
+    let count = || {
+        let places = records.read_dir().expect("there").map(|place| place.expect("a place").path());
+        places.map(|place| place.read_dir().expect("there").count()).sum::<usize>()
+    };
+    assert_eq!(count(), 2);
+    let mut command = bench.gpubay(&["run", "--snapshot", "--", "true"]);
+    let ran = gpubay_e2e::output(command.env("GPUBAY_FAILPOINT", "job.frozen:interrupt"));
+    assert_eq!((ran.status.code(), count()), (Some(130), 2));
+    bench.run(&["run", "--snapshot", "--live", "../x", "--", "true"]).failed("no folder of the workspace");
+    bench.run(&["run", "--snapshot", "--live", "new", "--", "touch", "new/file"]).succeeded();
+    assert!(file("new/file").exists());
+}
+
+#[test]
+fn a_job_runs_again_without_its_container_and_says_what_differs() {
+    let (bench, _) = workspace("docker20", Who::Ordinary);
+    bench.up();
+    bench.run(&["run", "--name", "one", "--", "cat", "train.sh", "Dockerfile"]).succeeded();
+    let first = record(&bench, "one");
+    let same = bench.run(&["run", "--again", "one"]);
+    assert_eq!((same.succeeded().stdout.as_str(), same.stderr.as_str()), ("echo two\nFROM gpubay-lab/busybox\n", ""));
+    // Another image by now; the recorded one is still there, and used. Sources are the workspace's.
+    bench.run(&["down"]).succeeded();
+    bench.write("train.sh", "echo three\n");
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\nENV NEW=1\n");
+    bench.up();
+    let again = bench.json(&["run", "--again", "one", "--name", "two"]);
+    let options = |report: &Value| -> Vec<String> {
+        let list = report["differences"].as_array().expect("a list").clone();
+        list.iter().filter_map(|one| one["option"].as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(options(&again), ["changes"], "{again}");
+    assert_eq!(record(&bench, "two")["image"]["id"], first["image"]["id"]);
+    // Gone: what is built now takes its place, and that is said.
+    bench.run(&["down"]).succeeded();
+    let id = first["image"]["id"].as_str().expect("an id");
+    bench.docker(&["rmi", "-f", id]).succeeded();
+    let again = bench.json(&["run", "--again", "one", "--name", "three"]);
+    assert!(options(&again).contains(&"image".to_owned()), "{again}");
+    assert_ne!(record(&bench, "three")["image"]["id"], first["image"]["id"]);
+    assert_eq!(bench.error(&["run", "--again", "nobody"]).0, "no_such_job");
+}

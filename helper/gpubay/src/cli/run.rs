@@ -16,11 +16,12 @@ use crate::engine::{Attached, Stdio};
 use crate::error::{Error, Result};
 use crate::workspace::Workspace;
 use crate::workspace::jobs::{self, Job, RunOptions};
+use crate::workspace::record;
 
 /// Run a job: a container of its own from the same image and venv
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  gpubay run -- python train.py\n  gpubay run --detach --name lr-3 --gpus 1 -- python train.py --lr 1e-3\n  gpubay run train                   the job of [jobs.train]\n  gpubay run train -- --lr 1e-3      the same, with more arguments\n\n\
+    after_help = "Examples:\n  gpubay run -- python train.py\n  gpubay run --detach --name lr-3 --gpus 1 -- python train.py --lr 1e-3\n  gpubay run train                   the job of [jobs.train]\n  gpubay run train -- --lr 1e-3      the same, with more arguments\n  gpubay run --snapshot --live outputs -- python train.py\n  gpubay run --again lr-3            as it was recorded; what differs now is said\n\n\
     In the foreground it ends with the code of the command, like `gpubay exec`, and leaves no container."
 )]
 pub(super) struct Run {
@@ -33,8 +34,17 @@ pub(super) struct Run {
     /// GPUs instead of the configuration's: auto, all, none, a count, or a list of indices and UUIDs
     #[arg(long, value_name = "GPUS")]
     gpus: Option<String>,
+    /// Work on a frozen copy of the sources, so that editing does not change what runs
+    #[arg(long)]
+    snapshot: bool,
+    /// With --snapshot: a folder that stays the workspace's own, besides those that git ignores (repeatable)
+    #[arg(long, value_name = "FOLDER", requires = "snapshot")]
+    live: Vec<String>,
+    /// Run this job again as it is recorded: command, image, GPUs, folder and snapshot
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["command", "snapshot", "live"])]
+    again: Option<String>,
     /// The command and its arguments, or the name of a job in gpubay.toml
-    #[arg(required = true, trailing_var_arg = true)]
+    #[arg(required_unless_present = "again", trailing_var_arg = true)]
     command: Vec<String>,
 }
 
@@ -66,7 +76,11 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
                     None => error,
                 }
             })?;
-        let report = serde_json::json!({ "job": job.name, "container": job.container, "id": job.id });
+        let mut report = serde_json::json!({ "job": job.name, "container": job.container, "id": job.id });
+        report["record"] = job.record.clone().into();
+        if options.again.is_some() {
+            report["differences"] = serde_json::to_value(&job.differences).unwrap_or_default();
+        }
         let Some(attached) = job.attached.take() else {
             output.result(&report, || format!("{}\n", job.name));
             return Ok(0);
@@ -84,8 +98,17 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
         {
             output.note(&no_such_job(&workspace, name));
         }
+        if options.snapshot.is_some()
+            && let Some((folder, names)) = record::find(&workspace, Some(&job.record)).ok().as_ref().and_then(record::written)
+            && !names.is_empty()
+        {
+            output.note(&format!(
+                "written into the snapshot and not into the workspace: {}; it lies in {folder}, and --live FOLDER lets a job \
+                 write into the workspace",
+                names.join(", ")
+            ));
+        }
         if output.is_json() {
-            let mut report = report;
             report["exit_code"] = code.into();
             output.result(&report, String::new);
         }
@@ -116,8 +139,18 @@ fn options(common: &Common, command: Run, workspace: &Workspace, output: &Output
     let config = workspace.config();
     let mut gpus = command.gpus.as_deref().map(parse_gpus).transpose()?;
     let mut argv = command.command;
+    let again = command.again.map(|job| record::find(workspace, Some(&job)).map(Box::new)).transpose()?;
+    let mut snapshot = command.snapshot.then_some(command.live);
+    if let Some(kept) = &again {
+        argv.clone_from(&kept.record.command);
+        if gpus.is_none() {
+            gpus = Some(parse_gpus(&kept.record.gpus.asked)?);
+        }
+        snapshot = kept.record.snapshot.as_ref().map(|_| Vec::new());
+    }
     // A first word that names a job of the configuration is that job, and what follows are arguments for it.
-    if let Some((name, more)) = argv.split_first()
+    if again.is_none()
+        && let Some((name, more)) = argv.split_first()
         && let Some(job) = config.jobs.get(name)
     {
         gpus = gpus.or_else(|| job.gpus.clone());
@@ -136,6 +169,8 @@ fn options(common: &Common, command: Run, workspace: &Workspace, output: &Output
         stdio,
         cwd: working_directory(common),
         env: if matches!(stdio, Stdio::Attached { tty: true }) { terminal::environment() } else { Vec::new() },
+        snapshot,
+        again,
     })
 }
 

@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt, stream};
 use super::labels;
 use super::report::Row;
 use super::spec::{Task, plan};
-use super::{Workspace, delivery, dev, down, exec, exposure, lock, record, unique, up};
+use super::{Workspace, delivery, dev, down, exec, exposure, lock, python, record, unique, up};
 use crate::config::model::GpuSelection;
 use crate::engine::{Attached, ContainerState, Engine, EngineError, Listed, LogChunk, LogOptions, Stdio};
 use crate::error::{Error, Result};
@@ -24,6 +24,10 @@ pub struct RunOptions {
     /// The caller's working directory; used where the container can see it.
     pub cwd: std::path::PathBuf,
     pub env: Vec<(String, String)>,
+    /// Work on a frozen copy of the sources; with folders that stay the workspace's own besides what git ignores.
+    pub snapshot: Option<Vec<String>>,
+    /// Run this one again: its image, its folder and its sources.
+    pub again: Option<Box<record::Kept>>,
 }
 
 /// A job that has been made and, unless it is attached to, started.
@@ -37,6 +41,8 @@ pub struct Job {
     pub attached: Option<Attached>,
     /// The name of the record of what it was made of.
     pub record: String,
+    /// Of one that is run again: what is not as it was.
+    pub differences: Vec<super::Drift>,
 }
 
 /// Makes and starts a job. The image is built and the venv prepared where they are not yet.
@@ -56,7 +62,9 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     // While the image is made or looked into: a helper container that exists under a free lock was left behind.
     let lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let facts = tokio::task::spawn_blocking(record::Facts::gather(workspace));
-    let (ground, facts) = tokio::join!(up::ground(workspace, &selection, None), facts);
+    let again = options.again.as_deref();
+    let image = again.map(|kept| kept.record.image.id.as_str());
+    let (ground, facts) = tokio::join!(up::ground_of(workspace, &selection, None, image), facts);
     let (mut ground, facts) = (ground?, facts.unwrap_or_default());
     workspace.reach("job.planned")?;
     ground.places.run = workspace.job_run_folder(&name);
@@ -64,10 +72,25 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     std::fs::create_dir_all(ground.places.run.as_path())
         .and_then(|()| mode.map_or(Ok(()), |mode| std::fs::set_permissions(ground.places.run.as_path(), mode)))
         .map_err(delivery::at(ground.places.run.as_path()))?;
-    let cwd = exec::inside(workspace, &options.cwd);
-    let task = Task::Job { name: &name, argv: &options.argv, cwd: Some(&cwd), env: &options.env, stdio: options.stdio };
-    let mut planned = plan(&ground.inputs(workspace), &task);
+    let cwd = match again.and_then(|kept| crate::ContainerPath::new(&kept.record.cwd).ok()) {
+        Some(cwd) => cwd,
+        None => exec::inside(workspace, &options.cwd),
+    };
     let folder = record::Folder::make(workspace, &name)?;
+    let frozen = match &options.snapshot {
+        Some(live) => Some(folder.freeze(workspace, python::host_env_names(workspace), live, again).await?),
+        None => None,
+    };
+    let frozen = frozen.as_ref();
+    let task = Task::Job {
+        name: &name,
+        argv: &options.argv,
+        cwd: Some(&cwd),
+        env: &options.env,
+        stdio: options.stdio,
+        frozen,
+    };
+    let mut planned = plan(&ground.inputs(workspace), &task);
     planned.spec.labels.extend(folder.labels(&ground, &facts));
     dev::prepare_mount_points(&planned)?;
     exposure::refuse_volumes_that_are_folders(workspace, &planned.spec.mounts).await?;
@@ -88,8 +111,12 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
             Stdio::Detached => None,
         };
         exposure::sources_are_as_they_were(&planned.spec.mounts)?;
-        let about = record::About { name: &name, argv: &options.argv, gpus: &selection, env: &options.env };
-        let mut record = folder.record(workspace, &ground, &planned, &about, facts)?;
+        let about = record::About { name: &name, argv: &options.argv, gpus: &selection, env: &options.env, frozen };
+        let (mut record, diff) = folder.record(workspace, &ground, &planned, &about, facts)?;
+        let differences = again.map_or_else(Vec::new, |kept| record::differences(kept, &record, &diff));
+        for difference in &differences {
+            workspace.progress.note(format!("not as it was: {}", difference.text));
+        }
         workspace.engine.start(&id).await?;
         workspace.reach("job.started")?;
         if ground.gpu.promised != gpu::Promise::Nothing {
@@ -108,17 +135,17 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
                 _ = workspace.engine.wait(&id) => {}
             }
         }
-        Ok::<_, Error>(attached)
+        Ok::<_, Error>((attached, differences))
     };
     let started = tokio::select! {
         started = start => started,
         () = workspace.progress.cancel.cancelled() => Err(Error::new("cancelled", "cancelled while the job started")),
     };
     match started {
-        Ok(attached) => {
+        Ok((attached, differences)) => {
             let record = folder.name.clone();
             folder.keep();
-            Ok(Job { id, container: planned.spec.name, name, attached, record })
+            Ok(Job { id, container: planned.spec.name, name, attached, record, differences })
         }
         Err(error) => {
             workspace.engine.remove(&id).await?;

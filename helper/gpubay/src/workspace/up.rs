@@ -101,10 +101,27 @@ impl Ground {
 
 /// Finds out, and builds or pulls, what a container is made of. `running` is the one to keep, if any.
 pub(super) async fn ground(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>) -> Result<Ground> {
+    ground_of(workspace, gpus, running, None).await
+}
+
+/// As [`ground`], with the image of that id where it is still there.
+pub(super) async fn ground_of(
+    workspace: &Workspace,
+    gpus: &Gpus,
+    running: Option<&Container>,
+    image: Option<&str>,
+) -> Result<Ground> {
     let (desired, offered) = tokio::join!(image::desired(workspace), offered(workspace, gpus, running));
     // Before a build that may take minutes: what cannot work is said at once.
     let (desired, offered) = (desired?, offered?);
-    let image = chosen_image(workspace, running, desired).await?;
+    let earlier = match image {
+        Some(id) => workspace.engine.image(id).await?,
+        None => None,
+    };
+    let image = match earlier {
+        Some(image) => Chosen { reference: image.id.clone(), image, built: false, outdated: false },
+        None => chosen_image(workspace, running, desired).await?,
+    };
     let users = image::users(workspace, &image.image).await?;
     let user = user_of(workspace, &image.image, &users, offered.users)?;
     let python = python::place(workspace)?;

@@ -5,7 +5,10 @@
 //! folder. It gets a repository of our own, for one question, that holds nothing but a copy of the index, the commit
 //! and where the objects are; no configuration of the workspace's is read, of this user's or of the machine's neither.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +21,8 @@ use crate::files;
 const MOST_DIFF: u64 = 1 << 20;
 /// Of names of files that git does not know.
 const MOST_UNTRACKED: usize = 200;
+/// Of names of what git ignores.
+const MOST_IGNORED: u64 = 16 << 20;
 /// A workspace that takes longer is recorded without what was asked.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LARGEST_INDEX: u64 = 512 << 20;
@@ -94,7 +99,30 @@ const DIFF: [&str; 9] = [
     "--dst-prefix=b/",
     "HEAD",
 ];
-const UNTRACKED: [&str; 4] = ["ls-files", "--others", "--exclude-per-directory=.gitignore", "-z"];
+const IGNORED: [&str; 6] = ["ls-files", "--others", "--ignored", "--exclude-standard", "--directory", "-z"];
+const UNTRACKED: [&str; 4] = ["ls-files", "--others", "--exclude-standard", "-z"];
+
+/// Folders and files of `workspace` that git ignores, relative to it; a folder stands for all that is in it. `None`: it
+/// lies in no repository.
+pub(super) fn ignored(workspace: &Path, git: Option<&Path>) -> Result<Option<BTreeSet<PathBuf>>, String> {
+    let Some((root, folder)) = find(workspace) else { return Ok(None) };
+    let git = git.ok_or("git is not on PATH, so what it ignores is not known")?;
+    let common = common_folder(&folder);
+    // Only the index counts here; the commit says which kind of names it has.
+    let commit = head(&folder, &common).ok().and_then(|(_, commit)| commit).unwrap_or_else(|| "0".repeat(40));
+    let stand = Stand::make(&folder, &common, &commit).map_err(|error| error.to_string())?;
+    let below = workspace.strip_prefix(&root).unwrap_or(Path::new(""));
+    let inside = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+    let (names, cut) = stand.ask(git, &root, &IGNORED, inside, MOST_IGNORED)?;
+    if cut {
+        return Err("git ignores more files than can be looked at".to_owned());
+    }
+    let path = |name: &[u8]| {
+        let name = name.strip_suffix(b"/").unwrap_or(name);
+        Path::new(OsStr::from_bytes(name)).strip_prefix(below).ok().map(Path::to_owned)
+    };
+    Ok(Some(names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).filter_map(path).collect()))
+}
 
 /// The root of the working tree, and its git folder.
 fn find(workspace: &Path) -> Option<(PathBuf, PathBuf)> {
@@ -175,6 +203,9 @@ impl Stand {
         std::fs::write(at("config"), format!("[core]\n\tbare = false\n\tfsmonitor = false\n\t{format}"))?;
         // Above what the working tree's own files say: nothing is converted, and there is nothing to convert it with.
         std::fs::write(at("info/attributes"), "* -filter !diff\n")?;
+        if let Some(exclude) = small(&common.join("info/exclude")) {
+            std::fs::write(at("info/exclude"), exclude)?;
+        }
         if let Ok(opened) = files::open(&folder.join("index")) {
             let place = opened.place().map_err(std::io::Error::from)?;
             let modified = std::fs::metadata(&place)?.modified()?;

@@ -59,6 +59,14 @@ fn commit_branch_and_difference_are_those_of_git() {
     assert_eq!(dirty.git.commit, clean.git.commit);
     assert_eq!(String::from_utf8_lossy(&dirty.diff).trim(), repository.git(&["diff", "HEAD"]));
     assert_eq!(dirty.git.untracked, [".gitignore", "new file"]);
+    repository.write("sub/runs/1.pt", "");
+    repository.write("sub/.gitignore", "runs/\n");
+    let ignored =
+        |below: &str| ignored(&repository.path().join(below), Some(Path::new(GIT))).expect("asked").expect("one");
+    assert_eq!(ignored(""), [PathBuf::from("sub/runs"), PathBuf::from("x.log")].into());
+    assert_eq!(ignored("sub"), [PathBuf::from("runs")].into());
+    std::fs::remove_file(repository.path().join("sub/.gitignore")).expect("removed");
+    std::fs::remove_dir_all(repository.path().join("sub/runs")).expect("removed");
     // A workspace below the root has its own part of it.
     let below = repository.look("sub");
     assert_eq!((below.git.dirty, below.git.untracked.len(), &below.git.root), (false, 0, &repository.path()));

@@ -5,14 +5,18 @@
 //!
 //! - `record.json`: a [`Record`]. It is written last; a folder without one is what a killed process left.
 //! - `diff.patch`: what differed from the commit, where something did; at most a megabyte.
-//! - `snapshot/`: the frozen sources of `run --snapshot`. They belong to the record and go with it.
+//! - `snapshot/`: the frozen sources of `run --snapshot`, with what the job wrote beside them; `sources.json` lists the
+//!   sources. They belong to the record and go with it, but what a job wrote ([`written`]) is the user's: whoever frees
+//!   records says so first, or keeps those.
 //!
 //! A container names its record in the label `gpubay.record`. A record whose container is gone is history; removing
 //! its folder frees it and breaks nothing but `run --again` of it. One whose container exists must stay, since the
 //! container may mount `snapshot/`.
 
+mod again;
 mod git;
 mod packages;
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
@@ -32,10 +36,13 @@ use gpubay_protocol::agent::RUN_DIR;
 
 pub use git::Git;
 pub(super) use packages::of_image;
+pub use snapshot::{Live, Snapshot};
 
 const SCHEMA: u32 = 1;
 const FILE: &str = "record.json";
 const DIFF: &str = "diff.patch";
+const SNAPSHOT: &str = "snapshot";
+const SOURCES: &str = "sources.json";
 
 /// What `record.json` holds. It never holds the value of a variable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +68,9 @@ pub struct Record {
     pub git: Option<Git>,
     /// Distributions in the venv, and in the image where they are known, with their versions.
     pub packages: Packages,
+    /// `None`: it worked on the workspace itself.
+    #[serde(default)]
+    pub snapshot: Option<Snapshot>,
     /// Seconds since the Unix epoch.
     pub started: u64,
     /// `None`: it runs, or nobody saw its end.
@@ -161,10 +171,22 @@ pub(super) struct About<'a> {
     pub(super) gpus: &'a Gpus,
     /// Variables of this one call.
     pub(super) env: &'a [(String, String)],
+    pub(super) frozen: Option<&'a Frozen>,
+}
+
+/// Frozen sources, and where they lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Frozen {
+    pub(super) root: HostPath,
+    pub(super) snapshot: Snapshot,
 }
 
 /// The options without those that are another's with each call.
-pub(super) fn lasting(options: &BTreeMap<String, String>, env: &[(String, String)]) -> BTreeMap<String, String> {
+fn lasting(
+    options: &BTreeMap<String, String>,
+    env: &[(String, String)],
+    snapshots: Option<&HostPath>,
+) -> BTreeMap<String, String> {
     let of_call = |name: &str| {
         let streams = ["attach_stdin", "attach_stdout", "attach_stderr", "open_stdin", "stdin_once", "tty"];
         // The agent's arguments hold the command.
@@ -172,7 +194,12 @@ pub(super) fn lasting(options: &BTreeMap<String, String>, env: &[(String, String
         let passed = name.strip_prefix("env.").is_some_and(|name| env.iter().any(|(passed, _)| passed == name));
         streams.contains(&name) || own || passed
     };
-    options.iter().filter(|(name, _)| !of_call(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    let frozen = |value: &str| snapshots.is_some_and(|root| value == root.to_string());
+    options
+        .iter()
+        .filter(|(name, value)| !of_call(name) && !frozen(value))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// A folder for a record that is to be written. It goes with this value, unless it is kept.
@@ -205,6 +232,48 @@ impl Folder {
         Ok(Self { name, path, kept: false })
     }
 
+    /// Freezes the workspace's sources into it, or those of an earlier record once more. `live` is what is to stay the
+    /// workspace's own besides what git ignores.
+    pub(super) async fn freeze(
+        &self,
+        workspace: &Workspace,
+        ours: Vec<String>,
+        live: &[String],
+        again: Option<&Kept>,
+    ) -> Result<Frozen> {
+        let root = self.path.join(SNAPSHOT);
+        std::fs::create_dir(root.as_path()).map_err(delivery::at(root.as_path()))?;
+        let live: std::collections::BTreeSet<_> =
+            live.iter().map(|path| live_folder(workspace, path)).collect::<Result<_>>()?;
+        let (earlier, only) = match again.filter(|kept| kept.record.snapshot.is_some()) {
+            Some(kept) => (Some(kept.clone()), Some(sources(kept)?)),
+            None => (None, None),
+        };
+        let from = earlier.as_ref().map_or_else(|| workspace.folder().clone(), |kept| kept.folder.join(SNAPSHOT));
+        let (into, folder, progress) = (root.clone(), workspace.folder().clone(), workspace.progress.clone());
+        let freezing = tokio::task::spawn_blocking(move || {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let program = crate::programs::find("git", &path, folder.as_path());
+            let ignored = if only.is_some() { Ok(None) } else { git::ignored(folder.as_path(), program.as_deref()) };
+            let ignored = ignored.unwrap_or_else(|why| {
+                progress.warn(format!("everything is frozen: {why}"));
+                None
+            });
+            let rules = snapshot::Rules { ignored, live, ours, only };
+            snapshot::freeze(from.as_path(), into.as_path(), &rules, &progress)
+        });
+        let frozen = freezing.await.map_err(|error| Error::new("snapshot_failed", error.to_string()))?;
+        let (mut snapshot, manifest) = frozen?;
+        workspace.reach("job.frozen")?;
+        if let Some(earlier) = earlier.and_then(|kept| kept.record.snapshot) {
+            snapshot.live = earlier.live;
+            snapshot.live.retain(|live| workspace.folder().join(&live.path).as_path().exists());
+        }
+        let text = serde_json::to_vec(&manifest).unwrap_or_default();
+        put(&self.path, SOURCES, &text).map_err(delivery::at(self.path.as_path()))?;
+        Ok(Frozen { root, snapshot })
+    }
+
     /// The short facts, for whoever has only the engine.
     pub(super) fn labels(&self, ground: &Ground, facts: &Facts) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::from([
@@ -233,7 +302,7 @@ impl Folder {
         planned: &Planned,
         about: &About<'_>,
         facts: Facts,
-    ) -> Result<Record> {
+    ) -> Result<(Record, Vec<u8>)> {
         let (git, diff) = facts.git.map_or((None, Vec::new()), |seen| (Some(seen.git), seen.diff));
         if !diff.is_empty() {
             put(&self.path, DIFF, &diff).map_err(delivery::at(self.path.as_path()))?;
@@ -262,14 +331,15 @@ impl Folder {
             engine: workspace.engine.located().endpoint.to_string(),
             gpus,
             env: planned.spec.env.keys().cloned().collect(),
-            options: lasting(&planned.options, about.env),
+            options: lasting(&planned.options, about.env, about.frozen.map(|frozen| &frozen.root)),
             git,
             packages: Packages { image, ..facts.packages },
+            snapshot: about.frozen.map(|frozen| frozen.snapshot.clone()),
             started: now(),
             ended: None,
         };
         self.write(&record)?;
-        Ok(record)
+        Ok((record, diff))
     }
 }
 
@@ -329,6 +399,43 @@ pub fn find(workspace: &Workspace, job: Option<&str>) -> Result<Kept> {
     let asked = job.map_or_else(|| "of any job".to_owned(), |job| format!("of a job named {job}"));
     Err(Error::new("no_such_job", format!("there is no record {asked}; {there}"))
         .with_hint("`gpubay run -- COMMAND` makes one; `gpubay record --list` lists them."))
+}
+
+/// A folder that is to stay the workspace's own, made where it is missing.
+fn live_folder(workspace: &Workspace, path: &str) -> Result<std::path::PathBuf> {
+    use std::path::{Component, Path};
+    let plain = Path::new(path);
+    let inside = plain.components().all(|part| matches!(part, Component::Normal(_)));
+    if !inside || path.is_empty() {
+        return Err(Error::new("bad_live_folder", format!("{path:?} is no folder of the workspace"))
+            .with_hint("Name one relative to the workspace: --live outputs."));
+    }
+    let made = cap_std::fs::Dir::open_ambient_dir(workspace.folder().as_path(), cap_std::ambient_authority())
+        .and_then(|root| root.create_dir_all(plain).or_else(|error| root.metadata(plain).map(drop).map_err(|_| error)));
+    made.map_err(delivery::at(workspace.folder().join(path).as_path()))?;
+    Ok(plain.components().collect())
+}
+
+fn sources(kept: &Kept) -> Result<snapshot::Manifest> {
+    let path = kept.folder.join(SOURCES);
+    let read = std::fs::read(path.as_path()).map_err(|error| error.to_string());
+    read.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string())).map_err(|why| {
+        Error::new("snapshot_gone", format!("the snapshot of {} cannot be used again: {path}: {why}", kept.record.job))
+            .with_hint("Run its command anew: `gpubay run --snapshot -- COMMAND`.")
+    })
+}
+
+/// What a job wrote into its snapshot, which is not the workspace: its folder, and names relative to it.
+pub fn written(kept: &Kept) -> Option<(HostPath, Vec<String>)> {
+    kept.record.snapshot.as_ref()?;
+    let folder = kept.folder.join(SNAPSHOT);
+    let names = snapshot::written(folder.as_path(), &sources(kept).ok()?);
+    Some((folder, names))
+}
+
+/// What is not as it was.
+pub(super) fn differences(was: &Kept, now: &Record, now_diff: &[u8]) -> Vec<super::Drift> {
+    again::differences(was, now, now_diff)
 }
 
 /// What differed from the commit; empty where nothing did.

@@ -7,6 +7,7 @@ use crate::engine::{CreateSpec, Image, KEEP_ID, Stdio, UserMap};
 use crate::gpu;
 use crate::workspace::exposure::Protected;
 use crate::workspace::labels::{self, Role};
+use crate::workspace::record::Frozen;
 use crate::workspace::user::ContainerUser;
 use crate::{ContainerPath, HostPath};
 use gpubay_protocol::agent::{AGENT_DIR, AGENT_PATH, RUN_DIR};
@@ -62,7 +63,15 @@ pub(super) struct Inputs<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Task<'a> {
     Dev,
-    Job { name: &'a str, argv: &'a [String], cwd: Option<&'a ContainerPath>, env: &'a [(String, String)], stdio: Stdio },
+    Job {
+        name: &'a str,
+        argv: &'a [String],
+        cwd: Option<&'a ContainerPath>,
+        env: &'a [(String, String)],
+        stdio: Stdio,
+        /// In place of the workspace.
+        frozen: Option<&'a Frozen>,
+    },
 }
 
 /// A volume that must exist, and belong to the user, before the container starts.
@@ -110,13 +119,25 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
     let mount = |source, target, read_only| Mount { source, target, read_only };
     let host = |path: &HostPath| MountSource::Host(path.clone());
 
+    let frozen = match task {
+        Task::Job { frozen, .. } => *frozen,
+        Task::Dev => None,
+    };
+    let sources = frozen.map_or(inputs.workspace, |frozen| &frozen.root);
     let mut mounts = vec![
-        mount(host(inputs.workspace), workdir.clone(), false),
+        mount(host(sources), workdir.clone(), false),
         mount(host(&places.venv), inputs.venv.clone(), false),
         mount(host(&places.agent), inside(&format!("{AGENT_DIR}/bin")), true),
         mount(host(&places.run), inside(RUN_DIR), false),
     ];
     mounts.extend(container.mounts.iter().cloned());
+    for live in frozen.into_iter().flat_map(|frozen| &frozen.snapshot.live) {
+        if let Ok(target) = workdir.join(&live.path)
+            && mounts.iter().all(|mount| mount.target != target)
+        {
+            mounts.push(mount(host(&inputs.workspace.join(&live.path)), target, live.read_only));
+        }
+    }
     if container.engine.read_only {
         for (name, file) in [("passwd", &user.passwd), ("group", &user.group)] {
             if file.is_some() {
@@ -194,7 +215,7 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
         let options = format!("mode=0755,uid={},gid={},exec", user.uid, user.gid);
         spec.options.tmpfs.entry(user.home.to_string()).or_insert(options);
     }
-    if let Task::Job { name, argv, cwd, env, stdio } = task {
+    if let Task::Job { name, argv, cwd, env, stdio, frozen: _ } = task {
         // A published port belongs to the dev container; a job that took it would keep it from starting.
         spec.ports.clear();
         spec.restart = crate::config::model::Restart::No;

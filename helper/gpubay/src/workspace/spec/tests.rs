@@ -195,7 +195,7 @@ fn a_job_is_its_own_container_without_ports() {
     bench.image.entrypoint = vec!["/start.sh".to_owned()];
     bench.config.container.restart = Restart::Always;
     let argv = ["python".to_owned(), "$(x) train.py".to_owned()];
-    let task = Task::Job { name: "lr-3", argv: &argv, cwd: None, env: &[], stdio: Stdio::Detached };
+    let task = Task::Job { name: "lr-3", argv: &argv, cwd: None, env: &[], stdio: Stdio::Detached, frozen: None };
     let spec = bench.plan(&task).spec;
     assert_eq!(spec.name, "gpubay-ws-00ff-lr-3");
     assert_eq!(spec.cmd, ["job", "--entrypoint-json", r#"["/start.sh"]"#, "--", "python", "$(x) train.py"]);
