@@ -32,6 +32,8 @@ ENGINES = {
 }
 PROGRAMS = ["dockerd", "docker-proxy", "docker", "docker-init", "containerd", "containerd-shim-runc-v2", "ctr", "runc"]
 PODMAN_PROGRAMS = ["podman", "conmon", "runc", "netavark", "aardvark-dns", "rootlessport", "slirp4netns", "fuse-overlayfs", "catatonit"]
+ROOTLESS_PROGRAMS = ["rootlesskit", "slirp4netns"]
+"""What runs a Docker of an ordinary user's."""
 DEVICES = ["/dev/net/tun", "/dev/fuse"]
 """What rootless engines open. Where udev runs, everybody may."""
 
@@ -124,6 +126,17 @@ def engine(name: str) -> Path:
         (folder / "version").write_text(version + "\n")
 
     return part(name, fingerprint(repr(ENGINES[name]), repr(programs), str(CACHE)), make)
+
+
+def rootless() -> Path:
+    """A folder with what Docker needs besides to be run by an ordinary user: `bin/rootlesskit`, `bin/slirp4netns`."""
+
+    def make(folder: Path) -> None:
+        unpack({"bookworm": ROOTLESS_PROGRAMS}, folder / "root", folder / "apt")
+        shutil.rmtree(folder / "apt")
+        (folder / "bin").symlink_to("root/usr/bin")
+
+    return part("rootless", fingerprint(repr(ROOTLESS_PROGRAMS)), make)
 
 
 def busybox() -> Path:

@@ -111,11 +111,12 @@ ENGINES = {
         Engine("docker20"),
         # Docker's newer image store, which has no GraphDriver.
         Engine("docker28-containerd", programs="docker28", has_cdi=True, daemon={"features": {"containerd-snapshotter": True}}),
+        Engine("docker28-rootless", programs="docker28", has_cdi=True, rootless=True),
         Engine("podman", is_podman=True),
         Engine("podman-rootless", programs="podman", is_podman=True, rootless=True),
     )
 }
-USUAL = ["docker28", "docker20", "docker28-containerd", "podman", "podman-rootless"]
+USUAL = ["docker28", "docker20", "docker28-containerd", "docker28-rootless", "podman", "podman-rootless"]
 
 
 def named(name: str) -> Engine:
@@ -137,7 +138,7 @@ def processes(engine: Engine) -> dict[int, list[str]]:
         except OSError:
             continue
         program = os.path.basename(argv[0])
-        if program in [*debian.PROGRAMS, *debian.PODMAN_PROGRAMS] and any(word.startswith((mark, f"unix://{mark}")) for word in argv[1:]):
+        if program in [*debian.PROGRAMS, *debian.PODMAN_PROGRAMS, *debian.ROOTLESS_PROGRAMS] and any(word.startswith((mark, f"unix://{mark}")) for word in argv[1:]):
             found[int(folder.name)] = argv
     return found
 
@@ -258,8 +259,35 @@ def daemon_config(engine: Engine) -> dict:
     return config
 
 
+def rootless_config(engine: Engine) -> dict:
+    """Its network is one of its own, so that it may make bridge and rules there itself."""
+    whole = daemon_config(engine)
+    kept = {key: whole[key] for key in whole if key not in ("group", "bridge", "iptables", "ip6tables")}
+    # Without a session of systemd's nobody gives it control groups of its own: it is not to ask for any.
+    return {**kept, "exec-opts": ["native.cgroupdriver=cgroupfs"]}
+
+
+def rootless_daemon(engine: Engine) -> tuple[list[str], dict[str, str]]:
+    """As `dockerd-rootless.sh` does it."""
+    home, state = engine.data / "home", engine.run_folder / "rootlesskit"
+    home.mkdir(exist_ok=True)
+    for folder in (engine.data, home, engine.run_folder):
+        podman.own(engine, folder)
+    config = engine.run_folder / "daemon.json"
+    config.write_text(json.dumps(rootless_config(engine), indent=2))
+    programs = f"{debian.engine(engine.programs) / 'bin'}:{debian.rootless() / 'bin'}"
+    argv = [*podman.as_owner(engine), "rootlesskit", "--state-dir", str(state), "--net=slirp4netns", "--mtu=65520"]
+    argv += ["--disable-host-loopback", "--port-driver=builtin", "--copy-up=/etc", "--copy-up=/run", "--propagation=rslave"]
+    # What the machine's own engines have in /run is theirs; the copy of the folder only links to it.
+    script = 'rm -f /run/docker /run/containerd /run/xtables.lock; exec dockerd --config-file "$0"'
+    environment = {"PATH": f"{programs}:{debian.PATH}", "HOME": str(home), "XDG_RUNTIME_DIR": str(engine.run_folder)}
+    return [*argv, "sh", "-c", script, str(config)], environment
+
+
 def docker_daemon(engine: Engine) -> tuple[list[str], dict[str, str]]:
     """Its command and environment."""
+    if engine.rootless:
+        return rootless_daemon(engine)
     bridge_up(engine)
     config = engine.run_folder / "daemon.json"
     config.write_text(json.dumps(daemon_config(engine), indent=2))

@@ -187,6 +187,11 @@ fn failure(
         return BuildError::Base { image: image.to_owned(), message: message.clone() };
     }
     let line = step.instruction(parsed).map(|one| one.line);
+    if message.contains("Unknown instruction:") {
+        let instruction = step.text().split_whitespace().next().unwrap_or_default();
+        let message = format!("unknown instruction: {instruction}");
+        return BuildError::Syntax { dockerfile: named(&request.dockerfile), line, message };
+    }
     let exit_code = exit_code.or_else(|| super::number_behind(message, "exit status "));
     let instruction = step.text().to_owned();
     let mut output: Vec<String> = step.tail.into();

@@ -347,7 +347,9 @@ fn explain(
         return BuildError::Syntax { dockerfile, line: line.map(|line| line as usize), message };
     }
     if let Some(target) = &request.target
-        && (has("target stage") && has("could not be found") || has("failed to reach build target"))
+        && (has("target stage") && has("could not be found")
+            || has("failed to reach build target")
+            || has("was not found in the provided Dockerfile"))
     {
         return BuildError::UnknownTarget { dockerfile, target: target.clone() };
     }
