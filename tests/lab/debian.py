@@ -139,6 +139,17 @@ def rootless() -> Path:
     return part("rootless", fingerprint(repr(ROOTLESS_PROGRAMS)), make)
 
 
+def compose() -> Path:
+    """The program of Docker Compose, which runs by itself too."""
+
+    def make(folder: Path) -> None:
+        unpack({"sid": ["docker-compose"]}, folder, folder / "apt")
+        shutil.rmtree(folder / "apt")
+
+    folder = part("compose", fingerprint("docker-compose"), make)
+    return next(folder.glob("usr/libexec/docker/cli-plugins/docker-compose"))
+
+
 def busybox() -> Path:
     """A folder with a static `bin/busybox`."""
 
