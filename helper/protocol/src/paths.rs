@@ -18,6 +18,30 @@ pub struct HostPath(PathBuf);
 #[serde(try_from = "String", into = "String")]
 pub struct ContainerPath(String);
 
+#[cfg(feature = "schema")]
+mod schema {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    macro_rules! path {
+        ($type:ident, $what:literal) => {
+            impl JsonSchema for super::$type {
+                fn schema_name() -> Cow<'static, str> {
+                    stringify!($type).into()
+                }
+
+                fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                    json_schema!({ "type": "string", "description": $what })
+                }
+            }
+        };
+    }
+
+    path!(HostPath, "An absolute path on the machine where gpubay runs.");
+    path!(ContainerPath, "An absolute path inside the container.");
+}
+
 /// Why a string is no [`ContainerPath`] or no [`HostPath`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathError {

@@ -3,6 +3,8 @@
 //! `make test` starts the engines and sets the variables that [`lab`] reads; without them every
 //! test fails with a sentence that says so. Nothing is skipped.
 
+mod schema;
+
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -73,6 +75,16 @@ pub fn lab() -> &'static Lab {
             gpubay: runnable_copy(Path::new(&var("GPUBAY_BIN"))),
         }
     })
+}
+
+/// An object that a command printed, against its schema in `docs/schema`.
+#[track_caller]
+pub fn as_published(command: &str, answer: &Value) {
+    let file = format!("{}/../../docs/schema/{command}.schema.json", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let schema = serde_json::from_str(&text).expect("JSON");
+    let faults = schema::faults(&schema, answer);
+    assert!(faults.is_empty(), "{command} does not print what {file} says: {faults:#?}\n{answer:#}");
 }
 
 /// The build's folder may be closed to others.
@@ -206,7 +218,9 @@ impl Bench {
         let mut all = args.to_vec();
         all.insert(1, "--json");
         let ran = self.run(&all);
-        ran.succeeded().json()
+        let answer = ran.succeeded().json();
+        as_published(args[0], &answer);
+        answer
     }
 
     /// `--json`, unsuccessful: the error's code, and what was printed.
@@ -217,6 +231,7 @@ impl Bench {
         let ran = self.run(&all);
         assert_ne!(ran.code, Some(0), "{ran:?}");
         let report = ran.json();
+        as_published(args[0], &report);
         assert_eq!(report["outcome"], "error", "{args:?}: {report}");
         assert!(report["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{report}");
         (report["error"]["code"].as_str().expect("a code").to_owned(), ran)

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use gpubay_e2e::{Bench, Ran, Who, output};
+use gpubay_e2e::{Bench, Ran, Who, as_published, output};
 use serde_json::Value;
 
 #[track_caller]
@@ -17,6 +17,7 @@ fn doctor(bench: &Bench, args: &[&str], host: Option<&str>) -> (Ran, Value) {
     }
     let ran = Ran::of(&output(&mut command), &["doctor"]);
     let report = ran.json();
+    as_published("doctor", &report);
     let problems = report["problems"].as_u64().expect("counted");
     let (outcome, code) = if problems == 0 { ("success", 0) } else { ("error", 1) };
     assert_eq!((report["outcome"].as_str(), ran.code), (Some(outcome), Some(code)), "{report:#}");

@@ -9,6 +9,7 @@ use super::build::Build;
 use super::doctor::Doctor;
 use super::down::{Down, Stop};
 use super::exec::{Exec, Shell};
+use super::gpus::Gpus;
 use super::init::Init;
 use super::logs::Logs;
 use super::prune::Prune;
@@ -16,6 +17,7 @@ use super::ps::Ps;
 use super::record::Record;
 use super::rm::Rm;
 use super::run::Run;
+use super::show::Schema;
 use super::sync::Sync;
 use super::up::Up;
 use crate::config::LoadRequest;
@@ -105,9 +107,16 @@ pub(super) enum Command {
     Doctor(Doctor),
     Attach(Attach),
     Record(Record),
-    /// Print the JSON schema of gpubay.toml, for editors that complete and check it
-    #[command(after_help = "Example:\n  gpubay schema > gpubay.schema.json")]
-    Schema,
+    Gpus(Gpus),
+    Schema(Schema),
+    /// Print a page of the manual, as `man` reads it
+    #[command(
+        after_help = "Examples:\n  gpubay man > ~/.local/share/man/man1/gpubay.1\n  gpubay man up > ~/.local/share/man/man1/gpubay-up.1"
+    )]
+    Man {
+        /// Of this command instead of the whole
+        command: Option<String>,
+    },
     /// Print a completion script for your shell
     #[command(after_help = "Example:\n  gpubay completions bash > ~/.local/share/bash-completion/completions/gpubay")]
     Completions {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use futures_util::stream;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::args::Common;
 use super::output::Output;
@@ -38,6 +40,13 @@ pub(super) struct Shell {
     /// As root instead of your user
     #[arg(long)]
     root: bool,
+}
+
+/// With `--json`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Report {
+    /// Of the program; 128 and the signal's number where a signal ended it.
+    exit_code: u8,
 }
 
 /// A failure of ours, not of the program; as `docker exec` has it.
@@ -103,7 +112,7 @@ async fn finish(session: Result<(Workspace, (ExecInput, ExecEvents))>, output: &
     match ended {
         Ok(code) => {
             if output.is_json() {
-                output.result(&serde_json::json!({ "exit_code": code }), String::new);
+                output.result(&Report { exit_code: code }, String::new);
             }
             code
         }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::Common;
@@ -68,8 +69,8 @@ enum StyleName {
 }
 
 /// With `--json`.
-#[derive(Serialize)]
-struct Report<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Report<'a> {
     workspace: String,
     dry_run: bool,
     files: Vec<Shown<'a>>,
@@ -78,7 +79,7 @@ struct Report<'a> {
     notes: &'a [String],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Shown<'a> {
     #[serde(flatten)]
     file: &'a PlannedFile,
@@ -87,7 +88,7 @@ struct Shown<'a> {
     text: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ShownBase<'a> {
     image: &'a str,
     preset: Option<&'static str>,

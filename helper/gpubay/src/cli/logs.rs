@@ -2,6 +2,8 @@
 
 use clap::Args;
 use futures_util::StreamExt;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::args::Common;
 use super::output::Output;
@@ -28,6 +30,15 @@ pub(super) struct Logs {
     job: Option<String>,
 }
 
+/// With `--json`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Report {
+    /// The container's name.
+    container: String,
+    stdout: String,
+    stderr: String,
+}
+
 pub(super) async fn run(common: &Common, command: &Logs, output: &Output) -> Result<()> {
     let workspace = reach(common, output).await?;
     let options = LogOptions { follow: command.follow, tail: command.tail, timestamps: command.timestamps };
@@ -43,7 +54,7 @@ pub(super) async fn run(common: &Common, command: &Logs, output: &Output) -> Res
                 }
             }
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            let report = serde_json::json!({ "container": job, "stdout": text(&out), "stderr": text(&err) });
+            let report = Report { container: job, stdout: text(&out), stderr: text(&err) };
             output.result(&report, String::new);
             return Ok(());
         }

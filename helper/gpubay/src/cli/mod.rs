@@ -9,6 +9,7 @@ mod build;
 mod doctor;
 mod down;
 mod exec;
+mod gpus;
 mod init;
 mod logs;
 mod output;
@@ -19,6 +20,7 @@ mod questions;
 mod record;
 mod rm;
 mod run;
+mod schemas;
 mod show;
 mod streams;
 mod sync;
@@ -118,7 +120,9 @@ async fn run(cli: Cli) -> u8 {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
-        Command::Schema => show::schema(&output),
+        Command::Gpus(_) => gpus::run(&cli.common, &output).await,
+        Command::Schema(command) => show::schema(&command),
+        Command::Man { command } => show::man(command.as_deref(), Cli::command()),
         Command::Completions { shell } => show::completions(shell, &mut Cli::command()),
     };
     match result {

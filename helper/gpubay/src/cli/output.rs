@@ -6,12 +6,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::Common;
 use super::streams::Target;
 use crate::error::Error;
 use crate::progress::{Event, Progress, StepEnd, StepId, Unit};
+
+/// What a command answers with `--json`: of a published shape (`cli/schemas.rs`).
+pub(super) trait Answer: Serialize + JsonSchema {}
+impl<T: Serialize + JsonSchema> Answer for T {}
 
 /// How the command line was asked to speak.
 #[derive(Debug)]
@@ -40,7 +45,7 @@ impl Output {
     }
 
     /// The result: as JSON, or as `text` says it.
-    pub(super) fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) {
+    pub(super) fn result(&self, value: &impl Answer, text: impl FnOnce() -> String) {
         if self.json {
             print(&format!("{}\n", object(serde_json::json!({ "outcome": "success" }), value)));
         } else if !self.quiet {
@@ -49,7 +54,7 @@ impl Output {
     }
 
     /// The same of what was done and ended badly; returns the exit code.
-    pub(super) fn result_with_error(&self, value: &impl Serialize, error: &Error, text: impl FnOnce() -> String) -> u8 {
+    pub(super) fn result_with_error(&self, value: &impl Answer, error: &Error, text: impl FnOnce() -> String) -> u8 {
         if self.json {
             print(&format!("{}\n", object(failure(error), value)));
         } else if !self.quiet {

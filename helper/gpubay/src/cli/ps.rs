@@ -1,6 +1,7 @@
 //! `gpubay ps`
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::Common;
@@ -20,8 +21,8 @@ pub(super) struct Ps {
     all: bool,
 }
 
-#[derive(Serialize)]
-struct Report {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Report {
     containers: Vec<Row>,
 }
 

@@ -1,6 +1,7 @@
 //! `gpubay record`
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::Common;
@@ -27,9 +28,15 @@ pub(super) struct Record {
     diff: bool,
 }
 
-#[derive(Serialize)]
-struct Listed {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Listed {
     records: Vec<Kept>,
+}
+
+/// With `--diff`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Difference {
+    diff: String,
 }
 
 pub(super) async fn run(common: &Common, command: &Record, output: &Output) -> Result<()> {
@@ -46,7 +53,7 @@ pub(super) async fn run(common: &Common, command: &Record, output: &Output) -> R
     }
     let diff = record::diff(&kept);
     if output.is_json() {
-        output.result(&serde_json::json!({ "diff": String::from_utf8_lossy(&diff) }), String::new);
+        output.result(&Difference { diff: String::from_utf8_lossy(&diff).into_owned() }, String::new);
     } else {
         // A patch is for `git apply`, byte for byte.
         print_bytes(&diff);

@@ -4,6 +4,8 @@ use std::cell::Cell;
 
 use clap::Args;
 use futures_util::{StreamExt, stream};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 
 use super::args::Common;
@@ -14,9 +16,9 @@ use super::{cancel_on_signals, load, selected_by, terminal, unless_cancelled};
 use crate::config::parse_gpus;
 use crate::engine::{Attached, Stdio};
 use crate::error::{Error, Result};
-use crate::workspace::Workspace;
 use crate::workspace::jobs::{self, Job, RunOptions};
 use crate::workspace::record;
+use crate::workspace::{Drift, Workspace};
 
 /// Run a job: a container of its own from the same image and venv
 #[derive(Debug, Args)]
@@ -48,6 +50,24 @@ pub(super) struct Run {
     command: Vec<String>,
 }
 
+/// With `--json`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Report {
+    /// As `ps` and `logs` name it.
+    job: String,
+    /// The container's name.
+    container: String,
+    id: String,
+    /// Its record's name.
+    record: String,
+    /// With `--again`: what is not as it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    differences: Option<Vec<Drift>>,
+    /// Of the command; not with `--detach`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<u8>,
+}
+
 /// What a shell, and the agent of a job, say of a program that is not there.
 const NOT_FOUND: u8 = 127;
 
@@ -76,11 +96,14 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
                     None => error,
                 }
             })?;
-        let mut report = serde_json::json!({ "job": job.name, "container": job.container, "id": job.id });
-        report["record"] = job.record.clone().into();
-        if options.again.is_some() {
-            report["differences"] = serde_json::to_value(&job.differences).unwrap_or_default();
-        }
+        let mut report = Report {
+            job: job.name.clone(),
+            container: job.container.clone(),
+            id: job.id.clone(),
+            record: job.record.clone(),
+            differences: options.again.is_some().then(|| job.differences.clone()),
+            exit_code: None,
+        };
         let Some(attached) = job.attached.take() else {
             output.result(&report, || format!("{}\n", job.name));
             return Ok(0);
@@ -109,7 +132,7 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
             ));
         }
         if output.is_json() {
-            report["exit_code"] = code.into();
+            report.exit_code = Some(code);
             output.result(&report, String::new);
         }
         Ok(code)

@@ -279,6 +279,15 @@ pub(super) fn gpus(text: &str) -> Result<GpuSelection, BadValue> {
             if let Ok(count) = text.parse::<i64>() {
                 return gpu_count(count, None);
             }
+            // As in gpubay.toml.
+            if text.starts_with('[') {
+                return match serde_json::from_str::<file::GpuUse>(text) {
+                    Ok(list) => gpu_use(&list),
+                    Err(_) => {
+                        Err(BadValue::Gpus { given: text.to_owned(), why: "the list is not well-formed".to_owned() })
+                    }
+                };
+            }
             // The engine's own tool wants the list in quotes of its own, since it reads CSV.
             let list = text.trim_matches('"');
             let list = list.strip_prefix("device=").unwrap_or(list);

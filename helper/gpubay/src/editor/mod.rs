@@ -6,6 +6,7 @@ mod extensions;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -25,7 +26,7 @@ pub enum Reach {
 }
 
 /// An address that VS Code and its kin open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Target {
     /// `vscode-remote://<authority><folder>`, for `--folder-uri`.
     pub uri: String,
@@ -76,7 +77,7 @@ fn percent(path: &str) -> String {
 }
 
 /// An editor of this machine that can attach to a container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Editor {
     /// `code`
     pub name: &'static str,

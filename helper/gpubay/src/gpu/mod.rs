@@ -218,6 +218,38 @@ fn one_name_each<'a>(devices: &[&'a str]) -> Vec<&'a str> {
     placed.into_iter().map(|(_, name)| name).collect()
 }
 
+/// A device of the engine's, under the name that stands for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device<'a> {
+    /// Without its kind: `0`, `0:1`, `GPU-…`.
+    pub name: &'a str,
+    /// Index, and slice of a GPU that is divided.
+    pub place: Option<(u32, Option<u32>)>,
+    pub uuid: Option<&'a str>,
+}
+
+/// The engine's CDI devices, each once, and the names that cannot be told whose they are.
+pub fn devices(info: &EngineInfo) -> (Vec<Device<'_>>, Vec<&str>) {
+    let names: Vec<&str> = info.cdi_devices.iter().filter_map(|name| name.strip_prefix(CDI_KIND)).collect();
+    let single = one_name_each(&names);
+    let is_uuid = |name: &&str| name.starts_with("GPU-") || name.starts_with("MIG-");
+    let mut others: Vec<&str> = names.iter().copied().filter(|name| !single.contains(name)).collect();
+    let mut devices: Vec<Device<'_>> =
+        single.into_iter().map(|name| Device { name, place: place(name), uuid: Some(name).filter(is_uuid) }).collect();
+    // One device and one UUID can only be each other's.
+    let uuids: Vec<&str> = others.iter().copied().filter(is_uuid).collect();
+    if let ([device], [uuid]) = (devices.as_mut_slice(), uuids.as_slice()) {
+        device.uuid = Some(uuid);
+        others.retain(|name| name != uuid);
+    }
+    (devices, others)
+}
+
+/// `nvidia.com/gpu=0`
+pub fn cdi_name(name: &str) -> String {
+    format!("{CDI_KIND}{name}")
+}
+
 fn with_cdi(wanted: &Gpus, devices: &[&str]) -> Result<Plan, GpuError> {
     let single = one_name_each(devices);
     let chosen = match &wanted.select {
@@ -440,6 +472,24 @@ mod tests {
         let three = Gpus { select: GpuSelection::Count { count: 3, min_free: None }, ..wanted(GpuSelection::Auto) };
         let error = decide(&three, &engine(&["0", "1", "GPU-a", "GPU-b", "all"], &[])).expect_err("there are two");
         assert!(matches!(error, GpuError::TooMany { asked: 3, offered: 2 }), "{error}");
+    }
+
+    #[test]
+    fn each_device_is_listed_once_and_a_uuid_only_where_it_is_certain() {
+        let listed = |names: &[&str]| {
+            let engine = engine(names, &[]);
+            let (devices, others) = devices(&engine);
+            let devices: Vec<String> =
+                devices.iter().map(|device| format!("{} {:?} {:?}", device.name, device.place, device.uuid)).collect();
+            (devices.join("; "), others.join(" "))
+        };
+        let two = listed(&["0", "1", "GPU-a", "GPU-b", "all"]);
+        assert_eq!(two, ("0 Some((0, None)) None; 1 Some((1, None)) None".to_owned(), "GPU-a GPU-b all".to_owned()));
+        let one = listed(&["0", "GPU-a", "all"]);
+        assert_eq!(one, ("0 Some((0, None)) Some(\"GPU-a\")".to_owned(), "all".to_owned()));
+        assert_eq!(listed(&["GPU-a", "all"]).0, "GPU-a None Some(\"GPU-a\")");
+        assert_eq!(listed(&["0:1", "MIG-a"]), ("0:1 Some((0, Some(1))) Some(\"MIG-a\")".to_owned(), String::new()));
+        assert_eq!(listed(&["all"]), (String::new(), "all".to_owned()));
     }
 
     #[test]

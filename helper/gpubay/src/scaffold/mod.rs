@@ -16,6 +16,7 @@ mod write;
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::HostPath;
@@ -266,7 +267,7 @@ impl Found {
 }
 
 /// A file of the layout.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlannedFile {
     /// Relative to the workspace.
     pub path: String,
@@ -279,7 +280,7 @@ pub struct PlannedFile {
     pub text: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Not there yet.

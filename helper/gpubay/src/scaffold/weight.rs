@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Base;
@@ -13,7 +14,7 @@ use crate::registry;
 use crate::workspace::doctor::disk;
 
 /// What is known of the images that a Dockerfile starts from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Weight {
     pub images: Vec<ImageWeight>,
     /// Where the engine keeps images, in bytes; absent for an engine elsewhere.
@@ -21,7 +22,7 @@ pub struct Weight {
     pub free_bytes: Option<u64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ImageWeight {
     pub image: String,
     /// What the engine holds of it already: then nothing is pulled.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Workspace, dev};
@@ -11,7 +12,7 @@ use crate::error::Result;
 use crate::{files, programs};
 
 /// The answer of `attach`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct AttachReport {
     pub container: AttachContainer,
     #[serde(flatten)]
@@ -26,13 +27,13 @@ pub struct AttachReport {
     pub notes: Vec<String>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct AttachContainer {
     pub name: String,
     pub running: bool,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EditorReport {
     #[serde(flatten)]
     pub editor: Editor,

@@ -28,6 +28,10 @@ impl Elsewhere {
         Ok(Self { bare, engine, host: HostUser::current(), progress })
     }
 
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Every container of this user's, whichever workspace it is of.
     ///
     /// # Errors

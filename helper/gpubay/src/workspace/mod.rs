@@ -17,6 +17,7 @@ pub mod elsewhere;
 pub mod exec;
 mod exposure;
 pub mod fingerprint;
+pub mod gpus;
 mod image;
 pub mod jobs;
 mod known;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::spec::{Planned, Task, plan};
@@ -18,7 +19,7 @@ pub enum Secrets {
 }
 
 /// The answer of `up --print` and `run --print`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PrintReport {
     /// The command as a program would start it.
     pub argv: Vec<String>,
@@ -31,7 +32,7 @@ pub struct PrintReport {
     pub notes: Vec<String>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PrintedImage {
     pub reference: String,
     /// On the engine.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Drift, Losses};
 use crate::{ContainerPath, HostPath};
 
 /// The answer of `up`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct UpReport {
     pub workspace: HostPath,
     pub container: ContainerReport,
@@ -28,7 +29,7 @@ pub struct UpReport {
     pub warnings: Vec<String>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ContainerReport {
     pub id: String,
     pub name: String,
@@ -44,7 +45,7 @@ pub struct ContainerReport {
     pub ports: BTreeMap<String, Vec<String>>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ImageReport {
     pub id: String,
     pub reference: String,
@@ -52,7 +53,7 @@ pub struct ImageReport {
     pub built: bool,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct GpuReport {
     pub injection: String,
     pub isolation: String,
@@ -62,14 +63,14 @@ pub struct GpuReport {
     pub devices: Vec<GpuDevice>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
 pub struct GpuDevice {
     pub uuid: Option<String>,
     pub index: u32,
     pub name: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Serialize, serde::Deserialize, JsonSchema)]
 pub struct HostEnvReport {
     pub path: HostPath,
     /// On the host: the shim.
@@ -80,7 +81,7 @@ pub struct HostEnvReport {
 }
 
 /// What a call had to do for the host's copy of the packages.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct MirrorReport {
     /// What the copy holds, and the size of the originals.
     pub files: u64,
@@ -95,7 +96,7 @@ pub struct MirrorReport {
     pub ms: u64,
 }
 
-#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Serialize, serde::Deserialize, JsonSchema)]
 pub struct RootReport {
     pub container: ContainerPath,
     pub host: HostPath,
@@ -104,7 +105,7 @@ pub struct RootReport {
 }
 
 /// The answer of `sync`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SyncReport {
     pub changed: bool,
     pub host_env: Option<HostEnvReport>,
@@ -115,7 +116,7 @@ pub struct SyncReport {
 }
 
 /// One line of `ps`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Row {
     pub id: String,
     pub name: String,
@@ -139,7 +140,7 @@ pub struct Row {
 }
 
 /// The answer of `down` and `stop`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct DownReport {
     /// Names of the containers that were removed or stopped.
     pub containers: Vec<String>,
@@ -150,7 +151,7 @@ pub struct DownReport {
 }
 
 /// The answer of `rm`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RmReport {
     /// Names of the containers that were removed.
     pub containers: Vec<String>,
@@ -161,7 +162,7 @@ pub struct RmReport {
 }
 
 /// The answer of `build`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct BuildReport {
     pub image: ImageReport,
     pub timings_ms: BTreeMap<&'static str, u64>,

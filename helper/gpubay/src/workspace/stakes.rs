@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use gpubay_protocol::agent::{Process, Status, StatusRequest};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::labels;
@@ -23,7 +24,7 @@ pub(super) struct Stakes {
 }
 
 /// What is lost with a container, or would be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Losses {
     /// What runs: number and command line.
     pub processes: Vec<String>,

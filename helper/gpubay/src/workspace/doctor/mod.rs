@@ -8,6 +8,7 @@ mod judge;
 #[cfg(test)]
 mod judge_tests;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(crate) use self::facts::disk;
@@ -15,7 +16,7 @@ pub(crate) use self::facts::disk;
 use crate::config::LoadRequest;
 use crate::progress::Progress;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Ok,
@@ -26,7 +27,7 @@ pub enum Verdict {
 }
 
 /// One line of the answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// What was looked at: `engine`, `disk`, …; several lines may be about one.
     pub check: &'static str,
@@ -38,7 +39,7 @@ pub struct Finding {
 }
 
 /// The answer of `doctor`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct DoctorReport {
     pub findings: Vec<Finding>,
     pub warnings: usize,

@@ -9,6 +9,7 @@ mod survey;
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::HostPath;
@@ -18,7 +19,7 @@ use crate::error::Result;
 use crate::mirror::Unreferenced;
 use crate::progress::Progress;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Host copies of container folders that no workspace uses.
@@ -38,7 +39,7 @@ impl Kind {
 }
 
 /// One thing that can go.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Item {
     pub kind: Kind,
     /// A path, or the name of an image or container.
@@ -76,7 +77,7 @@ enum What {
 }
 
 /// The answer of `prune`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PruneReport {
     pub items: Vec<Item>,
     /// Of the items that were removed, or would be.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::files;
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LARGEST_INDEX: u64 = 512 << 20;
 
 /// What is recorded.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Git {
     /// Where the working tree begins: the workspace, or a folder above it.
     pub root: PathBuf,

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::report::GpuDevice;
@@ -45,7 +46,7 @@ const SNAPSHOT: &str = "snapshot";
 const SOURCES: &str = "sources.json";
 
 /// What `record.json` holds. It never holds the value of a variable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
     pub schema: u32,
     /// The version of GPU Bay.
@@ -77,7 +78,7 @@ pub struct Record {
     pub ended: Option<Ended>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedImage {
     pub id: String,
     pub reference: String,
@@ -85,7 +86,7 @@ pub struct RecordedImage {
     pub digests: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedGpus {
     /// As `--gpus` takes it.
     pub asked: String,
@@ -98,13 +99,13 @@ pub struct RecordedGpus {
     pub driver: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Packages {
     pub venv: BTreeMap<String, String>,
     pub image: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ended {
     /// Seconds since the Unix epoch; `None` where it ended while nobody watched.
     pub at: Option<u64>,
@@ -112,7 +113,7 @@ pub struct Ended {
 }
 
 /// A record and where it lies.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Kept {
     pub folder: HostPath,
     #[serde(flatten)]
