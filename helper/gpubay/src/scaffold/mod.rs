@@ -25,6 +25,7 @@ use crate::config::{self, ConfigError, LoadRequest};
 use crate::engine::EngineInfo;
 use crate::engine::build::ignore::{Matcher, read_ignore_file};
 use crate::error::Explain;
+use crate::venv::hostenv;
 
 pub use bases::Preset;
 pub use editor::Style;
@@ -154,7 +155,9 @@ pub fn look(request: &LoadRequest<'_>) -> Result<Found, ScaffoldError> {
     Ok(Found {
         image,
         has_toml: root.join(config::FILE_NAME).symlink_metadata().is_ok(),
-        venv: reached.config.venv.name,
+        // Beside an environment of the user's own, `up` takes another name.
+        venv: hostenv::find_mount_point(&workspace, &reached.config.venv.name)
+            .map_or(reached.config.venv.name, |found| found.name),
         has_python: has_python(root),
         folders: folders(&request.home, root),
         workspace,

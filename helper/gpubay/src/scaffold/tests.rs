@@ -286,6 +286,14 @@ fn settings_have_todays_names_and_format_only_what_is_new() {
 }
 
 #[test]
+fn an_environment_of_the_users_own_is_not_the_editors() {
+    let place = Place::new();
+    place.write(".venv/pyvenv.cfg", "home = /usr/bin\n");
+    place.init(&wish(Preset::Python));
+    assert!(place.read(".vscode/settings.json").contains("\"${workspaceFolder}/.venv-gpubay/bin/python\""));
+}
+
+#[test]
 fn folders_of_the_host_are_offered_and_never_a_token() {
     let place = Place::new();
     for folder in ["dataset", ".cache/huggingface/hub", ".cache/torch"] {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Base;
 use crate::engine::{Engine, EngineError};
-use crate::progress::{CancellationToken, Progress};
+use crate::progress::Progress;
 use crate::registry;
 use crate::workspace::doctor::disk;
 
@@ -59,10 +59,8 @@ pub async fn weigh(base: &Base, engine: Option<&Engine>, offline: bool, progress
     let free_bytes = root.filter(|_| local).and_then(|root| disk(Path::new(root)).ok()).map(|disk| disk.free);
     let also = if let Base::Preset(preset) = base { preset.also() } else { None };
     let names: Vec<&str> = [base.image()].into_iter().chain(also).collect();
-    let ask = names.into_iter().map(|name| image(name, architecture, engine, offline, &progress.cancel));
-    let step = progress.step(format!("Asking how large {} is", base.image()));
+    let ask = names.into_iter().map(|name| image(name, architecture, engine, offline, progress));
     let images = futures_util::future::join_all(ask).await;
-    step.done();
     Weight { images, free_bytes }
 }
 
@@ -76,7 +74,7 @@ async fn image(
     architecture: &str,
     engine: Option<&Engine>,
     offline: bool,
-    cancel: &CancellationToken,
+    progress: &Progress,
 ) -> ImageWeight {
     let mut weight = ImageWeight { image: name.to_owned(), present_bytes: None, compressed_bytes: None, unknown: None };
     if let Some(engine) = engine {
@@ -89,7 +87,10 @@ async fn image(
         weight.unknown = Some("its registry was not asked (--offline)".to_owned());
         return weight;
     }
-    match registry::size(name, architecture, cancel).await {
+    let step = progress.step(format!("Asking how large {name} is"));
+    let answer = registry::size(name, architecture, &progress.cancel).await;
+    step.done();
+    match answer {
         Ok(size) => weight.compressed_bytes = Some(size.compressed),
         Err(error) => weight.unknown = Some(error.to_string()),
     }
