@@ -48,6 +48,25 @@ fn gpus_that_podman_would_ignore_are_not_promised() {
     assert_eq!(code, "gpu_none", "{ran:?}");
 }
 
+/// A home in memory, a path that a mount as text would not survive, a pause, a name that is taken.
+#[test]
+fn what_podman_takes_and_answers_otherwise() {
+    let bench = Bench::new("podman", Who::Ordinary, "it's, \"odd\"");
+    bench.write("gpubay.toml", "[image]\nfrom = \"gpubay-lab/python\"\n[container]\nread_only = true\n");
+    let name = bench.up()["container"]["name"].as_str().expect("a name").to_owned();
+    let ran = bench.run(&["exec", "--", "sh", "-c", "touch ~/x here && stat -c %u ~"]);
+    assert_eq!(ran.succeeded().stdout, format!("{}\n", bench.uid()));
+    assert_eq!(owner(&bench, "here"), bench.uid());
+    bench.run(&["run", "--detach", "--name", "one", "--", "true"]).succeeded();
+    assert_eq!(bench.error(&["run", "--name", "one", "--", "true"]).0, "job_exists");
+    bench.docker(&["exec", "-d", &name, "sleep", "1000"]).succeeded();
+    bench.docker(&["pause", &name]).succeeded();
+    bench.run(&["stop"]).failed("something still runs");
+    bench.run(&["stop", "--force"]).succeeded();
+    bench.run(&["down"]).succeeded();
+    assert_eq!(bench.containers(), Vec::<String>::new());
+}
+
 /// A job is attached to before its start and removed right after its end: states that only Podman has.
 #[test]
 fn jobs_come_and_go() {

@@ -7,14 +7,14 @@ use bollard::container::LogOutput;
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, KillContainerOptionsBuilder,
     ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder,
-    StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
+    StopContainerOptionsBuilder, TopOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use gpubay_protocol::agent::Process;
 use tokio::io::AsyncWrite;
 
-use super::{CreateSpec, Engine, EngineError, error::sort};
+use super::{CreateSpec, Engine, EngineError, Flavour, error::sort};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContainerState {
@@ -167,11 +167,13 @@ impl Engine {
             options = options.platform(platform);
         }
         let doing = format!("create container {}", spec.name);
-        let made = self
-            .docker
-            .create_container(Some(options.build()), spec.body())
-            .await
-            .map_err(|error| sort(&doing, error))?;
+        let mut body = spec.body();
+        if self.flavour == Flavour::Podman {
+            let refused = |message| EngineError::Refused { doing: doing.clone(), status: 0, message };
+            body = super::fit::for_podman(body).map_err(refused)?;
+        }
+        let made =
+            self.docker.create_container(Some(options.build()), body).await.map_err(|error| sort(&doing, error))?;
         Ok(made.id)
     }
 
@@ -186,7 +188,20 @@ impl Engine {
     pub async fn stop(&self, name: &str, grace: i32) -> Result<(), EngineError> {
         let options = StopContainerOptionsBuilder::default().t(grace).build();
         let doing = format!("stop container {name}");
-        self.docker.stop_container(name, Some(options)).await.map_err(|error| sort(&doing, error))
+        let stop =
+            async |options| self.docker.stop_container(name, Some(options)).await.map_err(|error| sort(&doing, error));
+        match stop(options.clone()).await {
+            // Docker lets a paused one go on for its end, Podman refuses.
+            Err(error) if self.flavour == Flavour::Podman => {
+                let state = self.container(name).await?.map(|container| container.state);
+                if state != Some(ContainerState::Paused) {
+                    return Err(error);
+                }
+                self.docker.unpause_container(name).await.map_err(|error| sort(&doing, error))?;
+                stop(options).await
+            }
+            stopped => stopped,
+        }
     }
 
     pub async fn kill(&self, name: &str, signal: &str) -> Result<(), EngineError> {
@@ -260,15 +275,26 @@ impl Engine {
     /// What runs in a container besides its first process, as the engine sees it from outside.
     pub async fn processes(&self, name: &str) -> Result<Vec<Process>, EngineError> {
         let doing = format!("ask what runs in {name}");
-        let found = match self.docker.top_processes(name, None).await.map_err(|error| sort(&doing, error)) {
+        // Podman runs a `ps` of the container's own for what it is not asked in its own words.
+        let podman = self.flavour == Flavour::Podman;
+        let options = podman.then(|| TopOptionsBuilder::default().ps_args("hpid,args").build());
+        let found = match self.docker.top_processes(name, options).await.map_err(|error| sort(&doing, error)) {
             Ok(found) => found,
             // It has ended meanwhile.
             Err(EngineError::Conflict { .. } | EngineError::NotFound { .. }) => return Ok(Vec::new()),
+            // The answer is empty where it does not run: Podman tells of no other.
+            Err(error) if podman => {
+                return match self.container(name).await?.map(|container| container.state) {
+                    Some(ContainerState::Running) => Err(error),
+                    Some(ContainerState::Paused) => Ok(vec![untold()]),
+                    _ => Ok(Vec::new()),
+                };
+            }
             Err(error) => return Err(error),
         };
         let titles = found.titles.unwrap_or_default();
         let column = |names: &[&str]| titles.iter().position(|title| names.contains(&title.as_str()));
-        let (pid, command) = (column(&["PID"]), column(&["CMD", "COMMAND", "ARGS"]));
+        let (pid, command) = (column(&["PID", "HPID"]), column(&["CMD", "COMMAND", "ARGS"]));
         let text = |row: &[String], at: Option<usize>| at.and_then(|at| row.get(at)).cloned().unwrap_or_default();
         let rows = found.processes.unwrap_or_default();
         let process = |row: &Vec<String>| Process {
@@ -325,6 +351,11 @@ impl Engine {
             None => Err(EngineError::Lost { doing, message: "the answer never came".to_owned() }),
         }
     }
+}
+
+/// Stands for all of those that the engine does not tell.
+fn untold() -> Process {
+    Process { pid: 0, uid: 0, argv: vec!["whatever was paused".to_owned()], started: 0 }
 }
 
 fn mount_point(mount: bollard::models::MountPoint) -> MountPoint {

@@ -129,8 +129,12 @@ pub(super) fn sort(doing: &str, error: bollard::errors::Error) -> EngineError {
                 return EngineError::PortInUse { doing, port, message };
             }
             match status {
+                // Podman, of one that went away while it was looked at.
+                500 if message.contains("no such container") => EngineError::NotFound { doing, what: message },
                 404 => EngineError::NotFound { doing, what: message.trim_start_matches("No such ").to_owned() },
                 409 => EngineError::Conflict { doing, message },
+                // Podman, of a container's name.
+                500 if message.contains("that name is already in use") => EngineError::Conflict { doing, message },
                 _ => EngineError::Refused { doing, status, message },
             }
         }

@@ -13,6 +13,7 @@ mod create;
 pub mod endpoint;
 mod error;
 mod exec;
+mod fit;
 mod hello;
 mod holes;
 mod images;

@@ -11,6 +11,10 @@ use serde_json::Value;
 
 use super::{Endpoint, Engine, EngineError, Flavour};
 
+/// How often a list is asked for that a container's end spoils, and how long between.
+const TRIES: u32 = 20;
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(25);
+
 impl Engine {
     /// Whether these answers are to be read here. Over TLS there is only bollard.
     pub(super) fn is_read_raw(&self) -> bool {
@@ -19,7 +23,17 @@ impl Engine {
 
     pub(super) async fn summaries(&self, filters: &str, doing: &str) -> Result<Vec<ContainerSummary>, EngineError> {
         let query = format!("/containers/json?all=true&filters={}", escaped(filters));
-        let mut answer = self.get(&query, doing).await?;
+        let mut tries = 1;
+        let mut answer = loop {
+            match self.get(&query, doing).await {
+                // One of any workspace went away between its being found and its being looked at.
+                Err(EngineError::NotFound { .. }) if tries < TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(MOMENT).await;
+                }
+                answer => break answer?,
+            }
+        };
         for container in answer.as_array_mut().into_iter().flatten() {
             in_dockers_words(&mut container["State"]);
         }

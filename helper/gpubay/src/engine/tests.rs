@@ -134,6 +134,35 @@ async fn what_the_engine_offers() {
     assert_eq!(info.name(), "Docker 28.5.2");
 }
 
+/// Recorded of Podman 4.3.1.
+#[tokio::test]
+async fn podmans_refusals_become_the_same_kinds() {
+    let engine = recorded(&[
+        ("/_ping", "200 OK\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 4.3.1", "OK"),
+        (
+            "/containers/create",
+            "500 Internal Server Error",
+            r#"{"message":"container create: creating container storage: the container name \"x\" is already in use by 1. You have to remove that container to be able to reuse that name: that name is already in use"}"#,
+        ),
+        (
+            "/containers/gone/json",
+            "500 Internal Server Error",
+            r#"{"message":"container 1 does not exist in database: no such container"}"#,
+        ),
+        ("/containers/paused/json", "200 OK", r#"{"Id":"1","Name":"/paused","State":{"Status":"paused"}}"#),
+        ("/containers/ended/json", "200 OK", r#"{"Id":"1","Name":"/ended","State":{"Status":"exited"}}"#),
+        ("/top?", "200 OK", ""),
+        ("/containers/json", "500 Internal Server Error", r#"{"message":"no such container"}"#),
+    ]);
+    let engine = connect(&engine).await.expect("connected");
+    assert_eq!(engine.flavour(), Flavour::Podman);
+    assert_eq!(engine.container("gone").await.expect("asked"), None);
+    // It tells the processes of a container that runs, and of no other.
+    assert_eq!(engine.processes("paused").await.expect("asked").len(), 1);
+    assert_eq!(engine.processes("ended").await.expect("asked"), []);
+    assert!(engine.list(&[("a", "b")]).await.is_err(), "it is not asked for ever");
+}
+
 /// Recorded of Podman 4.3.1, shortened; over an address whose headers are not looked at.
 #[tokio::test]
 async fn podman_is_known_by_its_components() {

@@ -193,6 +193,10 @@ fn failure(
         return BuildError::Syntax { dockerfile: named(&request.dockerfile), line, message };
     }
     let exit_code = exit_code.or_else(|| super::number_behind(message, "exit status "));
+    if message.contains("Unknown instruction: ") {
+        let message = format!("unknown instruction: {}", step.text());
+        return BuildError::Syntax { dockerfile: named(&request.dockerfile), line, message };
+    }
     let instruction = step.text().to_owned();
     let mut output: Vec<String> = step.tail.into();
     // Docker repeats the whole command when it says with what code it ended; other words are the reason.
