@@ -6,7 +6,9 @@
 use std::io::Read;
 
 use bollard::body_full;
-use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder};
+use bollard::query_parameters::{
+    ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
@@ -18,6 +20,25 @@ use crate::ContainerPath;
 pub struct Owner {
     pub uid: u32,
     pub gid: u32,
+}
+
+/// When something was changed, as far as it tells whether two are the same: the time of day is another matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Within its minute.
+    pub second: u8,
+    pub nanosecond: u32,
+}
+
+impl Moment {
+    /// From `2026-01-31T12:00:07.000000001Z`, whose zone may be any.
+    fn parse(text: &str) -> Option<Self> {
+        let rest = text.split_once('T')?.1.get(6..)?;
+        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+        let second = rest.get(..digits(rest))?.parse().ok()?;
+        let fraction = rest.get(digits(rest)..)?.strip_prefix('.').map(|rest| &rest[..digits(rest)]).unwrap_or("");
+        Some(Self { second, nanosecond: format!("{fraction:0<9}").get(..9)?.parse().ok()? })
+    }
 }
 
 /// An archive being put together.
@@ -87,6 +108,22 @@ impl Engine {
             .map_err(|error| sort(&doing, error))
     }
 
+    /// When a file or folder was changed; `None` where there is none. The container need not run.
+    pub async fn modified(&self, container: &str, path: &ContainerPath) -> Result<Option<Moment>, EngineError> {
+        let options = ContainerArchiveInfoOptionsBuilder::default().path(path.as_str()).build();
+        let doing = format!("look at {path} in {container}");
+        match self
+            .docker
+            .get_container_archive_info(container, Some(options))
+            .await
+            .map_err(|error| sort(&doing, error))
+        {
+            Ok(found) => Ok(found.modification_time.as_deref().and_then(Moment::parse)),
+            Err(EngineError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// One regular file of at most `limit` bytes; `None` where there is none.
     pub async fn file(
         &self,
@@ -128,5 +165,24 @@ impl Engine {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_read_to_the_nanosecond() {
+        for (text, second, nanosecond) in [
+            ("2026-01-31T12:00:07.000000001Z", 7, 1),
+            ("2026-01-31T12:00:07.5+02:00", 7, 500_000_000),
+            ("2026-01-31T12:00:59Z", 59, 0),
+        ] {
+            assert_eq!(Moment::parse(text), Some(Moment { second, nanosecond }), "{text}");
+        }
+        for bad in ["", "12:00:07", "2026-01-31T12:0"] {
+            assert_eq!(Moment::parse(bad), None, "{bad}");
+        }
     }
 }

@@ -28,7 +28,7 @@ use bollard::{ClientVersion, Docker};
 
 use crate::progress::Progress;
 
-pub use archive::{Archive, Owner};
+pub use archive::{Archive, Moment, Owner};
 pub use command::{DockerRun, Values};
 pub use condition::Condition;
 pub use containers::{Attached, Container, ContainerState, Listed, LogChunk, LogOptions, MountPoint};

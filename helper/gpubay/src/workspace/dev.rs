@@ -13,7 +13,7 @@ use super::spec::{Places, Planned, owned_folders};
 use super::stakes::{self, Losses};
 use super::up::Offer;
 use super::user::ContainerUser;
-use super::{Recreate, Workspace};
+use super::{Recreate, Workspace, visibility};
 use crate::agent;
 use crate::config::model::{MountSource, Port, Protocol};
 use crate::engine::{Archive, Container, ContainerState, EngineError, Owner};
@@ -346,9 +346,16 @@ async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt
     exposure::refuse_volumes_that_are_folders(workspace, &wanted.planned.spec.mounts).await?;
     let mut planned = wanted.planned.clone();
     let moved = free_ports(&mut planned.spec.ports);
-    let id = create(workspace, &planned, wanted.user).await?;
+    let id = match create(workspace, &planned, wanted.user).await {
+        Ok(id) => id,
+        Err(error @ EngineError::Refused { .. }) => {
+            return Err(visibility::refusal(workspace, error, &planned.spec.mounts).await.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
     let brought_up = async {
         workspace.reach("container.created")?;
+        visibility::check(workspace, &id, &wanted.places.run).await?;
         start(workspace, wanted, &id).await?;
         workspace.reach("container.started")?;
         ready(workspace, wanted, &planned.spec.name).await.map_err(Attempt::from)

@@ -34,6 +34,7 @@ mod stakes;
 pub mod sync;
 pub mod up;
 mod user;
+mod visibility;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
