@@ -36,7 +36,7 @@ impl Moment {
         let rest = text.split_once('T')?.1.get(6..)?;
         let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
         let second = rest.get(..digits(rest))?.parse().ok()?;
-        let fraction = rest.get(digits(rest)..)?.strip_prefix('.').map(|rest| &rest[..digits(rest)]).unwrap_or("");
+        let fraction = rest.get(digits(rest)..)?.strip_prefix('.').map_or("", |rest| &rest[..digits(rest)]);
         Some(Self { second, nanosecond: format!("{fraction:0<9}").get(..9)?.parse().ok()? })
     }
 }

@@ -35,7 +35,7 @@ pub(super) async fn check(workspace: &Workspace, container: &str, run: &HostPath
     written
         .and_then(|mut file| io::Write::write_all(&mut file, word.as_bytes()))
         .map_err(super::delivery::at(nonce.as_path()))?;
-    let inside = ContainerPath::new(&format!("{RUN_DIR}/{NONCE}")).expect("a constant path");
+    let inside = ContainerPath::new(format!("{RUN_DIR}/{NONCE}")).expect("a constant path");
     let found = workspace.engine.file(container, &inside, 4096).await;
     let _ = std::fs::remove_file(nonce.as_path());
     if found?.as_deref() != Some(word.as_bytes()) {
