@@ -181,6 +181,31 @@ fn a_name_of_no_job_and_gpus_of_no_engine_are_told_where_they_came_from() {
 }
 
 #[test]
+fn a_detached_job_without_a_program_or_gpus_is_said_at_once() {
+    for (engine, who) in ENGINES {
+        let bench = up(engine, who);
+        bench.write("plain", "");
+        for (program, code) in [("nosuchprog", 127), ("/workspace/plain", 126)] {
+            let ran = bench.run(&["run", "--detach", "--name", "none", "--", program]);
+            assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{program} on {engine}: {ran:?}");
+            assert!(ran.stderr.contains(program), "{ran:?}");
+            no_job_is_left(&bench);
+        }
+        // A program that ends so by itself is a job that has ended.
+        bench.run(&["run", "--detach", "--name", "own", "--", "sh", "-c", "exit 127"]).succeeded();
+        bench.run(&["run", "--detach", "--name", "quick", "--", "true"]).succeeded();
+        assert_eq!(jobs(&bench).len(), 2);
+        bench.run(&["down", "--force"]).succeeded();
+    }
+    // An engine that knows no GPUs: asked for by number, that is said; by default it is not.
+    let bench = up("docker20", Who::Ordinary);
+    let ran = bench.run(&["run", "--gpus", "2", "--", "true"]);
+    assert!(ran.succeeded().stderr.contains("runs on the CPU"), "{ran:?}");
+    assert_eq!(bench.run(&["run", "--", "true"]).succeeded().stderr, "");
+    assert_eq!(bench.run(&["run", "--gpus", "none", "--", "true"]).succeeded().stderr, "");
+}
+
+#[test]
 fn logs_follow_a_job_to_its_end() {
     for (engine, who) in ENGINES {
         let bench = up(engine, who);

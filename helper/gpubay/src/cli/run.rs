@@ -70,6 +70,8 @@ pub(super) struct Report {
 
 /// What a shell, and the agent of a job, say of a program that is not there.
 const NOT_FOUND: u8 = 127;
+/// The same of one that is there and cannot be run.
+const NOT_EXECUTABLE: u8 = 126;
 
 pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
     let detach = command.detach;
@@ -142,6 +144,11 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
         Ok(code) => code,
         Err(error) => {
             let code = output.error(&error);
+            match error.code {
+                "program_not_found" => return NOT_FOUND,
+                "program_not_executable" => return NOT_EXECUTABLE,
+                _ => {}
+            }
             if detach || error.code == "cancelled" { code } else { OWN_FAILURE }
         }
     }

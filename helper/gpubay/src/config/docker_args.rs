@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use super::env_file;
 use super::error::BadValue;
 use super::layer::{self, Context, Layer, Passed};
 use super::model::{EntrypointUse, Health, Mount, MountSource};
@@ -308,7 +309,7 @@ fn set(name: &'static str, value: &str, context: Context<'_>, layer: &mut Layer)
                 layer::pass_env(layer, value, Passed::Option, context);
             }
         }
-        "env-file" => layer::read_env_file(value, context, layer)?,
+        "env-file" => layer::read_env_file(value, env_file::Form::DockerRun, context, layer)?,
         "expose" => {
             let (port, protocol) = value.split_once('/').unwrap_or((value, "tcp"));
             for port in values::ports(&format!("{port}/{protocol}"))? {

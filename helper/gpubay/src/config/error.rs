@@ -289,7 +289,9 @@ impl BadValue {
             Self::VenvPath { .. } => "It is one name directly under the workdir, such as \".venv\".",
             Self::Secret(_) => "Write \"id=env:VARIABLE\" or \"id=file:path\".",
             Self::EnvName { .. } | Self::EnvValue { .. } => "Correct the variable.",
-            Self::EnvFile { .. } => "Each line is KEY=value, KEY alone, or a comment after #.",
+            Self::EnvFile { .. } => {
+                "Each line is KEY=value, KEY alone, or a comment after #, as docker compose reads them."
+            }
             Self::Gpus { .. } => {
                 "Write \"auto\", \"all\", \"none\", a number, or a list of indices and UUIDs: [\"0\", \"GPU-…\"]."
             }

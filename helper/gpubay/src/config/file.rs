@@ -64,7 +64,7 @@ pub struct Container {
     pub shm_size: Option<Size>,
     /// Variables of the container.
     pub env: BTreeMap<String, String>,
-    /// Files of `KEY=value` lines, read before `env`.
+    /// Files of `KEY=value` lines as docker compose reads them (`export`, quotes), read before `env`.
     pub env_file: Option<OneOrMany>,
     /// Ports to publish, on 127.0.0.1 unless another address is written out: `6006`, `8080:80`, `0.0.0.0:6006`.
     pub ports: Vec<PortEntry>,

@@ -174,7 +174,7 @@ fn container(c: &file::Container, context: Context<'_>, layer: &mut Layer) -> Re
         Some(file::OneOrMany::Many(paths)) => paths,
     };
     for (i, path) in files.iter().enumerate() {
-        read_env_file(path, context, layer).at(at!["container", "env_file", i])?;
+        read_env_file(path, env_file::Form::Compose, context, layer).at(at!["container", "env_file", i])?;
     }
     for (name, value) in &c.env {
         set_env(layer, name, value).at(at!["container", "env", name.as_str()])?;
@@ -318,9 +318,14 @@ pub(super) fn pass_env(layer: &mut Layer, name: &str, by: Passed, context: Conte
     layer.passed.insert(name.to_owned(), by);
 }
 
-pub(super) fn read_env_file(path: &str, context: Context<'_>, layer: &mut Layer) -> Result<(), BadValue> {
+pub(super) fn read_env_file(
+    path: &str,
+    form: env_file::Form,
+    context: Context<'_>,
+    layer: &mut Layer,
+) -> Result<(), BadValue> {
     let (path, text) = small_file("env_file", path, context)?;
-    for entry in env_file::parse(&text, path.as_path().to_str().unwrap_or_default())? {
+    for entry in env_file::parse(&text, form, path.as_path().to_str().unwrap_or_default())? {
         match entry {
             env_file::Entry::Set(name, value) => set_env(layer, &name, &value)?,
             env_file::Entry::Pass(name) => pass_env(layer, &name, Passed::File(path.clone()), context),

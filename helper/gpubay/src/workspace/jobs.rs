@@ -8,11 +8,13 @@ use super::labels;
 use super::report::Row;
 use super::spec::{Task, plan};
 use super::{Workspace, delivery, dev, down, exec, exposure, lock, python, record, unique, up};
+use crate::agent;
 use crate::config::model::GpuSelection;
 use crate::engine::{Attached, ContainerState, Engine, EngineError, Listed, LogChunk, LogOptions, Stdio};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::gpu;
+use gpubay_protocol::agent::StatusRequest;
 
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -67,6 +69,11 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     let (ground, facts) = tokio::join!(up::ground_of(workspace, &selection, None, image), facts);
     let (mut ground, facts) = (ground?, facts.unwrap_or_default());
     workspace.reach("job.planned")?;
+    let asked = options.gpus.as_ref().filter(|gpus| matches!(gpus, GpuSelection::All | GpuSelection::Count { .. }));
+    if let Some(asked) = asked.filter(|_| ground.gpu.promised == gpu::Promise::Nothing) {
+        let (asked, why) = (asked.typed(), &ground.gpu.reason);
+        workspace.progress.warn(format!("GPUs asked for: {asked}; the job runs on the CPU, since {why}"));
+    }
     ground.places.run = workspace.job_run_folder(&name);
     let mode = std::fs::metadata(workspace.run_folder().as_path()).map(|found| found.permissions());
     std::fs::create_dir_all(ground.places.run.as_path())
@@ -135,6 +142,9 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
                 _ = workspace.engine.wait(&id) => {}
             }
         }
+        if attached.is_none() {
+            begins(workspace, &id, &options.argv, &ground.places.run).await?;
+        }
         Ok::<_, Error>((attached, differences))
     };
     let started = tokio::select! {
@@ -153,6 +163,45 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
             Err(error)
         }
     }
+}
+
+/// Whoever does not watch a job is told at once that it has no program: the agent looks for it before anything else runs.
+/// Until it has found it, nothing but the agent is in the container.
+async fn begins(workspace: &Workspace, id: &str, argv: &[String], run: &crate::HostPath) -> Result<()> {
+    // An ENTRYPOINT may take its time before the program is looked for.
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let runs = async {
+        let nothing = StatusRequest { mounts: Vec::new(), stamp: Vec::new() };
+        let ask = async || agent::wait_ready(run, PATIENCE).await.ok()?.status(nothing.clone()).await.ok();
+        // An agent that is gone leaves the word to the engine.
+        while let Some(status) = ask().await {
+            if !status.processes.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let first = async {
+        tokio::select! {
+            () = runs => None,
+            code = workspace.engine.wait(id) => code.ok(),
+        }
+    };
+    let code = tokio::time::timeout(PATIENCE, first).await.ok().flatten();
+    let (code, what) = match code {
+        Some(127) => ("program_not_found", "not found"),
+        Some(126) => ("program_not_executable", "not executable"),
+        _ => return Ok(()),
+    };
+    // A program may end with these codes itself.
+    let said = dev::log_tail(workspace, id).await;
+    if !said.contains("gpubay-agent: ") {
+        return Ok(());
+    }
+    let program = argv.first().map_or("", String::as_str);
+    Err(Error::new(code, format!("the job's program {program} is {what} in the container"))
+        .with_hint("Look for it with `gpubay exec -- ls`, or install it in the image or the venv."))
 }
 
 /// A job that ends takes its agent with it, a moment before the engine has noted the end; its exit code

@@ -173,7 +173,7 @@ fn a_value_is_shown_with_its_line() {
 #[test]
 fn a_bad_line_of_an_env_file_is_told() {
     let lab = Lab::with("[container]\nenv_file = [\".env\"]\n");
-    lab.write(".env", "\u{feff}A=1\r\n# c\r\nexport B=2\r\n");
+    lab.write(".env", "\u{feff}A=1\r\n# c\r\nB C=2\r\n");
     let error = lab.error();
     assert_eq!(error.code(), "bad_env_file");
     assert!(error.to_string().contains(&format!("{}:3: ", lab.ws.join(".env").display())), "{error}");
