@@ -30,3 +30,28 @@ fn one_more_package_costs_that_package() {
     let module = "import p0, p1, p2";
     assert_eq!(bench.python(&["-c", module]).status().expect("started").code(), Some(0));
 }
+
+/// Two folders with one Dockerfile have an image each, which differ in whose they are and not in their files.
+#[test]
+fn folders_with_the_same_image_share_its_mirror() {
+    let one = Bench::new("docker28", Who::Ordinary, "one");
+    let two = one.home.join("two");
+    std::fs::create_dir(&two).expect("made");
+    one.own(&two);
+    for folder in ["", "../two/"] {
+        one.write(&format!("{folder}Dockerfile"), "FROM gpubay-lab/python\nRUN echo shared > /shared\n");
+        one.write(&format!("{folder}gpubay.toml"), "[gpus]\nuse = \"none\"\n");
+    }
+    let first = one.up();
+    let second = one.json(&["up", "-C", "../two"]);
+    one.run(&["-C", "../two", "down", "--force"]).succeeded();
+    assert_eq!(
+        (&second["mirror"]["written_files"], &second["mirror"]["linked_files"]),
+        (&0.into(), &0.into()),
+        "{second}"
+    );
+    let root = |report: &serde_json::Value| report["host_env"]["roots"].to_string();
+    let mirrored = |text: &str| text.split('"').find(|part| part.contains("/mirror/base/")).map(str::to_owned);
+    assert!(mirrored(&root(&first)).is_some());
+    assert_eq!(mirrored(&root(&first)), mirrored(&root(&second)));
+}

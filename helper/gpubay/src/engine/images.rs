@@ -29,6 +29,8 @@ pub struct Image {
     pub onbuild: Vec<String>,
     /// In bytes.
     pub size: u64,
+    /// Digests of the layers' contents, the lowest first; empty where the engine does not tell.
+    pub layers: Vec<String>,
     /// As registries name it: `repository@sha256:…`; none for an image that was built here.
     pub digests: Vec<String>,
 }
@@ -45,6 +47,12 @@ pub struct OwnImage {
 }
 
 impl Image {
+    /// Names the image's files: images that differ only in their settings and labels, as those that two workspaces build from
+    /// one Dockerfile, have the same.
+    pub fn files(&self) -> String {
+        if self.layers.is_empty() { self.id.clone() } else { self.layers.join(" ") }
+    }
+
     /// The value of an environment variable of the image.
     pub fn var(&self, name: &str) -> Option<&str> {
         self.env
@@ -76,6 +84,7 @@ impl Engine {
                     exposed: config.exposed_ports.unwrap_or_default(),
                     onbuild: config.on_build.unwrap_or_default(),
                     digests: found.repo_digests.unwrap_or_default(),
+                    layers: found.root_fs.and_then(|files| files.layers).unwrap_or_default(),
                     size: found.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
                 }))
             }

@@ -35,12 +35,12 @@ pub struct Store {
     pub(super) folder: Arc<Folder>,
 }
 
-/// Names a base: image, roots and exclusions, and the format of mirrors.
+/// Names a base: the image's files, roots and exclusions, and the format of mirrors.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BaseKey(pub(super) String);
 
 impl BaseKey {
-    /// `image`: the engine's id of the image. `request.known` and the limits do not matter.
+    /// `image`: what names its files, not its settings. `request.known` and the limits do not matter.
     pub fn new(image: &str, request: &ScanRequest) -> Self {
         Self(hash(&["base", image, &scope(request)]))
     }

@@ -9,11 +9,12 @@ use super::build::Cache;
 use super::fingerprint::{self, Base, FingerprintInput};
 use super::user::{ImageUsers, is_login};
 use super::{Workspace, known};
-use crate::config::model::{Build, Image as ImageConfig};
+use crate::config::model::{Build, Dockerfile, Image as ImageConfig};
 use crate::engine::build::BuildRequest;
 use crate::engine::build::dockerfile::{declared_args, parse};
 use crate::engine::{EngineError, Image};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::{ContainerPath, HostPath};
 
 /// What is wanted and what of it is there.
@@ -108,6 +109,38 @@ async fn make(workspace: &Workspace, desired: Desired, cache: Cache) -> Result<(
             Ok((image, desired.reference, false))
         }
     }
+}
+
+/// What it means that an image holds a copy of the whole workspace; for when it has just been built.
+pub(super) fn copy_of_the_workspace(workspace: &Workspace) -> Option<String> {
+    let ImageConfig::Build(build) = &workspace.config().image else { return None };
+    let Dockerfile::File(file) = &build.dockerfile else { return None };
+    if &build.context != workspace.folder() {
+        return None;
+    }
+    // One that names what comes in instead of what stays out was written with this in mind.
+    let ignored = files::read(build.context.join(".dockerignore").as_path(), files::SMALL).unwrap_or_default();
+    if String::from_utf8_lossy(&ignored).lines().any(|line| matches!(line.trim(), "*" | "**")) {
+        return None;
+    }
+    let text = fingerprint::dockerfile_text(&build.dockerfile).ok()?;
+    let args = filled_args(workspace, build, &text);
+    let (line, to) = fingerprint::whole_copies(&parse(&text), &args, build.target.as_deref()).pop()?;
+    let name = file.as_path().strip_prefix(workspace.folder().as_path()).unwrap_or(file.as_path()).display();
+    let mut said = format!(
+        "{name}:{line} copies the whole workspace into the image, so that every edit asks for another build: let \
+         .dockerignore leave out what no step of the build reads, or copy only what one does"
+    );
+    let workdir = &workspace.config().container.workdir;
+    if to != workdir.as_str() {
+        use std::fmt::Write;
+        let _ = write!(
+            said,
+            "; {to} is a copy that does not follow your edits, the workspace itself is at {workdir} (workdir = \"{to}\" \
+             under [container] mounts it over the copy)"
+        );
+    }
+    Some(said)
 }
 
 async fn pull(workspace: &Workspace, reference: &str) -> Result<()> {

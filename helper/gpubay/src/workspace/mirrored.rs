@@ -51,7 +51,12 @@ pub(super) async fn sync(
     let cache = &workspace.config().paths.cache;
     let store = Store::open(cache)?;
     let using = store.using()?;
-    let key = BaseKey::new(image, &request);
+    let files = if ground.image.id == image {
+        ground.image.files()
+    } else {
+        workspace.engine.image(image).await?.map_or_else(|| image.to_owned(), |image| image.files())
+    };
+    let key = BaseKey::new(&files, &request);
     let progress = &workspace.progress;
     let begun = Instant::now();
     let mut work = Work::default();

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use gpubay_protocol::agent::{Entrypoint, StatusRequest};
+
 use super::dev::{self, Dev, Wanted};
 use super::exposure::{self, Protected};
 use super::image::{self, Desired};
@@ -316,8 +318,9 @@ async fn locked(workspace: &Workspace, recreate: Recreate, mut stages: Stages) -
     stages.lap("python");
     let mut warnings = workspace.loaded.warnings.clone();
     warnings.extend(holes);
+    warnings.extend(ground.built.then(|| image::copy_of_the_workspace(workspace)).flatten());
     warnings.extend(prepared.warnings);
-    warnings.extend(entrypoint_warning(&dev));
+    warnings.extend(entrypoint_warning(&entrypoint(workspace, &dev).await));
     Ok(UpReport {
         workspace: workspace.folder().clone(),
         image: ImageReport { id: ground.image.id.clone(), reference: ground.reference.clone(), built: ground.built },
@@ -432,9 +435,20 @@ fn gpu_report(ground: &Ground, dev: &Dev, devices: Vec<GpuDevice>) -> GpuReport 
     }
 }
 
-fn entrypoint_warning(dev: &Dev) -> Option<String> {
-    use gpubay_protocol::agent::Entrypoint;
-    match &dev.status.entrypoint {
+/// What became of the ENTRYPOINT: right after the start, when the container was asked, it was still running.
+async fn entrypoint(workspace: &Workspace, dev: &Dev) -> Entrypoint {
+    if dev.status.entrypoint != Entrypoint::Running {
+        return dev.status.entrypoint.clone();
+    }
+    let asked = async {
+        let client = agent::Client::connect(&workspace.run_folder()).await?;
+        client.status(StatusRequest { mounts: Vec::new(), stamp: Vec::new() }).await
+    };
+    asked.await.map_or(Entrypoint::Running, |status| status.entrypoint)
+}
+
+fn entrypoint_warning(entrypoint: &Entrypoint) -> Option<String> {
+    match entrypoint {
         Entrypoint::TimedOut { after_ms } => Some(format!(
             "the image's ENTRYPOINT did not hand over to its arguments within {} s, so the environment it sets is unknown; \
              set [container] entrypoint = \"none\" if it is a server",

@@ -75,6 +75,39 @@ pub fn context_paths(
     if paths.contains(EVERYTHING) { vec![EVERYTHING.to_owned()] } else { paths.into_iter().collect() }
 }
 
+/// The instructions of the last stage that copy the whole context, by line, with where they put it as far as that is known.
+pub fn whole_copies(parsed: &Parsed, args: &BTreeMap<String, String>, target: Option<&str>) -> Vec<(usize, String)> {
+    let Some(stage) = parsed.stage(target).map(|index| &parsed.stages[index]) else { return Vec::new() };
+    let globals = Reach::of(parsed, args, target, Extent::Needed).globals;
+    let mut values = BTreeMap::new();
+    let mut workdir = "/".to_owned();
+    let mut found = Vec::new();
+    let below = |workdir: &str, path: &str| {
+        clean(&if path.starts_with('/') { path.to_owned() } else { format!("{workdir}/{path}") })
+    };
+    for instruction in &stage.instructions {
+        declare(instruction, &globals, args, &mut values, parsed.escape);
+        match instruction.keyword.as_str() {
+            "WORKDIR" => {
+                if let Some(path) = expand(instruction.rest.trim(), &values, parsed.escape) {
+                    workdir = below(&workdir, &path);
+                }
+            }
+            "COPY" | "ADD" if !instruction.flags.iter().any(|(flag, _)| flag == "from") => {
+                let whole = |path: &String| matches!(path.as_str(), "." | "./" | "/" | "*" | "./*");
+                if let Some((to, sources)) = words(&instruction.rest).split_last()
+                    && sources.iter().any(whole)
+                    && let Some(to) = expand(to, &values, parsed.escape)
+                {
+                    found.push((instruction.line, below(&workdir, &to)));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 struct Reach {
     stages: BTreeSet<usize>,
     images: BTreeSet<String>,

@@ -243,3 +243,18 @@ fn what_cannot_be_read_is_named() {
     let error = fingerprint(&FingerprintInput { dockerfile: generated, ..workspace.input() }, &workspace.cache());
     assert_eq!(error.unwrap_err().code(), "build_context");
 }
+
+#[test]
+fn a_copy_of_the_whole_workspace_is_found_with_its_place() {
+    let copies = |text: &str, target| whole_copies(&parse(text), &BTreeMap::new(), target);
+    for (text, want) in [
+        ("FROM a\nCOPY ./ /app", vec![(2, "/app")]),
+        ("FROM a\nARG D=/srv\nWORKDIR $D\nWORKDIR x\nADD --chown=1 . ./y/", vec![(5, "/srv/x/y")]),
+        ("FROM a AS b\nCOPY . /x\nFROM a\nCOPY --from=b . /x\nCOPY src /app\nCOPY ./train.py .", vec![]),
+        ("FROM a\nWORKDIR /w\nCOPY . .\nCOPY . $UNKNOWN", vec![(3, "/w")]),
+    ] {
+        let want: Vec<_> = want.into_iter().map(|(line, to)| (line, to.to_owned())).collect();
+        assert_eq!(copies(text, None), want, "{text}");
+    }
+    assert_eq!(copies("FROM a AS b\nCOPY . /x\nFROM a", Some("b")).len(), 1);
+}
