@@ -70,7 +70,7 @@ fn what_nothing_needs_is_freed_and_the_rest_stays() {
 
     // A stopped container needs its image and its venv as well; another image takes the place of the first.
     bench.run(&["stop"]).succeeded();
-    bench.write("Dockerfile", &format!("{PLAIN}ENV ONE=1\n"));
+    bench.write("Dockerfile", &format!("{PLAIN}ENV ONE=1\nRUN echo 1 > /one\n"));
     bench.json(&["build"]);
     assert_eq!(items(&prune(&bench, &["--dry-run"]), "images"), [] as [&str; 0]);
     bench.run(&["up"]).succeeded();
