@@ -203,6 +203,12 @@ fn beside_an_up_of_another_process_and_beside_strangers() {
     let dry = prune(&bench, &["--dry-run"]);
     assert_eq!(items(&dry, "leftovers").iter().filter(|name| name.contains("/.stage-")).count(), 1, "{dry:#}");
 
+    let shown = bench.json(&["ps", "--all"]);
+    let rows = shown["containers"].as_array().expect("rows");
+    assert!(rows.iter().all(|row| row["role"] != "helper"), "{shown:#}");
+    let doctor = bench.run(&["doctor"]);
+    assert!(doctor.stdout.contains("that a killed process left"), "{doctor:?}");
+
     // One that has made the mirror, and nothing that names it yet.
     let hold = bench.outside().join("hold");
     std::fs::create_dir(&hold).expect("made");

@@ -104,6 +104,8 @@ pub enum BadValue {
     Size(String),
     #[error("{0} without a unit is {0} bytes")]
     SizeWithoutUnit(String),
+    #[error("{0:?} is less than the 6m that an engine takes at least")]
+    TooLittleMemory(String),
     #[error("{0:?} is not a number of CPUs")]
     Cpus(String),
     #[error("{given:?} is not a port: {why}")]
@@ -230,7 +232,7 @@ impl Explain for ConfigError {
 impl BadValue {
     fn code(&self) -> &'static str {
         match self {
-            Self::Size(_) | Self::SizeWithoutUnit(_) => "bad_size",
+            Self::Size(_) | Self::SizeWithoutUnit(_) | Self::TooLittleMemory(_) => "bad_size",
             Self::Cpus(_) => "bad_cpus",
             Self::Port { .. } => "bad_port",
             Self::Mount { .. } => "bad_mount",
@@ -265,6 +267,7 @@ impl BadValue {
 
     fn hint(&self) -> String {
         match self {
+            Self::TooLittleMemory(_) => "Write what the work needs, such as \"16g\".",
             Self::Size(_) => "Write a number and b, k, m, g or t, such as \"512m\" or \"16g\".",
             Self::SizeWithoutUnit(given) => {
                 return format!("Write the unit as well, such as \"{given}g\" or \"{given}m\".");

@@ -200,7 +200,7 @@ fn container(c: &file::Container, context: Context<'_>, layer: &mut Layer) -> Re
         Some(file::Number::Whole(n)) => Some(values::cpus(&n.to_string()).at(key("cpus"))?),
         Some(file::Number::Decimal(n)) => Some(values::cpus(&n.to_string()).at(key("cpus"))?),
     };
-    layer.memory = c.memory.as_ref().map(values::size_entry).transpose().at(key("memory"))?;
+    layer.memory = c.memory.as_ref().map(values::memory).transpose().at(key("memory"))?;
     layer.network = word(c.network.as_deref(), "the name of a network").at(key("network"))?;
     layer.restart = c.restart.as_deref().map(values::restart).transpose().at(key("restart"))?;
     layer.privileged = c.privileged;

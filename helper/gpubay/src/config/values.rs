@@ -52,6 +52,20 @@ pub(super) fn size_entry(entry: &file::Size) -> Result<u64, BadValue> {
     if without_unit && bytes < 1 << 20 { Err(BadValue::SizeWithoutUnit(given)) } else { Ok(bytes) }
 }
 
+/// The memory of a container: an engine takes no less, and says so only when all has been built.
+pub(super) fn memory(entry: &file::Size) -> Result<u64, BadValue> {
+    const LEAST: u64 = 6 << 20;
+    let bytes = size_entry(entry)?;
+    if bytes >= LEAST {
+        return Ok(bytes);
+    }
+    let given = match entry {
+        file::Size::Text(text) => text.clone(),
+        file::Size::Bytes(bytes) => bytes.to_string(),
+    };
+    Err(BadValue::TooLittleMemory(given))
+}
+
 pub(super) fn cpus(text: &str) -> Result<Decimal, BadValue> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     match text.parse::<f64>() {

@@ -231,9 +231,14 @@ fn ask_before_killing(lost: &BTreeMap<String, Losses>, consent: Recreate, hint: 
 /// Every container that carries this workspace's identity; helpers of a sync that is under way are not ours to end.
 pub(super) async fn of_workspace(workspace: &Workspace) -> Result<Vec<Listed>> {
     let mut found = workspace.engine.list(&[(labels::ID, workspace.id())]).await?;
-    found.retain(|container| container.labels.get(labels::ROLE).is_none_or(|role| role != "helper"));
+    without_helpers(&mut found);
     oldest_first(&mut found);
     Ok(found)
+}
+
+/// Those come and go within seconds, and are nobody's to see or end.
+pub(super) fn without_helpers(found: &mut Vec<Listed>) {
+    found.retain(|container| container.labels.get(labels::ROLE).is_none_or(|role| role != "helper"));
 }
 
 /// The engine lists the newest first, to the nanosecond, but says when only in seconds: its order decides

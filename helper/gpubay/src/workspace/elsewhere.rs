@@ -37,7 +37,9 @@ impl Elsewhere {
     /// # Errors
     /// The engine's own.
     pub async fn ps(&self) -> Result<Vec<Row>> {
-        jobs::rows(&self.engine, self.all().await?).await
+        let mut found = self.all().await?;
+        down::without_helpers(&mut found);
+        jobs::rows(&self.engine, found).await
     }
 
     async fn all(&self) -> Result<Vec<Listed>> {
@@ -53,7 +55,7 @@ impl Elsewhere {
     /// `foreign_container` and `no_such_container` for names; `work_running` as [`down::down`].
     pub async fn down(&self, names: &[String], consent: Recreate) -> Result<DownReport> {
         let mut all = self.all().await?;
-        all.retain(|container| container.labels.get(labels::ROLE).is_none_or(|role| role != "helper"));
+        down::without_helpers(&mut all);
         let of_folder =
             |container: &Listed| container.labels.get(labels::ID).is_some_and(|id| *id == self.bare.identity.id);
         // A job of this folder goes by the name that `ps` shows.

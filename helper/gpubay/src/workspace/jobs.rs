@@ -249,6 +249,7 @@ pub async fn ps(workspace: &Workspace, scope: Scope) -> Result<Vec<Row>> {
         Scope::All => {
             let uid = workspace.host.uid.to_string();
             let mut found = workspace.engine.list(&[(labels::ID, ""), (labels::OWNER, &uid)]).await?;
+            down::without_helpers(&mut found);
             down::oldest_first(&mut found);
             found
         }

@@ -67,6 +67,12 @@ fn a_size_that_lacks_its_unit_is_told_it() {
 }
 
 #[test]
+fn too_little_memory_is_said_where_it_is_written() {
+    check("[container]\nmemory = \"1k\"\n", "bad_size", &[":2:10:", "container.memory", "less than the 6m"]);
+    assert_eq!(Lab::with("[container]\nmemory = \"6m\"\n").config().container.memory, Some(6 << 20));
+}
+
+#[test]
 fn broken_toml_has_a_place() {
     check("[container\n", "config_syntax", &[":1:"]);
     check("[image]\ntag = x\n", "config_syntax", &[":2:7:"]);

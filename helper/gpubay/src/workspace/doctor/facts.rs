@@ -11,6 +11,7 @@ use crate::config::{self, ConfigError, LoadRequest, model::Gpus};
 use crate::engine::{Condition, Engine, EngineInfo, Surroundings, endpoint};
 use crate::error::Error;
 use crate::progress::Progress;
+use crate::workspace::prune::{Kind, Prune};
 
 /// An engine that is asked how it is and does not answer is ill.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,6 +24,8 @@ pub(super) struct Facts {
     pub(super) gpus: Option<Gpus>,
     /// The NVIDIA driver's version on this machine.
     pub(super) driver: Option<String>,
+    /// What `prune` would free; `None` where that could not be looked up.
+    pub(super) leftovers: Option<Leftovers>,
     /// By what they are for.
     pub(super) folders: Vec<(Use, Folder)>,
 }
@@ -54,6 +57,14 @@ pub(super) struct EngineFacts {
     pub(super) disk: Option<Disk>,
     /// How far its clock is ahead of ours, in seconds.
     pub(super) ahead: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Leftovers {
+    pub(super) things: usize,
+    pub(super) bytes: u64,
+    /// Of them, what killed processes left.
+    pub(super) of_kills: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,13 +142,14 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         None => None,
     };
     step.done();
+    let leftovers = leftovers(request).await;
     let mut folders = Vec::new();
     if let Some((workspace, data, cache)) = places {
         folders.extend(workspace.map(|path| (Use::Workspace, folder(&path, false))));
         folders.push((Use::Data, folder(&data, true)));
         folders.push((Use::Cache, folder(&cache, true)));
     }
-    Facts { configuration, engine, gpus, driver: driver(Path::new("/proc/driver/nvidia/version")), folders }
+    Facts { configuration, engine, gpus, leftovers, driver: driver(Path::new("/proc/driver/nvidia/version")), folders }
 }
 
 async fn engine(host: Option<&str>) -> Result<EngineFacts, Error> {
@@ -166,6 +178,16 @@ async fn engine(host: Option<&str>) -> Result<EngineFacts, Error> {
         let what = format!("the engine at {address} takes connections and does not answer");
         Err(Error::new("engine_lost", what).with_hint("Look at its log, and start it again."))
     })
+}
+
+async fn leftovers(request: &LoadRequest<'_>) -> Option<Leftovers> {
+    let looked = async {
+        let (prune, kept) = Prune::open(request, &[], Progress::silent()).await?;
+        prune.survey(kept).await
+    };
+    let found = tokio::time::timeout(PATIENCE, looked).await.ok()?.ok()?;
+    let of_kills = found.items.iter().filter(|item| item.kind == Kind::Leftovers).count();
+    Some(Leftovers { things: found.items.len(), bytes: found.bytes, of_kills })
 }
 
 fn this_machine() -> String {

@@ -1,6 +1,6 @@
 //! From facts to lines. Pure: each line has a test that hands it the facts which bring it up.
 
-use super::facts::{Configuration, Disk, EngineFacts, Facts, Folder, Traits, Use};
+use super::facts::{Configuration, Disk, EngineFacts, Facts, Folder, Leftovers, Traits, Use};
 use super::{Finding, Verdict};
 use crate::HostPath;
 use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
@@ -15,6 +15,8 @@ const TOO_LITTLE_FOR_IMAGES: u64 = 2 * GIB;
 /// A venv with a framework of its own, or a handful of mirrors.
 const LITTLE_FOR_US: u64 = 8 * GIB;
 const TOO_LITTLE_FOR_US: u64 = GIB / 2;
+/// Worth a word.
+const MUCH_TO_FREE: u64 = 10 * GIB;
 /// Beyond that, what is compared by its time is compared wrongly.
 const LARGE_DIFFERENCE: i64 = 60;
 
@@ -49,6 +51,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
         findings.extend(folder_of(*what, folder));
     }
     findings.extend(disks(facts));
+    findings.extend(facts.leftovers.map(leftovers));
     findings
 }
 
@@ -303,6 +306,22 @@ fn disks(facts: &Facts) -> Vec<Finding> {
         findings.push(room(found.disk, &place, [TOO_LITTLE_FOR_US, LITTLE_FOR_US], next));
     }
     findings
+}
+
+fn leftovers(found: Leftovers) -> Finding {
+    const CHECK: &str = "leftovers";
+    let Leftovers { things, bytes, of_kills } = found;
+    let next = "`gpubay prune` lists them with their sizes, and removes them.";
+    match (of_kills, bytes) {
+        (0, 0..MUCH_TO_FREE) if things == 0 => ok(CHECK, "none"),
+        (0, 0..MUCH_TO_FREE) => ok(CHECK, format!("{things} thing(s) that nothing needs, {}", size(bytes))),
+        (0, _) => warning(CHECK, format!("{things} thing(s) that nothing needs hold {}", size(bytes)), next),
+        _ => warning(
+            CHECK,
+            format!("{of_kills} thing(s) that a killed process left, {} with the rest", size(bytes)),
+            next,
+        ),
+    }
 }
 
 fn room(disk: Disk, place: &str, [too_little, little]: [u64; 2], next: &str) -> Finding {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::facts::{Configuration, Disk, EngineFacts, Facts, Folder, Traits, Use};
+use super::facts::{Configuration, Disk, EngineFacts, Facts, Folder, Leftovers, Traits, Use};
 use super::{Finding, Verdict, judge};
 use crate::HostPath;
 use crate::config::model::{GpuSelection, Gpus, Isolation};
@@ -65,6 +65,7 @@ fn healthy() -> Facts {
         engine: Some(Ok(engine())),
         gpus: None,
         driver: Some("580.1".to_owned()),
+        leftovers: Some(Leftovers::default()),
         folders: vec![(Use::Workspace, folder("/ws")), (Use::Data, folder("/data")), (Use::Cache, folder("/cache"))],
     }
 }
@@ -123,6 +124,7 @@ fn a_healthy_machine_has_one_good_line_for_everything() {
         "disk",
         "disk",
         "disk",
+        "leftovers",
     ];
     assert_eq!(checks, expected);
 }
@@ -154,7 +156,7 @@ fn an_engine_that_is_not_reached_leaves_the_rest_to_be_said() {
     let mut facts = healthy();
     facts.engine = None;
     let checks: Vec<&str> = judge::all(&facts).iter().map(|line| line.check).collect();
-    assert_eq!(checks, ["configuration", "workspace", "data", "cache", "disk", "disk"]);
+    assert_eq!(checks, ["configuration", "workspace", "data", "cache", "disk", "disk", "leftovers"]);
 }
 
 #[test]
@@ -223,6 +225,17 @@ fn the_folders() {
     with_folder(Use::Data, "data", Warning, "keeps no owner", |found| found.file_system = "exfat");
     with_folder(Use::Data, "data", Good, "made when it is needed", |found| found.exists = false);
     brings_up("data", Problem, "not a folder", |facts| facts.folders[1].1.state = Err("it is not a folder".to_owned()));
+}
+
+#[test]
+fn the_leftovers() {
+    let check = "leftovers";
+    let set = |things, bytes, of_kills| {
+        move |facts: &mut Facts| facts.leftovers = Some(Leftovers { things, bytes, of_kills })
+    };
+    brings_up(check, Good, "3 thing(s) that nothing needs, 5.0 GB", set(3, 5_000_000_000, 0));
+    brings_up(check, Warning, "hold 20 GB", set(3, 20_000_000_000, 0));
+    brings_up(check, Warning, "2 thing(s) that a killed process left", set(3, 5, 2));
 }
 
 #[test]

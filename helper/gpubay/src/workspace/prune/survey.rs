@@ -234,7 +234,8 @@ impl Prune {
         Ok(items)
     }
 
-    /// A helper is made and removed under its workspace's lock, so one that is there while that is free was left behind.
+    /// A helper is made and ended under its workspace's lock, so one that goes on while that is free was left behind. One
+    /// that has ended is on its way out, which takes the engine its time.
     async fn helpers(&self, engine: &Engine, places: &BTreeMap<String, Place>) -> Result<Vec<Item>> {
         let uid = self.uid.to_string();
         let found = engine.list(&[(labels::OWNER, &uid), (labels::ROLE, "helper")]).await?;
@@ -253,7 +254,8 @@ impl Prune {
                 what: What::Container { id: container.id, id8 },
             })
         };
-        Ok(found.into_iter().filter_map(item).collect())
+        let goes_on = |state: &str| matches!(state, "created" | "running" | "paused");
+        Ok(found.into_iter().filter(|container| goes_on(&container.state)).filter_map(item).collect())
     }
 }
 
