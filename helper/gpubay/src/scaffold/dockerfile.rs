@@ -44,12 +44,13 @@ ENV PATH=/home/${USER_NAME}/.local/bin:$PATH \
 "#;
 
 const INSTALL: &str = r"
-# As your user: what is in the image is seen and nothing of it is touched. Without bytecode and the cache of pip the image
-# is not larger than what is installed.
+# As your user: what is in the image is seen and nothing of it is touched. BYTECODE is --compile or --no-compile: with
+# bytecode packages are imported several times faster, and much Python weighs up to twice as much.
+ARG BYTECODE=@BYTECODE@
 COPY --chown=${USER_UID}:${USER_GID} requirements.txt /tmp/requirements.txt
 USER ${USER_UID}:${USER_GID}
 RUN if grep -q '^[[:space:]]*[^#[:space:]]' /tmp/requirements.txt; then \
-        PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --user --no-cache-dir --no-compile --no-warn-script-location \
+        PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --user --no-cache-dir $BYTECODE --no-warn-script-location \
             --disable-pip-version-check -r /tmp/requirements.txt; \
     fi
 ";
@@ -81,8 +82,13 @@ pub(super) fn dockerfile(base: &Base) -> String {
          # RUN apt-get update && apt-get install -y --no-install-recommends git && rm -rf /var/lib/apt/lists/*\n",
     );
     text.push_str(USER);
-    text.push_str(INSTALL);
+    text.push_str(&INSTALL.replace("@BYTECODE@", if has_bytecode(base) { "--compile" } else { "--no-compile" }));
     text
+}
+
+/// Beside a base of many gigabytes bytecode is nothing; beside a small one, or one of unknown size, it may be much.
+pub(super) fn has_bytecode(base: &Base) -> bool {
+    matches!(base, Base::Preset(Preset::NgcPytorch | Preset::Cuda | Preset::CudaConda))
 }
 
 pub(super) fn requirements() -> String {

@@ -352,7 +352,8 @@ pub fn plan(found: &Found, wish: &Wish) -> Result<Plan, ScaffoldError> {
             Present::Nothing | Present::Missing(_) => None,
         },
     };
-    files.push(root.needed(config::FILE_NAME, toml_text::text(named.as_deref(), &found.folders))?);
+    let lean = base.as_ref().is_some_and(|base| !dockerfile::has_bytecode(base));
+    files.push(root.needed(config::FILE_NAME, toml_text::text(named.as_deref(), lean, &found.folders))?);
     let on_save = !found.has_python;
     files.push(root.wanted(".vscode/settings.json", editor::settings(wish.style, &found.venv, on_save)));
     files.push(root.wanted(".vscode/extensions.json", editor::extensions(wish.style)));

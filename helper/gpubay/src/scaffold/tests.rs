@@ -306,7 +306,7 @@ fn folders_of_the_host_are_offered_and_never_a_token() {
     assert_eq!(hosts, ["~/dataset", "~/.cache/huggingface/hub", "~/.cache/torch"]);
 
     // Unasked, they are comments in a file that is valid.
-    let text = toml_text::text(Some("docker/x/Dockerfile"), &found.folders);
+    let text = toml_text::text(Some("docker/x/Dockerfile"), true, &found.folders);
     assert!(
         text.contains("    # \"~/dataset:/dataset\",\n") && text.contains("# TORCH_HOME = \"/models/torch\"\n"),
         "{text}"
@@ -319,7 +319,7 @@ fn folders_of_the_host_are_offered_and_never_a_token() {
     for folder in &mut found.folders {
         folder.mounted = true;
     }
-    place.write("gpubay.toml", &toml_text::text(Some("docker/x/Dockerfile"), &found.folders));
+    place.write("gpubay.toml", &toml_text::text(Some("docker/x/Dockerfile"), true, &found.folders));
     let loaded = config::load(&place.request()).expect("valid");
     assert_eq!((loaded.config.container.mounts.len(), loaded.powers.len()), (3, 3), "{:?}", loaded.powers);
     assert_eq!(loaded.config.container.env.len(), 2);
@@ -345,6 +345,8 @@ fn every_preset_makes_a_dockerfile_for_every_builder() {
         }
         assert!(text.lines().all(|line| line.chars().count() <= 125), "{text}");
         let args = crate::engine::build::dockerfile::declared_args(&text);
-        assert_eq!(args.into_iter().collect::<Vec<_>>(), ["USER_GID", "USER_NAME", "USER_UID"]);
+        assert_eq!(args.into_iter().collect::<Vec<_>>(), ["BYTECODE", "USER_GID", "USER_NAME", "USER_UID"]);
+        let lean = text.contains("ARG BYTECODE=--no-compile\n");
+        assert!(lean == (preset == Preset::Python) && (lean || text.contains("ARG BYTECODE=--compile\n")), "{text}");
     }
 }

@@ -3,12 +3,17 @@
 use super::Folder;
 
 /// `dockerfile` is relative to the workspace; `None` where several could be meant, which `gpubay up` asks once.
-pub(super) fn text(dockerfile: Option<&str>, folders: &[Folder]) -> String {
+/// `lean`: that Dockerfile leaves bytecode out of the image.
+pub(super) fn text(dockerfile: Option<&str>, lean: bool, folders: &[Folder]) -> String {
     let mut text =
         "# How `gpubay up` runs this folder. What is left out has a good default; `gpubay schema` lists every key.\n"
             .to_owned();
     if let Some(dockerfile) = dockerfile {
         text.push_str(&format!("\n[image]\ndockerfile = {}\n", quoted(dockerfile)));
+        if lean {
+            text.push_str("# Packages that are imported several times faster, in a larger image:\n");
+            text.push_str("# args = { BYTECODE = \"--compile\" }\n");
+        }
     }
     text.push_str("\n[gpus]\n# One free GPU, and the CPU where there is none. \"all\", \"none\" and numbers are possible, too.\nuse = \"auto\"\n");
     if folders.is_empty() {
