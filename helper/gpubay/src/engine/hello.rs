@@ -23,6 +23,7 @@ const MOST: usize = 16 << 10;
 pub(super) struct Hello {
     pub(super) api: ClientVersion,
     pub(super) flavour: Flavour,
+    pub(super) heeds_gpu_requests: bool,
     pub(super) builder: Builder,
 }
 
@@ -66,7 +67,8 @@ fn told_in(answer: &str) -> Option<Hello> {
         (Flavour::Docker, Some("2")) => Builder::BuildKit,
         (Flavour::Docker, _) => Builder::Unsaid,
     };
-    Some(Hello { api, flavour, builder })
+    let heeds_gpu_requests = flavour.heeds_gpu_requests(header("libpod-api-version").unwrap_or(""));
+    Some(Hello { api, flavour, heeds_gpu_requests, builder })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The only room that knows bollard: connect, build, create, exec, archive, events.
 //!
-//! **Architecture Invariant:** no type of bollard appears in a public sigflavour of this room, and its
+//! **Architecture Invariant:** no type of bollard appears in a public signature of this room, and its
 //! name in no other room. `tests/house.rs` checks the second half.
 
 mod absent;
@@ -50,6 +50,8 @@ pub struct Engine {
     docker: Docker,
     located: Located,
     flavour: Flavour,
+    /// A container gets the GPUs that its request names.
+    heeds_gpu_requests: bool,
     builder: build::Builder,
 }
 
@@ -95,14 +97,16 @@ impl Engine {
             ),
         }
         .map_err(|error| not_there(error.to_string()))?;
-        let (docker, flavour, builder) = match told {
-            Some(told) => (docker, told.flavour, told.builder),
+        let (docker, flavour, heeds_gpu_requests, builder) = match told {
+            Some(told) => (docker, told.flavour, told.heeds_gpu_requests, told.builder),
             None => {
                 let asked = async {
                     let docker = docker.negotiate_version().await?;
-                    let flavour = Flavour::from_version(&docker.version().await?);
+                    let version = docker.version().await?;
+                    let flavour = Flavour::from_version(&version);
+                    let heeds = flavour.heeds_gpu_requests(version.version.as_deref().unwrap_or(""));
                     let podman = flavour == Flavour::Podman;
-                    Ok((docker, flavour, if podman { build::Builder::Podman } else { build::Builder::Unsaid }))
+                    Ok((docker, flavour, heeds, if podman { build::Builder::Podman } else { build::Builder::Unsaid }))
                 };
                 match tokio::time::timeout(Duration::from_secs(20), asked).await {
                     Ok(Ok(agreed)) => agreed,
@@ -119,7 +123,7 @@ impl Engine {
                 needed: "1.41 (Docker 20.10)",
             });
         }
-        Ok(Self { docker, located, flavour, builder })
+        Ok(Self { docker, located, flavour, heeds_gpu_requests, builder })
     }
 
     /// The same engine, building in another way than it says.

@@ -167,11 +167,14 @@ pub fn decide(wanted: &Gpus, info: &EngineInfo) -> Result<Plan, GpuError> {
 
 /// The plan that a container was made by, from what its labels say of injection, GPUs and reason.
 ///
-/// `None` where the engine has to be asked: GPUs may have come to it since the container went without.
-pub fn remembered(wanted: &Gpus, injection: &str, gpus: &str, reason: &str) -> Option<Plan> {
+/// `None` where the engine has to be asked: GPUs may have come to it since the container went without, if it `heeds`
+/// requests for them at all.
+pub fn remembered(wanted: &Gpus, heeds: bool, injection: &str, gpus: &str, reason: &str) -> Option<Plan> {
     let names = || gpus.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     let (injection, request) = match injection {
-        "none" if wanted.select == GpuSelection::None => (Injection::None, GpuRequest::None),
+        "none" if wanted.select == GpuSelection::None || !heeds && can_go_without(wanted) => {
+            (Injection::None, GpuRequest::None)
+        }
         "cdi" => (Injection::Cdi, GpuRequest::Cdi(names())),
         "nvidia-runtime" if gpus == "all" => (Injection::NvidiaRuntime, GpuRequest::NvidiaAll),
         "nvidia-runtime" => (Injection::NvidiaRuntime, GpuRequest::Nvidia(names())),
@@ -184,6 +187,11 @@ pub fn remembered(wanted: &Gpus, injection: &str, gpus: &str, reason: &str) -> O
     };
     let (reason, label) = (reason.to_owned(), gpus.to_owned());
     Some(Plan { injection, isolation: Isolation::Hard, reason, request, promised, label })
+}
+
+/// Whether no GPU at all is no error.
+fn can_go_without(wanted: &Gpus) -> bool {
+    !wanted.required && wanted.injection.is_none() && !matches!(wanted.select, GpuSelection::Named(_))
 }
 
 /// How many GPUs answer where these were given. Slices of one GPU answer as that GPU.
@@ -389,7 +397,7 @@ mod tests {
             for engine in [&cdi, &runtime] {
                 let wanted = wanted(select.clone());
                 let plan = decide(&wanted, engine).expect("planned");
-                let again = remembered(&wanted, name_of(plan.injection), &plan.label, &plan.reason);
+                let again = remembered(&wanted, true, name_of(plan.injection), &plan.label, &plan.reason);
                 assert_eq!(again, Some(plan));
             }
         }
@@ -398,9 +406,20 @@ mod tests {
     #[test]
     fn a_container_that_went_without_does_not_know_what_came_since() {
         for select in [GpuSelection::Auto, GpuSelection::All] {
-            assert_eq!(remembered(&wanted(select), "none", "none", "no GPU"), None);
+            assert_eq!(remembered(&wanted(select), true, "none", "none", "no GPU"), None);
         }
-        assert_eq!(remembered(&wanted(GpuSelection::None), "", "", ""), None, "of another version");
+        assert_eq!(remembered(&wanted(GpuSelection::None), true, "", "", ""), None, "of another version");
+        // To an engine that gives none to anybody none comes.
+        for (wanted, known) in [
+            (wanted(GpuSelection::Auto), true),
+            (wanted(GpuSelection::Count { count: 2, min_free: None }), true),
+            (wanted(named(&["0"])), false),
+            (Gpus { required: true, ..wanted(GpuSelection::Auto) }, false),
+            (Gpus { injection: Some(Injection::Cdi), ..wanted(GpuSelection::Auto) }, false),
+        ] {
+            let plan = remembered(&wanted, false, "none", "none", "it ignores them");
+            assert_eq!(plan.map(|plan| plan.reason), known.then(|| "it ignores them".to_owned()), "{wanted:?}");
+        }
     }
 
     #[test]
@@ -456,7 +475,8 @@ mod tests {
         let runtime = decide(&wanted(named(&["MIG-a", "MIG-b"])), &engine(&[], &["nvidia"])).expect("planned");
         assert_eq!(runtime.promised, Promise::AtLeastOne, "two slices of one GPU");
         for plan in [auto, three, by_uuid, runtime] {
-            let again = remembered(&wanted(GpuSelection::Auto), name_of(plan.injection), &plan.label, &plan.reason);
+            let again =
+                remembered(&wanted(GpuSelection::Auto), true, name_of(plan.injection), &plan.label, &plan.reason);
             assert_eq!(again, Some(plan));
         }
     }

@@ -228,7 +228,8 @@ async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>
     let remembered = running.filter(|container| container.state == ContainerState::Running).and_then(|container| {
         let label = |name| container.label(name);
         let users = UserMap::named(label(labels::USERS))?;
-        let gpu = gpu::remembered(gpus, label(labels::INJECTION), label(labels::GPUS), label(labels::REASON))?;
+        let heeds = workspace.engine.heeds_gpu_requests();
+        let gpu = gpu::remembered(gpus, heeds, label(labels::INJECTION), label(labels::GPUS), label(labels::REASON))?;
         Some(Offered { gpu, memory: 0, users, offer: Offer::Remembered })
     });
     if let Some(offered) = remembered {
