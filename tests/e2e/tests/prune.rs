@@ -114,6 +114,7 @@ fn what_nothing_needs_is_freed_and_the_rest_stays() {
     // With no container, and no folder, all of it goes; but not while a container of it is there.
     bench.run(&["up"]).succeeded();
     bench.run(&["run", "--detach", "--name", "gone", "--", "true"]).succeeded();
+    bench.run(&["run", "--snapshot", "--", "touch", "model.pt"]).succeeded();
     std::fs::rename(&bench.workspace, bench.home.join("moved")).expect("moved");
     let here = |args: &[&str]| {
         let mut command = bench.gpubay(args);
@@ -129,7 +130,16 @@ fn what_nothing_needs_is_freed_and_the_rest_stays() {
     let done: Value = serde_json::from_str(&here(&["prune", "--json", "--yes"])).expect("JSON");
     assert_eq!(items(&done, "venvs"), [venvs[0].to_str().expect("text")], "{done:#}");
     assert_eq!(items(&done, "images").len(), 1, "{done:#}");
-    for empty in ["venvs", "run", "host-envs", "workspaces"] {
+    // What a job wrote beside its frozen sources is nobody's to remove but the user's.
+    let written = folders(&data.join("jobs"));
+    keeps(&done, "wrote files beside their frozen sources");
+    assert!(folders(&written[0]).iter().any(|record| record.join("snapshot/model.pt").exists()), "{done:#}");
+    for record in folders(&written[0]) {
+        let _ = std::fs::remove_file(record.join("snapshot/model.pt"));
+    }
+    let done: Value = serde_json::from_str(&here(&["prune", "--json", "--yes"])).expect("JSON");
+    assert!(items(&done, "records").contains(&written[0].to_str().expect("text")), "{done:#}");
+    for empty in ["venvs", "run", "host-envs", "jobs", "workspaces"] {
         assert_eq!(folders(&data.join(empty)), [] as [PathBuf; 0], "{done:#}");
     }
     assert_eq!(folders(&mirrors.join("base")), [] as [PathBuf; 0]);

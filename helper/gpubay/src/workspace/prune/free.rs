@@ -7,6 +7,7 @@ use super::{Item, Prune, PruneReport, What};
 use crate::error::{Error, Result};
 use crate::mirror::{self, Store};
 use crate::workspace::known::{self, Presence};
+use crate::workspace::record;
 use crate::workspace::lock::{self, Lock};
 
 /// What became of an item.
@@ -77,7 +78,7 @@ impl Prune {
                     entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(&id8))
                 })
             };
-            if !["venvs", "run", "etc", "host-envs"].into_iter().any(of_it) {
+            if !["venvs", "run", "etc", "jobs", "host-envs"].into_iter().any(of_it) {
                 let _ = std::fs::remove_file(known::file(&self.bare.state, &id8).as_path());
             }
         }
@@ -112,6 +113,9 @@ impl Prune {
                 let still = places.get(id8).is_some_and(|place| place.presence == Presence::Gone);
                 if *gone && (!still || used.has_container(id8)) || used.mounts(path.as_path()) {
                     return Ok(Done::Left("it is used by now".to_owned()));
+                }
+                if names.contains(&"jobs") && record::hold_work(&path) {
+                    return Ok(Done::Left("a job wrote files into it by now".to_owned()));
                 }
                 let (root, below, name) = (root.clone(), names.join("/"), name.clone());
                 let removed = tokio::task::spawn_blocking(move || mirror::remove_below(&root, &below, &name)).await;

@@ -12,10 +12,10 @@ use crate::engine::{Engine, OwnImage};
 use crate::error::Result;
 use crate::mirror::{Needed, Store};
 use crate::workspace::known::{self, Known, Presence};
-use crate::workspace::labels;
+use crate::workspace::{labels, record};
 
 /// Folders whose entries are named `<id8>-<engine>` and, of jobs, `-<job>`: below data, and below cache.
-const OF_DATA: [&str; 3] = ["venvs", "run", "etc"];
+const OF_DATA: [&str; 4] = ["venvs", "run", "etc", "jobs"];
 const OF_CACHE: [&str; 2] = ["shim", "homes"];
 
 /// What is known of one workspace.
@@ -136,6 +136,14 @@ impl Prune {
                         place.known.folder, place.known.folder
                     ));
                 }
+                continue;
+            }
+            if folder == "jobs" && record::hold_work(&path) {
+                kept.push(format!(
+                    "{path}, where jobs of {}, which is gone, wrote files beside their frozen sources: take out what you \
+                     need and remove it by hand",
+                    place.known.folder
+                ));
                 continue;
             }
             let kind = if folder == "venvs" { Kind::Venvs } else { Kind::Records };

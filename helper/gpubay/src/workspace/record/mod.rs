@@ -6,8 +6,8 @@
 //! - `record.json`: a [`Record`]. It is written last; a folder without one is what a killed process left.
 //! - `diff.patch`: what differed from the commit, where something did; at most a megabyte.
 //! - `snapshot/`: the frozen sources of `run --snapshot`, with what the job wrote beside them; `sources.json` lists the
-//!   sources. They belong to the record and go with it, but what a job wrote ([`written`]) is the user's: whoever frees
-//!   records says so first, or keeps those.
+//!   sources. They belong to the record and go with it, but what a job wrote ([`written`]) is the user's: `prune` frees the
+//!   records of a workspace that is gone, unless they hold such files.
 //!
 //! A container names its record in the label `gpubay.record`. A record whose container is gone is history; removing
 //! its folder frees it and breaks nothing but `run --again` of it. One whose container exists must stay, since the
@@ -432,6 +432,20 @@ pub fn written(kept: &Kept) -> Option<(HostPath, Vec<String>)> {
     let folder = kept.folder.join(SNAPSHOT);
     let names = snapshot::written(folder.as_path(), &sources(kept).ok()?);
     Some((folder, names))
+}
+
+/// Whether jobs wrote into their snapshots, below `place`, the folder of all records of one workspace on one engine. What
+/// cannot be told counts.
+pub(super) fn hold_work(place: &HostPath) -> bool {
+    let Ok(entries) = std::fs::read_dir(place.as_path()) else { return true };
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).any(|name| {
+        let folder = place.join(&name);
+        // Without a record the job has not started.
+        folder.join(FILE).as_path().exists()
+            && read(folder).is_none_or(|kept| {
+                kept.record.snapshot.is_some() && written(&kept).is_none_or(|(_, names)| !names.is_empty())
+            })
+    })
 }
 
 /// What is not as it was.
