@@ -480,7 +480,7 @@ fn a_workspaces_day() {
         exit 1
         --- stderr
         error: there is a job named long already
-        next: Give this one another name with --name, or remove the old one: gpubay down long
+        next: Give this one another name with --name, or remove the old one: gpubay rm long
     "#]],
     );
     says(

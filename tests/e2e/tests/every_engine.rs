@@ -30,7 +30,8 @@ fn everything(engine: &str) {
     assert_eq!((&report["image"]["built"], &report["drift"]), (&json!(true), &json!([])));
 
     // A terminal of its own, which learns of a new size.
-    let mut terminal = Terminal::start(&bench, &["exec", "--", "sh", "-c", "stty size; read x; stty size; exit 5"], &[]);
+    let mut terminal =
+        Terminal::start(&bench, &["exec", "--", "sh", "-c", "stty size; read x; stty size; exit 5"], &[]);
     terminal.read_until("30 100");
     terminal.resize(40, 90);
     terminal.write("\n");
@@ -38,7 +39,8 @@ fn everything(engine: &str) {
     assert!(text.contains("40 90") && code == Some(5), "{text:?} {code:?}");
 
     // Volumes are the user's, what is to persist does, and what is written into the workspace is the user's outside.
-    let write = "echo mine > /scratch/file && echo mine > ~/.kept/file && touch written && cat /built && echo \"$GREETING\"";
+    let write =
+        "echo mine > /scratch/file && echo mine > ~/.kept/file && touch written && cat /built && echo \"$GREETING\"";
     assert_eq!(bench.run(&["exec", "--", "sh", "-c", write]).succeeded().stdout, "built\na b=c\n");
     assert_eq!(std::fs::metadata(bench.workspace.join("written")).expect("written").uid(), bench.uid());
 

@@ -141,8 +141,15 @@ impl Chosen {
     }
 }
 
+/// There is none that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoPython {
+    /// Those that are there, each with why it does not.
+    pub passed_over: Vec<String>,
+}
+
 /// The first of `found` that runs, which has `PATH` first and then [`PLACES`]; the venv's own does
-/// not count, since it is made from what is chosen here. `None`: the image has no Python.
+/// not count, since it is made from what is chosen here.
 ///
 /// # Errors
 /// Only for `wanted` (`venv.python`): what the user named must run. And where nothing can be run at all.
@@ -151,7 +158,7 @@ pub async fn choose(
     wanted: Option<&str>,
     found: &[ContainerPath],
     venv: &ContainerPath,
-) -> Result<Option<Chosen>, VenvError> {
+) -> Result<Result<Chosen, NoPython>, VenvError> {
     if let Some(wanted) = wanted {
         let probe = ask(inside, wanted).await.map_err(|error| match error {
             VenvError::Probe { reason, .. } => VenvError::Wanted {
@@ -163,7 +170,7 @@ pub async fn choose(
         })?;
         let python = ContainerPath::new(&probe.executable)
             .map_err(|e| VenvError::Probe { python: wanted.to_owned(), reason: e.to_string() })?;
-        return Ok(Some(Chosen { python, probe, passed_over: Vec::new(), others: Vec::new() }));
+        return Ok(Ok(Chosen { python, probe, passed_over: Vec::new(), others: Vec::new() }));
     }
     let mut passed_over = Vec::new();
     let mut left = found.iter().filter(|python| python.below(venv).is_none());
@@ -171,13 +178,13 @@ pub async fn choose(
         match ask(inside, python.as_str()).await {
             Ok(probe) => {
                 let others = left.cloned().collect();
-                return Ok(Some(Chosen { python: python.clone(), probe, passed_over, others }));
+                return Ok(Ok(Chosen { python: python.clone(), probe, passed_over, others }));
             }
             Err(error @ VenvError::Probe { .. }) => passed_over.push(error.to_string()),
             Err(error) => return Err(error),
         }
     }
-    Ok(None)
+    Ok(Err(NoPython { passed_over }))
 }
 
 #[cfg(test)]
@@ -214,7 +221,9 @@ mod tests {
         let chosen = choose(&Host, None, &several, &container("/ws/.venv")).await.expect("chooses").expect("one");
         let choice = chosen.choice().expect("a choice");
         assert!(choice.contains("/usr/bin/python3 (3.") && choice.contains("not /opt/conda/bin/python;"), "{choice}");
-        assert_eq!(choose(&Host, None, &[], &container("/v")).await.expect("no error"), None);
+        assert_eq!(choose(&Host, None, &[], &container("/v")).await.expect("no error"), Err(NoPython::default()));
+        let none = choose(&Host, None, &found[..2], &container("/ws/.venv")).await.expect("no error");
+        assert!(none.expect_err("none runs").passed_over[0].contains("no such thing"));
         let error = choose(&Host, Some(found[1].as_str()), &found, &container("/v")).await.expect_err("must run");
         assert!(error.to_string().contains("no such thing"));
     }

@@ -105,7 +105,7 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
         Ok(id) => id,
         Err(EngineError::Conflict { .. }) => {
             return Err(Error::new("job_exists", format!("there is a job named {name} already")).with_hint(format!(
-                "Give this one another name with --name, or remove the old one: gpubay down {name}"
+                "Give this one another name with --name, or remove the old one: gpubay rm {name}"
             )));
         }
         Err(error) => return Err(error.into()),

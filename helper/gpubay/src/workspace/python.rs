@@ -360,15 +360,22 @@ pub(super) async fn refresh(
     let found = client.find_python(FindPythonRequest { places }).await?;
     prepared.warnings.extend(found.closed.iter().map(|closed| probe::closed(closed, &dev.container.user)));
     let chosen = probe::choose(&image_side, workspace.config().venv.python.as_deref(), &found.found, venv).await?;
-    let Some(chosen) = chosen else {
-        progress.note("the image has no Python: the container works, and there is no .venv to make");
-        prepared.warnings.push(
-            "the image has no Python that the container's user finds, so there is no venv and nothing to complete from; install \
-             one in the Dockerfile, or name it with `python` under [venv]"
-                .to_owned(),
-        );
-        save(workspace, dev, gpus, &prepared, Seen::default());
-        return Ok(prepared);
+    let chosen = match chosen {
+        Ok(chosen) => chosen,
+        Err(none) => {
+            let no_python = if none.passed_over.is_empty() {
+                progress.note("the image has no Python: the container works, and there is no .venv to make");
+                "the image has no Python that the container's user finds, so there is no venv and nothing to complete from; \
+                 install one in the Dockerfile, or name it with `python` under [venv]"
+            } else {
+                "no Python of the image runs, so there is no venv and nothing to complete from; mend that in the \
+                 Dockerfile, or name another with `python` under [venv]"
+            };
+            prepared.warnings.extend(none.passed_over);
+            prepared.warnings.push(no_python.to_owned());
+            save(workspace, dev, gpus, &prepared, Seen::default());
+            return Ok(prepared);
+        }
     };
     prepared.warnings.extend(chosen.passed_over.iter().cloned());
     let packages: std::collections::BTreeMap<_, _> = chosen.probe.distributions.iter().cloned().collect();

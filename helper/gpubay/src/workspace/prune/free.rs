@@ -7,8 +7,8 @@ use super::{Item, Prune, PruneReport, What};
 use crate::error::{Error, Result};
 use crate::mirror::{self, Store};
 use crate::workspace::known::{self, Presence};
-use crate::workspace::record;
 use crate::workspace::lock::{self, Lock};
+use crate::workspace::record;
 
 /// What became of an item.
 enum Done {
