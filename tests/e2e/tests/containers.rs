@@ -271,3 +271,29 @@ fn a_read_only_root_still_has_a_user_and_a_home() {
 fn the_test_user_is_ordinary() {
     assert_ne!(lab().uid, 0);
 }
+
+/// An image has the workspace's identity, since it was built for it, and may have labels of any kind.
+#[test]
+fn what_an_image_says_of_itself_decides_nothing() {
+    let dockerfile =
+        "FROM gpubay-lab/busybox\nLABEL gpubay.job=\"train/../../../../..\" gpubay.chosen=all gpubay.role=job\n";
+    let bench = with("docker28", Who::Ordinary, dockerfile, "[gpus]\nuse = \"none\"\n");
+    let report = bench.up();
+    assert_eq!(report["gpu"]["chosen"], serde_json::Value::Null, "{report}");
+    bench.run(&["run", "--detach", "--name", "train", "--", "/bin/true"]).succeeded();
+    // Somebody's own container of that image is nobody's but theirs.
+    let image = report["image"]["reference"].as_str().expect("an image");
+    let own = format!("gpubay-e2e-own-{}", std::process::id());
+    bench.docker(&["run", "--detach", "--name", &own, image, "/bin/true"]).succeeded();
+    bench.run(&["stop"]).succeeded();
+    eventually("the job ends", || bench.json(&["ps"])["containers"].to_string().contains("\"exit_code\":0"));
+    let removed = bench.json(&["rm", "--all"])["containers"].clone();
+    assert_eq!(removed.as_array().map(Vec::len), Some(1), "only the job: {removed}");
+    assert!(bench.home.join("shape/Dockerfile").exists());
+    let left = bench.json(&["ps"])["containers"].clone();
+    assert_eq!((left.as_array().map(Vec::len), &left[0]["role"]), (Some(1), &json!("dev")), "{left}");
+    bench.run(&["down"]).succeeded();
+    let theirs = bench.docker(&["inspect", "--format", "{{.State.Status}}", &own]);
+    bench.docker(&["rm", "--force", &own]).succeeded();
+    assert_eq!(theirs.succeeded().stdout, "exited\n");
+}

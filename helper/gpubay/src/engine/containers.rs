@@ -138,7 +138,7 @@ impl Engine {
             id: found.id.unwrap_or_default(),
             name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
             image: found.image.unwrap_or_default(),
-            labels: config.labels.unwrap_or_default().into_iter().collect(),
+            labels: said(config.labels),
             started_at: state.started_at.clone().unwrap_or_default(),
             state: state_of(&state),
             user: config.user.unwrap_or_default(),
@@ -256,7 +256,7 @@ impl Engine {
                 .unwrap_or_default(),
             image: container.image.unwrap_or_default(),
             image_id: container.image_id.unwrap_or_default(),
-            labels: container.labels.unwrap_or_default().into_iter().collect(),
+            labels: said(container.labels),
             state: container.state.map(|state| state.to_string()).unwrap_or_default(),
             status: container.status.unwrap_or_default(),
             created: container.created.unwrap_or_default(),
@@ -389,4 +389,9 @@ fn state_of(state: &bollard::models::ContainerState) -> ContainerState {
         Some(S::CREATED) => ContainerState::Created,
         _ => ContainerState::Dead,
     }
+}
+
+/// A label without a value is none: so a container goes without one that its image has.
+fn said(labels: Option<HashMap<String, String>>) -> BTreeMap<String, String> {
+    labels.unwrap_or_default().into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }

@@ -329,7 +329,7 @@ pub fn plan(found: &Found, wish: &Wish) -> Result<Plan, ScaffoldError> {
             Some(path)
         }
         None => match &found.image {
-            Present::Dockerfile(path) if ours(&found.workspace.join(path)) => {
+            Present::Dockerfile(path) if Path::new(path).is_relative() && ours(&found.workspace.join(path)) => {
                 files.push(root.needed(path, String::new())?);
                 files.push(root.needed(dockerfile::REQUIREMENTS, dockerfile::requirements())?);
                 files.push(root.needed(".dockerignore", dockerfile::dockerignore())?);

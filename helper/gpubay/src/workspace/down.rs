@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::labels;
+use super::labels::{self, Role};
 use super::report::{DownReport, RmReport};
 use super::stakes::{self, Losses};
 use super::{Recreate, Workspace, lock, record};
@@ -109,7 +109,8 @@ pub async fn rm(workspace: &Workspace, what: &Remove, consent: Recreate) -> Resu
         .with_hint("`gpubay ps` lists them, `gpubay down NAME` removes one of another workspace."));
     }
     let uses_venv = all.iter().any(is_alive);
-    let ended_job = |container: &Listed| container.labels.contains_key(labels::JOB) && !is_alive(container);
+    let is_job = |container: &Listed| label(container, labels::ROLE) == Role::Job.as_str();
+    let ended_job = |container: &Listed| is_job(container) && !is_alive(container);
     let chosen: Vec<Listed> = all
         .into_iter()
         .filter(|container| {
@@ -132,10 +133,15 @@ pub async fn rm(workspace: &Workspace, what: &Remove, consent: Recreate) -> Resu
         }
     }
     let lost = losses(&workspace.engine, &chosen).await?;
-    let jobs: Vec<String> = chosen.iter().filter_map(|container| container.labels.get(labels::JOB).cloned()).collect();
+    let jobs: Vec<String> =
+        chosen.iter().filter(|container| is_job(container)).map(|job| label(job, labels::JOB)).collect();
     let containers = remove(&workspace.engine, &workspace.progress, chosen, &lost, Recreate::Allowed).await?;
     for job in jobs {
-        let _ = std::fs::remove_dir_all(workspace.job_run_folder(&job).as_path());
+        // A label is text that anybody with the engine can write; this takes plain names only.
+        let name = format!("{}-{job}", workspace.place);
+        if let Err(error) = mirror::remove_below(&workspace.config().paths.data, "run", &name) {
+            tracing::debug!(%error, job, "its run folder stays");
+        }
     }
     let venv = if what.venv { Some(empty_venv(workspace).await?) } else { None };
     Ok(RmReport { containers, venv, lost })
@@ -228,10 +234,14 @@ fn ask_before_killing(lost: &BTreeMap<String, Losses>, consent: Recreate, hint: 
     Err(Error::new(WORK_RUNNING, format!("something still runs:{}", lines.concat())).with_hint(hint))
 }
 
-/// Every container that carries this workspace's identity; helpers of a sync that is under way are not ours to end.
+/// The dev container and the jobs of this workspace; helpers of a sync that is under way are not ours to end. An image of
+/// ours carries the identity too, and so does what the user starts from it by hand.
 pub(super) async fn of_workspace(workspace: &Workspace) -> Result<Vec<Listed>> {
-    let mut found = workspace.engine.list(&[(labels::ID, workspace.id())]).await?;
-    without_helpers(&mut found);
+    let owner = workspace.host.uid.to_string();
+    let mut found = workspace.engine.list(&[(labels::ID, workspace.id()), (labels::OWNER, &owner)]).await?;
+    let role =
+        |container: &Listed| container.labels.get(labels::ROLE).map(String::as_str).unwrap_or_default().to_owned();
+    found.retain(|container| [Role::Dev, Role::Job].iter().any(|ours| role(container) == ours.as_str()));
     oldest_first(&mut found);
     Ok(found)
 }

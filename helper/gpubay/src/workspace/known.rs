@@ -33,6 +33,9 @@ pub(super) struct Mount {
     point: PathBuf,
     /// Device or export, and the folder of it that is mounted.
     source: String,
+    /// The file system's own number, since another disk may be the same device the next time; 0 where it has none.
+    #[serde(default)]
+    number: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,7 @@ pub(super) enum Presence {
 pub(super) fn remember(workspace: &Workspace, image: Option<&str>) {
     let folder = workspace.folder().clone();
     let mount = mount_of(folder.as_path(), &mounts());
+    let mount = Mount { number: number_of(folder.as_path()), ..mount };
     let file = file(&workspace.loaded.state, workspace.id8());
     let before = read(&file);
     let image = image.map(str::to_owned).or_else(|| before.as_ref()?.image.clone());
@@ -75,11 +79,15 @@ pub(super) fn all(bare: &Bare) -> BTreeMap<String, Known> {
 
 impl Known {
     pub(super) fn presence(&self) -> Presence {
-        presence(self.folder.as_path(), &self.mount, &mounts())
+        presence(self.folder.as_path(), &self.mount, &mounts(), number_of)
     }
 }
 
-fn presence(folder: &Path, on: &Mount, mounts: &[Mount]) -> Presence {
+fn number_of(path: &Path) -> u64 {
+    rustix::fs::statvfs(path).map_or(0, |found| found.f_fsid)
+}
+
+fn presence(folder: &Path, on: &Mount, mounts: &[Mount], number_of: impl Fn(&Path) -> u64) -> Presence {
     match folder.symlink_metadata() {
         Ok(_) => return Presence::Here,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -87,7 +95,7 @@ fn presence(folder: &Path, on: &Mount, mounts: &[Mount]) -> Presence {
     }
     // The last one lies on top.
     match mounts.iter().rev().find(|mount| mount.point == on.point) {
-        Some(now) if now.source == on.source => Presence::Gone,
+        Some(now) if now.source == on.source && [0, number_of(&on.point)].contains(&on.number) => Presence::Gone,
         Some(_) => Presence::Unknown(format!(
             "{} was on {}, where something else is mounted now",
             folder.display(),
@@ -125,6 +133,7 @@ fn parse(text: &[u8]) -> Vec<Mount> {
             Some(Mount {
                 point: std::ffi::OsString::from_vec(words.get(4)?.clone()).into(),
                 source: format!("{} {}", text(dash + 2)?, text(3)?),
+                number: 0,
             })
         })
         .collect()
@@ -176,12 +185,17 @@ mod tests {
     fn a_folder_whose_disk_is_not_there_is_not_gone() {
         let place = tempfile::tempdir().expect("a folder");
         let (ws, disk) = (place.path().join("ws"), place.path().to_owned());
-        let on = Mount { point: disk.clone(), source: "/dev/sdb1 /".to_owned() };
+        let on = Mount { point: disk.clone(), source: "/dev/sdb1 /".to_owned(), number: 7 };
         let same = std::slice::from_ref(&on);
-        let other = [Mount { point: disk, source: "/dev/sdc1 /".to_owned() }];
+        let other = [Mount { point: disk, source: "/dev/sdc1 /".to_owned(), number: 7 }];
+        let presence = |folder: &Path, on: &Mount, mounts: &[Mount]| presence(folder, on, mounts, |_| 7);
         assert_eq!(presence(&ws, &on, same), Presence::Gone);
         assert!(matches!(presence(&ws, &on, &[]), Presence::Unknown(why) if why.contains("nothing is mounted")));
         assert!(matches!(presence(&ws, &on, &other), Presence::Unknown(why) if why.contains("something else")));
+        // Another disk in the same drive; and one whose number was never known.
+        let swapped = Mount { number: 8, ..on.clone() };
+        assert!(matches!(presence(&ws, &swapped, same), Presence::Unknown(why) if why.contains("something else")));
+        assert_eq!(presence(&ws, &Mount { number: 0, ..on.clone() }, same), Presence::Gone);
         std::fs::create_dir(&ws).expect("made");
         assert_eq!(presence(&ws, &on, &[]), Presence::Here);
         // Neither is one that cannot be looked at.

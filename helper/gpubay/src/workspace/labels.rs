@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use crate::HostPath;
 
 pub(super) const SCHEMA: &str = "1";
+/// What the names of all of them begin with.
+pub(super) const OURS: &str = "gpubay.";
 pub const WORKSPACE: &str = "gpubay.workspace";
 pub(super) const ID: &str = "gpubay.id";
 pub const ROLE: &str = "gpubay.role";

@@ -149,8 +149,12 @@ impl<'a> Steps<'a> {
         {
             return self.begin(at);
         }
-        if let Some(id) = line.strip_prefix("Successfully built ") {
-            self.image_id.get_or_insert_with(|| id.trim().to_owned());
+        // A program inside may print the like; the engine's own comes last.
+        if let Some(id) = line.strip_prefix("Successfully built ").map(str::trim)
+            && (12..=64).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+        {
+            self.image_id = Some(id.to_owned());
         }
         if line.trim_start().strip_prefix("---> [Warning] ").is_some_and(|text| {
             self.progress.warn(self.redactor.apply(text));

@@ -68,7 +68,7 @@ fn what_the_engine_says_is_told_from_what_a_step_prints() {
         "\n",
         " ---> Using cache\n",
         " ---> [Warning] old\n",
-        "Successfully built 67\n",
+        "Successfully built 0123456789ab\n",
     ];
     assert_eq!(
         told(&docker),
@@ -108,4 +108,21 @@ fn a_program_cannot_end_its_own_step() {
     let texts = ["Step 1/2 : FROM a", "\n", "Step 2/2 : RUN x", "\n", "Step 9/9 : RUN evil\n", "Step 1/2 : FROM b\n"];
     let told = told(&texts);
     assert!(!told.iter().any(|line| line.starts_with("[9/9]") || line.ends_with("FROM b")), "{told:?}");
+}
+
+/// pip says the same of a wheel.
+#[test]
+fn a_program_that_says_it_built_something_has_built_no_image() {
+    let id = |lines: &[&str]| {
+        let progress = Progress::silent();
+        let mut steps = Steps::new(&progress, Redactor::default());
+        for line in lines {
+            steps.message(serde_json::json!({ "stream": format!("{line}\n") }).to_string().as_bytes());
+        }
+        steps.end();
+        steps.image_id
+    };
+    assert_eq!(id(&["Step 1/2 : RUN pip", "Successfully built six"]), None);
+    let said = ["Step 1/2 : RUN pip", "Successfully built 0123456789ab", "Successfully built ba9876543210"];
+    assert_eq!(id(&said).as_deref(), Some("ba9876543210"));
 }

@@ -205,7 +205,7 @@ impl Prune {
             }
         }
         let mut items = Vec::new();
-        let mut unknown = 0;
+        let (mut unknown, mut unnamed) = (0, 0);
         for (id, images) in by_workspace {
             let id8 = id.get(..8).unwrap_or(&id).to_owned();
             let Some(place) = places.get(&id8) else {
@@ -222,8 +222,9 @@ impl Prune {
                 let ours = |tag: &String| is_our_tag(tag, &id8);
                 let current = place.known.image.as_ref().filter(|_| place.presence == Presence::Here);
                 let is_current = current.is_some_and(|current| image.tags.contains(current));
-                // A name that somebody gave it is a use of it.
-                if is_current || used.image(&image) || !image.tags.iter().all(ours) {
+                // A name that somebody gave it is a use of it. One without any may be built from ours, whose labels it has.
+                unnamed += usize::from(image.tags.is_empty());
+                if is_current || used.image(&image) || image.tags.is_empty() || !image.tags.iter().all(ours) {
                     continue;
                 }
                 items.push(Item {
@@ -238,6 +239,11 @@ impl Prune {
         }
         if unknown > 0 {
             kept.push(format!("{unknown} image(s) of yours, of whose workspaces nothing is remembered here"));
+        }
+        if unnamed > 0 {
+            kept.push(format!(
+                "{unnamed} image(s) without a name, which may be yours: the engine's own `docker image prune` removes those"
+            ));
         }
         Ok(items)
     }

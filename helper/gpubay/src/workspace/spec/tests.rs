@@ -306,3 +306,18 @@ fn every_option_that_counts_has_a_name_and_no_secret_is_told() {
         ]
     );
 }
+
+/// What a Dockerfile writes there would decide which GPUs are used, and what `rm` takes for a job.
+#[test]
+fn labels_of_ours_that_an_image_has_do_not_count() {
+    let mut bench = Bench::new();
+    for (name, value) in
+        [("gpubay.job", "x/../.."), ("gpubay.chosen", "all"), ("gpubay.role", "job"), ("maintainer", "ada")]
+    {
+        bench.image.labels.insert(name.to_owned(), value.to_owned());
+    }
+    let labels = bench.plan(&Task::Dev).spec.labels;
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    assert_eq!((label("gpubay.job"), label("gpubay.chosen"), label("maintainer")), (Some(""), Some(""), None));
+    assert_eq!(label("gpubay.role"), Some("dev"));
+}
