@@ -125,9 +125,9 @@ fn plan_at(
             let one = |(n, argument): (usize, &String)| {
                 if n == at { argument.clone() } else { paths.translate(argument) }
             };
-            match folder_of_host(&paths, &texts[at])? {
+            match folder_of_host(&paths, &texts[at]) {
                 Some((folder, files)) => {
-                    by_uv = crate::asker::is_uv(&texts[at]);
+                    by_uv = true;
                     argv.extend(texts.iter().enumerate().take(at).map(one));
                     question = Some(asked(&argv, &folder, &files, &texts[at..]));
                     argv.push(FOLDER_LOADER.to_owned());
@@ -286,35 +286,49 @@ fn sent(files: Vec<(String, String)>) -> Vec<String> {
 /// A folder, and the paths and texts of the modules in it.
 type Modules = (String, Vec<(String, String)>);
 
-/// The folder that a tool's code puts on `sys.path` to import its own modules from, where only the host has it, and these
-/// modules. A tool makes such a folder for its question: few files, and nothing else in it.
-fn folder_of_host(paths: &Paths<'_>, code: &str) -> Result<Option<Modules>, String> {
+/// The folder that uv's question puts on `sys.path` to import its own modules from, where only the host has it, and these
+/// modules. uv makes such a folder for its question: few files, and nothing else in it. What looks like more is not read
+/// to its end, and nothing of it is sent: the code then runs as any other does.
+fn folder_of_host(paths: &Paths<'_>, code: &str) -> Option<Modules> {
     const MOST_FILES: usize = 64;
-    let Some(folder) = code.contains("sys.path").then(|| quoted_folder(code)).flatten() else { return Ok(None) };
-    if paths.inside(folder).is_some() || !Path::new(folder).is_dir() {
-        return Ok(None);
+    const MOST_FOLDERS: usize = 32;
+    const MOST_ENTRIES: usize = 1024;
+    const DEEPEST: usize = 4;
+    // Of anybody else's code a path in quotes says nothing: `"/".join(sys.path)`.
+    let folder = (crate::asker::is_uv(code) && code.contains("sys.path")).then(|| quoted_folder(code)).flatten()?;
+    if paths.inside(folder).is_some() {
+        return None;
     }
-    let mut left = MOST_TEXT;
+    let (mut left, mut visited, mut seen) = (MOST_TEXT, 0, 0);
     let mut files = Vec::new();
-    let mut folders = vec![PathBuf::from(folder)];
-    while let Some(at) = folders.pop() {
-        for entry in std::fs::read_dir(&at).into_iter().flatten().flatten() {
+    let mut folders = vec![(PathBuf::from(folder), 0)];
+    while let Some((at, depth)) = folders.pop() {
+        visited += 1;
+        if visited > MOST_FOLDERS || depth > DEEPEST {
+            return None;
+        }
+        for entry in std::fs::read_dir(&at).ok()? {
+            let entry = entry.ok()?;
+            seen += 1;
+            if seen > MOST_ENTRIES {
+                return None;
+            }
             // No links: they lead to what nobody meant to send.
-            let Ok(kind) = entry.file_type() else { continue };
+            let kind = entry.file_type().ok()?;
             let path = entry.path();
-            if kind.is_dir() && files.len() + folders.len() < MOST_FILES {
-                folders.push(path);
+            if kind.is_dir() {
+                folders.push((path, depth + 1));
             } else if kind.is_file() && path.extension() == Some(OsStr::new("py")) {
                 if files.len() == MOST_FILES {
-                    return Ok(None);
+                    return None;
                 }
-                let Some(name) = path.strip_prefix(folder).ok().and_then(Path::to_str) else { continue };
-                files.push((name.to_owned(), read(&path, &mut left)?));
+                let name = path.strip_prefix(folder).ok()?.to_str()?;
+                files.push((name.to_owned(), read(&path, &mut left).ok()?));
             }
         }
     }
     files.sort();
-    Ok((!files.is_empty()).then(|| (folder.to_owned(), files)))
+    (!files.is_empty()).then(|| (folder.to_owned(), files))
 }
 
 /// The first absolute path between double quotes.

@@ -196,6 +196,48 @@ fn modules_that_only_the_host_has_are_sent_along() {
     assert!(!plain.by_uv && plain.question.is_none());
 }
 
+/// Only uv's question brings modules along; a path in other code is what the program says, and no folder to read.
+#[test]
+fn code_that_names_a_folder_is_only_code() {
+    let temp = tempfile::tempdir().expect("a folder");
+    std::fs::write(temp.path().join("json.py"), "hides = True\n").expect("written");
+    for code in [
+        format!("import sys; sys.path.insert(0, \"{}\"); import json", temp.path().display()),
+        "import sys; print(\"/\".join(sys.path))".to_owned(),
+        "import sys; print(sys.path[0].rsplit(\"/\", 1))".to_owned(),
+    ] {
+        let plan = planned(&test_place(), "/home/ada/ws", &["-c", &code]);
+        assert_eq!(plan.argv[1..], ["-c", &code]);
+        assert!(plan.question.is_none());
+    }
+}
+
+/// The walk ends early and nothing fails, whatever the folder of uv's question turns out to be.
+#[test]
+fn a_folder_that_uv_would_not_make_is_not_sent() {
+    let sends = |fill: &dyn Fn(&Path)| {
+        let temp = tempfile::tempdir().expect("a folder");
+        std::fs::write(temp.path().join("x.py"), "x = 1\n").expect("written");
+        fill(temp.path());
+        let code = format!("import sys; sys.path = [\"{}\"]; import get_interpreter_info", temp.path().display());
+        let plan = planned(&test_place(), "/home/ada/ws", &["-c", &code]);
+        if plan.question.is_none() {
+            assert_eq!(plan.argv[1..], ["-c", &code]);
+        }
+        plan.question.is_some()
+    };
+    let make = |folder: PathBuf| std::fs::create_dir_all(folder).expect("made");
+    let write = |file: PathBuf, text: &[u8]| std::fs::write(file, text).expect("written");
+    assert!(sends(&|_| {}));
+    assert!(sends(&|at| make(at.join("1/2/3/4"))));
+    assert!(!sends(&|at| make(at.join("1/2/3/4/5"))), "too deep");
+    assert!(!sends(&|at| (0..32).for_each(|n| make(at.join(n.to_string())))), "too many folders");
+    assert!(!sends(&|at| (0..64).for_each(|n| write(at.join(format!("{n}.py")), b""))), "too many modules");
+    assert!(!sends(&|at| (0..1024).for_each(|n| write(at.join(format!("{n}.txt")), b""))), "too many files");
+    assert!(!sends(&|at| write(at.join("y.py"), b"\xff")), "no text");
+    assert!(!sends(&|at| write(at.join("y.py"), &vec![b'#'; 2 << 20])), "too large");
+}
+
 /// `pip --python` runs pip of the host in the environment that it names.
 #[test]
 fn pip_of_the_host_is_the_containers() {

@@ -104,7 +104,7 @@ async fn finish(session: Result<(Workspace, (ExecInput, ExecEvents))>, output: &
     let ended = match session {
         Ok((workspace, (input, events))) => {
             let ended = pump(input, events, output.target()).await;
-            sync::programs(&workspace);
+            sync::programs(&workspace).await;
             ended
         }
         Err(error) => Err(error),

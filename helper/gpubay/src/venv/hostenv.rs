@@ -336,25 +336,25 @@ fn refused(workspace: &HostPath, source: io::Error) -> HostEnvError {
 
 /// The console scripts of the venv at `venv` on the host, by name: what names a Python in its first
 /// line. The folder is the container's to write, so a name that would hide a program of the host is
-/// left out: `sudo` in an activated terminal stays the host's.
+/// left out: `sudo` in an activated terminal stays the host's. This runs after each `exec`, so a folder that was filled
+/// to cost the host time is not read to its end.
 pub fn console_scripts(venv: &HostPath) -> Vec<String> {
+    const MOST_ENTRIES: usize = 20_000;
+    const MOST_CANDIDATES: usize = 2000;
     let Ok(bin) = within::open(venv.join("bin").as_path()) else { return Vec::new() };
-    let mut found = Vec::new();
-    for name in within::names(&bin).unwrap_or_default() {
-        if !is_script_name(&name) || hides_a_host_program(&name) {
-            continue;
+    let mut names = within::first_names(&bin, MOST_ENTRIES).unwrap_or_default();
+    names.retain(|name| is_script_name(name));
+    names.sort();
+    names.truncate(MOST_CANDIDATES);
+    names.retain(|name| {
+        if hides_a_host_program(name) {
+            return false;
         }
-        let Ok(Some((bytes, stat))) = within::read(&bin, &name, 1 << 20) else { continue };
-        let head = &bytes[..bytes.len().min(256)];
+        let Ok(Some((head, stat))) = within::head(&bin, name, 256) else { return false };
         let names_python = head.starts_with(b"#!") && head.windows(6).any(|window| window == b"python");
-        if stat.st_mode & 0o111 != 0 && names_python {
-            found.push(name);
-        }
-    }
-    found.sort();
-    // A hostile folder is no reason to fill the host env.
-    found.truncate(2000);
-    found
+        stat.st_mode & 0o111 != 0 && names_python
+    });
+    names
 }
 
 /// Likewise, of the image's user: by name, the program inside. What the venv has of the same name goes first.

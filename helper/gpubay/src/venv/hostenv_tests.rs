@@ -218,6 +218,30 @@ fn a_container_cannot_name_a_script_after_a_program_of_the_host() {
 }
 
 #[test]
+fn a_folder_of_programs_is_read_only_so_far() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let venv = HostPath::new(temp.path()).expect("absolute");
+    let bin = temp.path().join("bin");
+    fs::create_dir(&bin).expect("makes");
+    let program = |name: &str, text: &str| {
+        fs::write(bin.join(name), text).expect("writes");
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).expect("chmod");
+    };
+    program("zz-last", "#!/app/.venv/bin/python\n");
+    // Of a long one the first line is enough, and later text is no first line.
+    fs::OpenOptions::new().write(true).open(bin.join("zz-last")).and_then(|f| f.set_len(1 << 26)).expect("grows");
+    program("zz-other", &format!("#!/bin/sh\n{}python\n", " ".repeat(256)));
+    assert_eq!(console_scripts(&venv), ["zz-last"]);
+
+    (0..1998).for_each(|n| program(&format!("a{n}"), ""));
+    assert_eq!(console_scripts(&venv), ["zz-last"]);
+    program("a1998", "");
+    assert_eq!(console_scripts(&venv), ["zz-last"], "the last one that is looked at");
+    program("a1999", "#!/app/.venv/bin/python\n");
+    assert_eq!(console_scripts(&venv), ["a1999"], "no more than 2000 are opened");
+}
+
+#[test]
 fn a_line_break_never_becomes_a_second_line() {
     let temp = tempfile::tempdir().expect("a folder");
     let env = env(temp.path(), ".venv");

@@ -55,6 +55,25 @@ pub(super) fn make_folder(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
 
 /// A regular file's contents and metadata; `None` where there is no regular file or it is over `most`.
 pub(super) fn read(at: impl AsFd, name: &str, most: u64) -> io::Result<Option<(Vec<u8>, Stat)>> {
+    let Some((file, stat)) = open_file(at, name)? else { return Ok(None) };
+    if stat.st_size as u64 > most {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(stat.st_size as usize);
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= most).then_some((bytes, stat)))
+}
+
+/// At most the first `most` bytes of a regular file, however long it is, and its metadata.
+pub(super) fn head(at: impl AsFd, name: &str, most: u64) -> io::Result<Option<(Vec<u8>, Stat)>> {
+    let Some((file, stat)) = open_file(at, name)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(Some((bytes, stat)))
+}
+
+/// `None` where there is no regular file.
+fn open_file(at: impl AsFd, name: &str) -> io::Result<Option<(std::fs::File, Stat)>> {
     // A FIFO must not block the open.
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
     let file = match rustix::fs::openat(at, name, flags, Mode::empty()) {
@@ -63,12 +82,7 @@ pub(super) fn read(at: impl AsFd, name: &str, most: u64) -> io::Result<Option<(V
         Err(e) => return Err(e.into()),
     };
     let stat = rustix::fs::fstat(&file)?;
-    if kind(&stat) != FileType::RegularFile || stat.st_size as u64 > most {
-        return Ok(None);
-    }
-    let mut bytes = Vec::with_capacity(stat.st_size as usize);
-    std::fs::File::from(file).take(most + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= most).then_some((bytes, stat)))
+    Ok((kind(&stat) == FileType::RegularFile).then(|| (file.into(), stat)))
 }
 
 /// Puts a file there in one step, replacing whatever had the name; a link is replaced, not followed.
@@ -144,8 +158,13 @@ pub(super) fn remove(at: impl AsFd, name: &str) -> io::Result<()> {
 
 /// The names in a folder, those that are UTF-8.
 pub(super) fn names(folder: impl AsFd) -> io::Result<Vec<String>> {
+    first_names(folder, usize::MAX)
+}
+
+/// The same of at most `most` entries, those that come first.
+pub(super) fn first_names(folder: impl AsFd, most: usize) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(folder)? {
+    for entry in rustix::fs::Dir::read_from(folder)?.take(most) {
         match entry?.file_name().to_str() {
             Ok("." | "..") | Err(_) => {}
             Ok(name) => names.push(name.to_owned()),

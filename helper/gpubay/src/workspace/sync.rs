@@ -53,11 +53,17 @@ pub async fn sync(workspace: &Workspace, deletions: Deletions) -> Result<SyncRep
 
 /// What was just installed into the venv, in an `exec` say, can be called on the host at once. Asks neither engine nor
 /// container; whatever is in the way is left to the next `up`.
-pub fn programs(workspace: &Workspace) {
+pub async fn programs(workspace: &Workspace) {
     let Some(path) = python::record(workspace).and_then(|record| record.report).map(|report| report.path) else {
         return;
     };
-    if let Err(error) = hostenv::add_scripts(&path, &workspace.venv_folder()) {
-        tracing::debug!(%path, %error, "the host env did not get its new programs");
+    let venv = workspace.venv_folder();
+    let added = tokio::task::spawn_blocking(move || {
+        if let Err(error) = hostenv::add_scripts(&path, &venv) {
+            tracing::debug!(%path, %error, "the host env did not get its new programs");
+        }
+    });
+    if let Err(error) = added.await {
+        tracing::debug!(%error, "the host env did not get its new programs");
     }
 }
