@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use gpubay_e2e::{Bench, Ran, Who, output};
+use gpubay_e2e::{Bench, Ran, Terminal, Who, eventually, output};
 use serde_json::{Value, json};
 
 /// What the hexadecimal part of `vscode-remote://attached-container+…/` says.
@@ -70,4 +70,16 @@ fn an_editor_gets_the_container_and_the_extensions_of_the_workspace() {
 
     program(&bench, &ours, "#!/bin/sh\necho no display >&2\nexit 3\n");
     attach(&["attach"]).failed("no display");
+
+    // One that stays in the foreground outlives our Ctrl-C, and us.
+    let pid = bench.home.join("pid");
+    program(&bench, &ours, &format!("#!/bin/sh\necho $$ > '{}'\nexec sleep 1000\n", pid.display()));
+    let terminal = Terminal::start(&bench, &["attach"], &[("PATH", &path)]);
+    let started = || std::fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n'));
+    eventually("the editor runs", started);
+    terminal.write("\u{3}");
+    let (text, code) = terminal.end();
+    let pid = std::fs::read_to_string(&pid).expect("written");
+    let killed = bench.command("/bin/kill").arg(pid.trim()).status().expect("started");
+    assert!(code == Some(0) && text.contains("code opens") && killed.success(), "{code:?} {killed} {text}");
 }

@@ -1,6 +1,6 @@
 //! What a job was made of stays when its container is gone.
 
-use gpubay_e2e::{Bench, Who, eventually};
+use gpubay_e2e::{Bench, Terminal, Who, eventually};
 use serde_json::{Value, json};
 
 fn git(bench: &Bench, args: &[&str]) -> String {
@@ -35,6 +35,7 @@ fn a_job_is_recorded_beyond_its_container() {
     for (engine, who) in [("docker28", Who::Ordinary), ("docker20", Who::Root)] {
         let (bench, commit) = workspace(engine, who);
         assert_eq!(bench.error(&["record"]).0, "no_such_job");
+        bench.write("train.sh", "echo \u{1b}[31mtwo\n");
         bench.up();
         let ran = bench.run(&["run", "--name", "fore", "--", "sh", "-c", "exit 3"]);
         assert_eq!(ran.code, Some(3), "{ran:?}");
@@ -58,6 +59,8 @@ fn a_job_is_recorded_beyond_its_container() {
         assert!(kept["env"].as_array().expect("names").contains(&json!("API_TOKEN")), "{kept}");
         let diff = bench.run(&["record", "back", "--diff"]).succeeded().stdout.clone();
         assert_eq!(diff.trim(), git(&bench, &["diff"]), "on {engine}");
+        let (shown, _) = Terminal::start(&bench, &["record", "back", "--diff"], &[]).end();
+        assert!(shown.contains("+echo \u{fffd}[31mtwo"), "a terminal gets no escape sequence: {shown:?}");
         assert_eq!(bench.json(&["record", "--list"])["records"].as_array().map(Vec::len), Some(2));
         assert!(bench.run(&["record"]).succeeded().stdout.contains("ended with 4"), "the latest one");
 

@@ -1,11 +1,13 @@
 //! `gpubay record`
 
+use std::io::IsTerminal;
+
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::Common;
-use super::output::{Output, plain, print_bytes};
+use super::output::{Output, plain, print, print_bytes};
 use super::reach;
 use crate::error::Result;
 use crate::quoting::command_line;
@@ -54,6 +56,9 @@ pub(super) async fn run(common: &Common, command: &Record, output: &Output) -> R
     let diff = record::diff(&kept);
     if output.is_json() {
         output.result(&Difference { diff: String::from_utf8_lossy(&diff).into_owned() }, String::new);
+    } else if std::io::stdout().is_terminal() {
+        // What a container could write into a file must not steer the terminal.
+        print(&plain(&String::from_utf8_lossy(&diff)));
     } else {
         // A patch is for `git apply`, byte for byte.
         print_bytes(&diff);
