@@ -1,6 +1,7 @@
 //! `gpubay down` and `gpubay stop`
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::args::Common;
 use super::output::Output;
@@ -21,6 +22,7 @@ pub(super) struct Down {
     #[arg(long)]
     force: bool,
     /// These instead: jobs of the workspace by their name, any container by its name or id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     containers: Vec<String>,
 }
 
@@ -45,6 +47,7 @@ pub(super) async fn down(common: &Common, command: &Down, output: &Output) -> Re
     }
     let workspace = match reach(common, output).await {
         Ok(workspace) => workspace,
+        Err(error) if error.code == "cancelled" => return Err(error),
         // Moved or deleted: what it left on the engine can still be taken away.
         Err(error) => match elsewhere(common, command, output).await {
             Ok(report) if !report.containers.is_empty() => {

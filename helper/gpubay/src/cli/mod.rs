@@ -35,7 +35,7 @@ use self::args::{Cli, Command, Common};
 use self::output::Output;
 use crate::config::{self, ConfigError, Loaded};
 use crate::error::{Error, Result, Shortage};
-use crate::progress::Progress;
+use crate::progress::{CancellationToken, Progress};
 use crate::workspace::Workspace;
 
 /// Ends like the conventions of shells want it: 0 success, 1 a failure that is explained, 2 a wrong
@@ -58,7 +58,13 @@ pub fn main() -> ExitCode {
     let code = runtime.block_on(run(cli));
     // A task that still waits for the terminal's input must not keep the process.
     runtime.shutdown_background();
-    ExitCode::from(code)
+    match output::lost() {
+        Some(why) if code == 0 => {
+            output::eprint(&format!("error: what it says cannot be written: {why}\nnext: Look at what stdout is.\n"));
+            ExitCode::from(1)
+        }
+        _ => ExitCode::from(code),
+    }
 }
 
 /// With very few the event queue itself cannot be made, and its makers end the process without a word of ours; with
@@ -170,7 +176,21 @@ async fn reach(common: &Common, output: &Output) -> Result<Workspace> {
     let loaded = load_to_reach(common, output)?;
     let progress = output.progress();
     cancel_on_signals(&progress).leave();
-    Workspace::open(loaded, progress).await
+    connect(loaded, progress).await
+}
+
+async fn connect(loaded: Loaded, progress: Progress) -> Result<Workspace> {
+    let cancel = progress.cancel.clone();
+    or_cancelled(&cancel, Workspace::open(loaded, progress)).await
+}
+
+/// For the first words with an engine, which may accept a connection and say nothing: there is nothing to clean up.
+async fn or_cancelled<T>(cancel: &CancellationToken, asking: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        asked = asking => asked,
+        () = cancel.cancelled() => Err(Error::new("cancelled", "cancelled while the engine was asked")),
+    }
 }
 
 /// Loads the configuration, connects to the engine, and lets Ctrl-C cancel.
@@ -178,7 +198,7 @@ async fn open(common: &Common, gpus: Option<&str>, output: &Output) -> Result<Wo
     let loaded = load(common, gpus, output)?;
     let progress = output.progress();
     cancel_on_signals(&progress).leave();
-    Workspace::open(loaded, progress).await
+    connect(loaded, progress).await
 }
 
 /// Signals cancel the work as long as this lives.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -30,8 +30,7 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn new(common: &Common) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let wants_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let wants_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && moves();
         Self { json: common.json, quiet: common.quiet, terminal, color: terminal && wants_color }
     }
 
@@ -103,7 +102,7 @@ impl Output {
             return Progress::silent();
         }
         let renderer: Arc<dyn Fn(Event) + Send + Sync> =
-            if self.terminal { Arc::new(bars(self.color)) } else { Arc::new(lines()) };
+            if self.terminal && moves() { Arc::new(bars(self.color)) } else { Arc::new(lines()) };
         Progress::new(move |event| renderer(event))
     }
 
@@ -111,6 +110,11 @@ impl Output {
     pub(super) fn can_ask(&self) -> bool {
         !self.json && self.terminal && std::io::stdin().is_terminal()
     }
+}
+
+/// Whether a terminal can go back in what it shows, and colour it: an editor's shell window cannot.
+fn moves() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
 fn failure(error: &Error) -> serde_json::Value {
@@ -136,7 +140,18 @@ pub(super) fn print(text: &str) {
 /// As [`print`], of what need not be text.
 pub(super) fn print_bytes(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(bytes).and_then(|()| out.flush());
+    if let Err(error) = out.write_all(bytes).and_then(|()| out.flush())
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(error.to_string());
+    }
+}
+
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// Why something that was printed did not arrive, as on a full disk.
+pub(super) fn lost() -> Option<&'static str> {
+    LOST.get().map(String::as_str)
 }
 
 pub(super) fn eprint(text: &str) {

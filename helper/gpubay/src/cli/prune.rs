@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::args::Common;
 use super::output::{Output, columns, eprint, plain};
-use super::{cancel_on_signals, questions};
+use super::{cancel_on_signals, or_cancelled, questions};
 use crate::error::{Error, Result};
 use crate::progress::size;
 use crate::workspace::prune::{self as workflow, Kind, PruneReport};
@@ -67,7 +67,8 @@ pub(super) async fn run(common: &Common, command: &Prune, output: &Output) -> Re
     cancel_on_signals(&progress).leave();
     let cancel = progress.cancel.clone();
     let kinds: Vec<Kind> = command.kinds.iter().map(|kind| Kind::from(*kind)).collect();
-    let (prune, kept) = workflow::Prune::open(&common.request(None)?, &kinds, progress).await?;
+    let request = common.request(None)?;
+    let (prune, kept) = or_cancelled(&cancel, workflow::Prune::open(&request, &kinds, progress)).await?;
     let found = prune.survey(kept).await?;
     if command.dry_run || found.items.is_empty() {
         output.result(&found, || text(&found));

@@ -1,6 +1,7 @@
 //! `gpubay rm`
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::args::Common;
 use super::down::{consent, may_go_on};
@@ -21,6 +22,7 @@ use crate::workspace::report::RmReport;
 pub(super) struct Rm {
     /// Jobs by their name, or containers of this workspace by name or id; `dev` is the dev container
     #[arg(required_unless_present_any = ["all", "venv"])]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     names: Vec<String>,
     /// Every job of this workspace that has ended
     #[arg(long, short)]

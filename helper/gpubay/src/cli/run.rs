@@ -12,7 +12,7 @@ use super::args::Common;
 use super::exec::{NOBODY_READS, OWN_FAILURE, working_directory};
 use super::output::Output;
 use super::streams::{self, Control, Ended};
-use super::{cancel_on_signals, load, selected_by, terminal, unless_cancelled};
+use super::{cancel_on_signals, connect, load, selected_by, terminal, unless_cancelled};
 use crate::config::parse_gpus;
 use crate::engine::{Attached, Stdio};
 use crate::error::{Error, Result};
@@ -79,7 +79,7 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
         let loaded = load(common, None, output)?;
         let progress = output.progress();
         let cancelling = cancel_on_signals(&progress);
-        let workspace = Workspace::open(loaded, progress).await?;
+        let workspace = connect(loaded, progress).await?;
         let selected = match (command.command.as_slice(), &command.gpus) {
             (_, Some(_)) => Some("--gpus".to_owned()),
             ([name, ..], None) => workspace

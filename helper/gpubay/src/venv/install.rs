@@ -189,8 +189,19 @@ async fn write_kept(
     Ok((path, constraints.split_whitespace().map(str::to_owned).collect()))
 }
 
+/// Whether other requirements were installed into the venv that lies at `on_host` than the files say now.
+pub fn is_stale(on_host: &HostPath, requirements: &[HostPath]) -> bool {
+    let installed = stamp_in(on_host).unwrap_or_default();
+    !requirements.is_empty()
+        && requirements::read(requirements).is_ok_and(|read| !installed.ends_with(&format!("-{}", read.digest())))
+}
+
 fn known_stamp(what: &Install<'_>) -> Option<String> {
-    let folder = within::open(what.on_host?.as_path()).ok()?;
+    stamp_in(what.on_host?)
+}
+
+fn stamp_in(on_host: &HostPath) -> Option<String> {
+    let folder = within::open(on_host.as_path()).ok()?;
     let (bytes, _) = within::read(folder, STAMP, 200).ok()??;
     String::from_utf8(bytes).ok()
 }

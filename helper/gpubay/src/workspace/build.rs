@@ -16,7 +16,8 @@ pub enum Cache {
 pub async fn build(workspace: &Workspace, cache: Cache) -> Result<BuildReport> {
     let mut stages = Stages::start();
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
-    let mut desired = image::desired(workspace).await?;
+    let users = workspace.engine.info().await?.users();
+    let mut desired = image::desired(workspace, users).await?;
     if cache == Cache::Ignore {
         desired.found = None;
     }

@@ -159,6 +159,8 @@ async fn empty_venv(workspace: &Workspace) -> Result<HostPath> {
                 .with_hint(format!("A container's root may have written there: `sudo rm -r {folder}`."))
         })?;
     }
+    // A job that comes before the next `up` would start on nothing.
+    super::python::forget(workspace);
     step.done();
     Ok(folder)
 }

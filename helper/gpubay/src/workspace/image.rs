@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use super::build::Cache;
 use super::fingerprint::{self, Base, FingerprintInput};
-use super::user::{ImageUsers, is_login};
+use super::user::{HostUser, ImageUsers, is_login};
 use super::{Workspace, known};
 use crate::config::model::{Build, Dockerfile, Image as ImageConfig};
 use crate::engine::build::BuildRequest;
 use crate::engine::build::dockerfile::{declared_args, parse};
-use crate::engine::{EngineError, Image};
+use crate::engine::{EngineError, Image, UserMap};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::{ContainerPath, HostPath};
@@ -28,8 +28,9 @@ pub(super) struct Desired {
     args: Option<BTreeMap<String, String>>,
 }
 
-/// Looks up the image for the configuration as it is now. Builds and pulls nothing.
-pub(super) async fn desired(workspace: &Workspace) -> Result<Desired> {
+/// Looks up the image for the configuration as it is now. Builds and pulls nothing. `users`: who the container's users are
+/// on the engine's machine.
+pub(super) async fn desired(workspace: &Workspace, users: UserMap) -> Result<Desired> {
     match &workspace.config().image {
         ImageConfig::From(reference) => {
             let found = workspace.engine.image(reference).await?;
@@ -37,7 +38,7 @@ pub(super) async fn desired(workspace: &Workspace) -> Result<Desired> {
         }
         ImageConfig::Build(build) => {
             let text = fingerprint::dockerfile_text(&build.dockerfile)?;
-            let args = filled_args(workspace, build, &text);
+            let args = filled_args(&workspace.host.seen_by(users), build, &text);
             let mut bases = BTreeMap::new();
             for name in fingerprint::base_images(&parse(&text), &args, build.target.as_deref()) {
                 if let Some(image) = workspace.engine.image(&name).await? {
@@ -124,7 +125,7 @@ pub(super) fn copy_of_the_workspace(workspace: &Workspace) -> Option<String> {
         return None;
     }
     let text = fingerprint::dockerfile_text(&build.dockerfile).ok()?;
-    let args = filled_args(workspace, build, &text);
+    let args = filled_args(&workspace.host, build, &text);
     let (line, to) = fingerprint::whole_copies(&parse(&text), &args, build.target.as_deref()).pop()?;
     let name = file.as_path().strip_prefix(workspace.folder().as_path()).unwrap_or(file.as_path()).display();
     let mut said = format!(
@@ -182,17 +183,18 @@ fn wants_login(message: &str) -> bool {
     .any(|words| message.contains(words))
 }
 
-/// The user's arguments, and the usual names for the user's numbers where the Dockerfile declares them.
-fn filled_args(workspace: &Workspace, build: &Build, text: &str) -> BTreeMap<String, String> {
+/// The user's arguments, and the usual names for the numbers of `host`, as they are inside, where the Dockerfile declares
+/// them.
+fn filled_args(host: &HostUser, build: &Build, text: &str) -> BTreeMap<String, String> {
     let mut args = build.args.clone();
     // Root's own numbers would make `useradd -u 0` fail; the common default is what such files expect.
-    let fails = workspace.host.uid == 0 && makes_users(text);
+    let fails = host.uid == 0 && makes_users(text);
     let number = |id: u32| if fails { "1000".to_owned() } else { id.to_string() };
-    let name = if fails || !is_login(&workspace.host.name) { "dev".to_owned() } else { workspace.host.name.clone() };
+    let name = if fails || !is_login(&host.name) { "dev".to_owned() } else { host.name.clone() };
     for declared in declared_args(text) {
         let value = match declared.as_str() {
-            "USER_UID" | "UID" => number(workspace.host.uid),
-            "USER_GID" | "GID" => number(workspace.host.gid),
+            "USER_UID" | "UID" => number(host.uid),
+            "USER_GID" | "GID" => number(host.gid),
             "USER_NAME" => name.clone(),
             _ => continue,
         };

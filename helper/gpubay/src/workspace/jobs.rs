@@ -54,6 +54,9 @@ pub struct Job {
 pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     if !up::is_prepared(workspace) {
         up::up(workspace, super::Recreate::WhenNothingIsLost).await?;
+    } else if crate::venv::install::is_stale(&workspace.venv_folder(), &workspace.config().venv.requirements) {
+        let what = "the requirements are not those that were installed: the job starts with the packages of the last `gpubay up`";
+        workspace.progress.warn(what.to_owned());
     }
     let name = options.name.clone().unwrap_or_else(|| format!("job-{}", &unique()[..6]));
     check_name(&name)?;
@@ -213,11 +216,12 @@ async fn ends_soon(workspace: &Workspace, id: &str, error: &Error) -> bool {
 
 fn check_name(name: &str) -> Result<()> {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    if plain && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= 60 {
+    // `rm dev` means the dev container.
+    if plain && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= 60 && name != "dev" {
         return Ok(());
     }
     Err(Error::new("bad_job_name", format!("{name:?} cannot name a job"))
-        .with_hint("Use letters, digits, `-`, `_` and `.`, with a letter or digit first."))
+        .with_hint("Use letters, digits, `-`, `_` and `.`, with a letter or digit first; `dev` is the dev container."))
 }
 
 /// Waits for a job's end and returns its exit code.

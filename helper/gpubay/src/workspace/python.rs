@@ -85,6 +85,13 @@ pub(super) fn record(workspace: &Workspace) -> Option<Record> {
     (record.schema == SCHEMA && record.helper == embedded::ID).then_some(record)
 }
 
+/// As if there had been no `up`.
+pub(super) fn forget(workspace: &Workspace) {
+    if let Err(error) = std::fs::remove_file(record_path(workspace).as_path()) {
+        tracing::debug!(%error, "the record stays");
+    }
+}
+
 fn record_path(workspace: &Workspace) -> HostPath {
     record_of(&workspace.config().paths.cache, workspace.id8())
 }

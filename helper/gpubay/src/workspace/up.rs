@@ -113,9 +113,9 @@ pub(super) async fn ground_of(
     running: Option<&Container>,
     image: Option<&str>,
 ) -> Result<Ground> {
-    let (desired, offered) = tokio::join!(image::desired(workspace), offered(workspace, gpus, running));
     // Before a build that may take minutes: what cannot work is said at once.
-    let (desired, offered) = (desired?, offered?);
+    let offered = offered(workspace, gpus, running).await?;
+    let desired = image::desired(workspace, offered.users).await?;
     let earlier = match image {
         Some(id) => workspace.engine.image(id).await?,
         None => None,
@@ -135,8 +135,8 @@ pub(super) async fn ground_of(
 /// What [`ground`] would find, as far as it can be known with nothing built, pulled or made; and whether the image is
 /// there. Where it is not, its users and its environment are those of an image that says nothing.
 pub(super) async fn expected_ground(workspace: &Workspace, gpus: &Gpus) -> Result<(Ground, bool)> {
-    let (desired, offered) = tokio::join!(image::desired(workspace), offered(workspace, gpus, None));
-    let (desired, offered) = (desired?, offered?);
+    let offered = offered(workspace, gpus, None).await?;
+    let desired = image::desired(workspace, offered.users).await?;
     let there = desired.found.is_some();
     let users = match &desired.found {
         None => user::ImageUsers::default(),
