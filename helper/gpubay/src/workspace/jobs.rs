@@ -123,7 +123,7 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
         exposure::sources_are_as_they_were(&planned.spec.mounts)?;
         let about = record::About { name: &name, argv: &options.argv, gpus: &selection, env: &options.env, frozen };
         let (mut record, diff) = folder.record(workspace, &ground, &planned, &about, facts)?;
-        let differences = again.map_or_else(Vec::new, |kept| record::differences(kept, &record, &diff));
+        let differences = again.map_or_else(Vec::new, |kept| record::differences(kept, &record, &diff, frozen));
         for difference in &differences {
             workspace.progress.note(format!("not as it was: {}", difference.text));
         }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use super::{Kept, Record, diff};
 use crate::workspace::drift::{self, Drift};
 
-/// More packages than these are counted.
+/// More packages or sources than these are counted.
 const MOST: usize = 20;
 
-/// `now` is about to start; `now_diff` is what differs from its commit.
-pub(super) fn differences(was: &Kept, now: &Record, now_diff: &[u8]) -> Vec<Drift> {
+/// `now` is about to start; `now_diff` is what differs from its commit, `changed` what the earlier job changed of the
+/// sources that it had for itself.
+pub(super) fn differences(was: &Kept, now: &Record, now_diff: &[u8], changed: &[String]) -> Vec<Drift> {
     let (kept, was) = (was, &was.record);
     let mut found = Vec::new();
     let mut compare = |option: &str, was: Option<&str>, now: Option<&str>| {
@@ -29,6 +30,13 @@ pub(super) fn differences(was: &Kept, now: &Record, now_diff: &[u8]) -> Vec<Drif
         if commit(was) == commit(now) && diff(kept) != now_diff {
             found.push(Drift::told("changes", "changes: what is not committed is not what it was then"));
         }
+    }
+    for path in changed.iter().take(MOST) {
+        let text = format!("sources: {path} is not what was frozen; the job {} changed it", was.job);
+        found.push(Drift::told(&format!("sources.{path}"), text));
+    }
+    if changed.len() > MOST {
+        found.push(Drift::told("sources", format!("sources: {} more differ", changed.len() - MOST)));
     }
     found.extend(drift::differences(&was.options, &now.options));
     found.extend(packages("venv", &was.packages.venv, &now.packages.venv));

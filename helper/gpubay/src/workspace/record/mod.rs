@@ -180,6 +180,8 @@ pub(super) struct About<'a> {
 pub(super) struct Frozen {
     pub(super) root: HostPath,
     pub(super) snapshot: Snapshot,
+    /// Of an earlier job's sources: what that job has changed of them.
+    pub(super) changed: Vec<String>,
 }
 
 /// The options without those that are another's with each call.
@@ -261,10 +263,12 @@ impl Folder {
                 None
             });
             let rules = snapshot::Rules { ignored, live, ours, only };
-            snapshot::freeze(from.as_path(), into.as_path(), &rules, &progress)
+            let (snapshot, manifest) = snapshot::freeze(from.as_path(), into.as_path(), &rules, &progress)?;
+            let changed = rules.only.map_or_else(Vec::new, |only| only.changed(&manifest));
+            Ok::<_, Error>((snapshot, manifest, changed))
         });
         let frozen = freezing.await.map_err(|error| Error::new("snapshot_failed", error.to_string()))?;
-        let (mut snapshot, manifest) = frozen?;
+        let (mut snapshot, manifest, changed) = frozen?;
         workspace.reach("job.frozen")?;
         if let Some(earlier) = earlier.and_then(|kept| kept.record.snapshot) {
             snapshot.live = earlier.live;
@@ -272,7 +276,7 @@ impl Folder {
         }
         let text = serde_json::to_vec(&manifest).unwrap_or_default();
         put(&self.path, SOURCES, &text).map_err(delivery::at(self.path.as_path()))?;
-        Ok(Frozen { root, snapshot })
+        Ok(Frozen { root, snapshot, changed })
     }
 
     /// The short facts, for whoever has only the engine.
@@ -449,8 +453,8 @@ pub(super) fn hold_work(place: &HostPath) -> bool {
 }
 
 /// What is not as it was.
-pub(super) fn differences(was: &Kept, now: &Record, now_diff: &[u8]) -> Vec<super::Drift> {
-    again::differences(was, now, now_diff)
+pub(super) fn differences(was: &Kept, now: &Record, now_diff: &[u8], frozen: Option<&Frozen>) -> Vec<super::Drift> {
+    again::differences(was, now, now_diff, frozen.map_or(&[], |frozen| &frozen.changed))
 }
 
 /// What differed from the commit; empty where nothing did.

@@ -25,7 +25,8 @@ use crate::progress::{Progress, Step, Unit};
 
 /// A file over this size is data.
 const LARGE: u64 = 64 << 20;
-const MOST_FILES: u64 = 100_000;
+/// Folders and links are entries as well.
+const MOST_ENTRIES: u64 = 100_000;
 const MOST_BYTES: u64 = 4 << 30;
 /// Each is a mount.
 const MOST_LIVE: usize = 64;
@@ -48,8 +49,31 @@ pub struct Live {
     pub read_only: bool,
 }
 
-/// Size and time of each file as it was frozen, to tell later what the job wrote.
-pub(super) type Manifest = BTreeMap<String, (u64, i64, i64)>;
+/// What was frozen, to tell later what the job wrote.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// Size and time of each.
+    files: BTreeMap<String, (u64, i64, i64)>,
+    /// Where each leads.
+    links: BTreeMap<String, String>,
+    folders: BTreeSet<String>,
+}
+
+impl Manifest {
+    fn names(&self, path: &str) -> bool {
+        self.files.contains_key(path) || self.links.contains_key(path) || self.folders.contains(path)
+    }
+
+    /// What is not in `now` as it is here; nothing of what is only there.
+    pub(super) fn changed(&self, now: &Self) -> Vec<String> {
+        let files = self.files.iter().filter(|(path, file)| now.files.get(*path) != Some(*file)).map(|(path, _)| path);
+        let links = self.links.iter().filter(|(path, link)| now.links.get(*path) != Some(*link)).map(|(path, _)| path);
+        let mut changed: Vec<String> =
+            files.chain(links).chain(self.folders.difference(&now.folders)).cloned().collect();
+        changed.sort();
+        changed
+    }
+}
 
 /// What is frozen and what is not.
 #[derive(Debug, Default)]
@@ -60,7 +84,7 @@ pub(super) struct Rules {
     pub(super) live: BTreeSet<PathBuf>,
     /// Names directly in the workspace that have a mount of their own.
     pub(super) ours: Vec<String>,
-    /// Only these, of an earlier snapshot.
+    /// Only what these name, of an earlier snapshot.
     pub(super) only: Option<Manifest>,
 }
 
@@ -69,13 +93,25 @@ pub(super) struct Rules {
 /// # Errors
 /// `snapshot_too_large` with what is large; a full disk; `cancelled`. What was copied stays for the caller to remove.
 pub(super) fn freeze(from: &Path, into: &Path, rules: &Rules, progress: &Progress) -> Result<(Snapshot, Manifest)> {
+    freeze_at_most(MOST_ENTRIES, from, into, rules, progress)
+}
+
+fn freeze_at_most(
+    most: u64,
+    from: &Path,
+    into: &Path,
+    rules: &Rules,
+    progress: &Progress,
+) -> Result<(Snapshot, Manifest)> {
     let step = progress.step("Freezing the sources");
     let mut copy = Copy {
         rules,
         progress,
         step: &step,
         snapshot: Snapshot::default(),
-        manifest: Manifest::new(),
+        manifest: Manifest::default(),
+        most,
+        entries: 0,
         by_top: BTreeMap::new(),
     };
     let open = |path: &Path| rustix::fs::open(path, FOLDER, Mode::empty()).map_err(io::Error::from);
@@ -95,7 +131,9 @@ struct Copy<'a> {
     step: &'a Step,
     snapshot: Snapshot,
     manifest: Manifest,
-    /// Files and bytes of each entry of the workspace itself, to say which is large.
+    most: u64,
+    entries: u64,
+    /// Entries and bytes of each entry of the workspace itself, to say which is large.
     by_top: BTreeMap<OsString, (u64, u64)>,
 }
 
@@ -112,10 +150,15 @@ impl Copy<'_> {
         }
         let mut names: Vec<OsString> = Vec::new();
         for entry in Dir::read_from(from).map_err(wrong)? {
-            let name = entry.map_err(wrong)?.file_name().to_bytes().to_owned();
-            if name != b"." && name != b".." {
-                names.push(OsStr::from_bytes(&name).to_owned());
+            let entry = entry.map_err(wrong)?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            // Of an earlier snapshot nothing else counts: its job may have written any number of files.
+            if name == "." || name == ".." || self.rules.only.as_ref().is_some_and(|o| !o.names(&key(&at.join(name)))) {
+                continue;
             }
+            self.progress.check()?;
+            self.entry(&at.join(name))?;
+            names.push(name.to_owned());
         }
         names.sort();
         for name in names {
@@ -146,12 +189,15 @@ impl Copy<'_> {
                     };
                     rustix::fs::mkdirat(to, &name, Mode::RWXU).map_err(wrong)?;
                     let target = rustix::fs::openat(to, &name, FOLDER, Mode::empty()).map_err(wrong)?;
+                    self.manifest.folders.insert(key(&path));
                     self.folder(&source, &target, &path, depth + 1)?;
                     rustix::fs::fchmod(&target, permissions(stat.st_mode) | Mode::RWXU).map_err(wrong)?;
                 }
                 FileType::RegularFile => self.file(from, to, &name, &path)?,
                 FileType::Symlink => {
                     if let Ok(target) = rustix::fs::readlinkat(from, &name, Vec::new()) {
+                        let leads = String::from_utf8_lossy(target.as_bytes()).into_owned();
+                        self.manifest.links.insert(key(&path), leads);
                         rustix::fs::symlinkat(target, to, &name).map_err(wrong)?;
                     }
                 }
@@ -163,10 +209,6 @@ impl Copy<'_> {
 
     fn file(&mut self, from: &OwnedFd, to: &OwnedFd, name: &OsStr, path: &Path) -> Result<()> {
         let wrong = |error: io::Error| failed(path, &error);
-        let key = path.to_string_lossy().into_owned();
-        if self.rules.only.as_ref().is_some_and(|only| !only.contains_key(&key)) {
-            return Ok(());
-        }
         // A FIFO must not block the open.
         let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
         let Ok(source) = rustix::fs::openat(from, name, flags, Mode::empty()) else {
@@ -196,31 +238,40 @@ impl Copy<'_> {
         // Python's own caches go by it.
         let times = Timestamps { last_access: modified, last_modification: modified };
         rustix::fs::futimens(target.as_fd(), &times).map_err(|error| wrong(error.into()))?;
-        self.manifest.insert(key, (size, seconds, nanoseconds));
-        self.count(path, size)
-    }
-
-    fn count(&mut self, path: &Path, size: u64) -> Result<()> {
+        self.manifest.files.insert(key(path), (size, seconds, nanoseconds));
         self.snapshot.files += 1;
         self.snapshot.bytes += size;
-        let top = path.iter().next().unwrap_or_default().to_owned();
-        let (files, bytes) = self.by_top.entry(top).or_default();
-        *files += 1;
-        *bytes += size;
+        self.top(path).1 += size;
         if self.snapshot.files.is_multiple_of(64) {
             self.step.advance(self.snapshot.bytes, None, Unit::Bytes);
         }
-        if self.snapshot.files <= MOST_FILES && self.snapshot.bytes <= MOST_BYTES {
+        self.check_size()
+    }
+
+    /// One more is listed: a container can make folders and links faster than they are copied.
+    fn entry(&mut self, path: &Path) -> Result<()> {
+        self.entries += 1;
+        self.top(path).0 += 1;
+        self.check_size()
+    }
+
+    fn top(&mut self, path: &Path) -> &mut (u64, u64) {
+        self.by_top.entry(path.iter().next().unwrap_or_default().to_owned()).or_default()
+    }
+
+    fn check_size(&self) -> Result<()> {
+        let most = self.most;
+        if self.entries <= most && self.snapshot.bytes <= MOST_BYTES {
             return Ok(());
         }
         let largest = self.by_top.iter().max_by_key(|(_, size)| **size);
-        let largest = largest.map_or_else(String::new, |(name, (files, bytes))| {
+        let largest = largest.map_or_else(String::new, |(name, (entries, bytes))| {
             let name = name.to_string_lossy();
-            format!("; most of it is {name} with {files} files and {} MB so far", bytes >> 20)
+            format!("; most of it is {name} with {entries} of them and {} MB so far", bytes >> 20)
         });
         Err(Error::new(
             "snapshot_too_large",
-            format!("the sources are more than {MOST_FILES} files or {} GB{largest}", MOST_BYTES >> 30),
+            format!("the sources are more than {most} files, folders and links or {} GB{largest}", MOST_BYTES >> 30),
         )
         .with_hint("Data stays the workspace's own where .gitignore names its folder, or --live does."))
     }
@@ -246,6 +297,10 @@ impl Copy<'_> {
             self.snapshot.left_out.push(path.to_string_lossy().into_owned());
         }
     }
+}
+
+fn key(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// Without what gives a program another's rights.
@@ -274,7 +329,7 @@ pub(super) fn written(snapshot: &Path, manifest: &Manifest) -> Vec<String> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(snapshot.join(&folder)).into_iter().flatten().flatten() {
             looked += 1;
-            if found.len() >= 100 || looked > 2 * MOST_FILES {
+            if found.len() >= 100 || looked > 2 * MOST_ENTRIES {
                 return found;
             }
             let path = folder.join(entry.file_name());
@@ -283,8 +338,8 @@ pub(super) fn written(snapshot: &Path, manifest: &Manifest) -> Vec<String> {
                 folders.push(path);
             } else if meta.is_file() {
                 use std::os::unix::fs::MetadataExt;
-                let key = path.to_string_lossy().into_owned();
-                if manifest.get(&key) != Some(&(meta.len(), meta.mtime(), meta.mtime_nsec())) {
+                let key = key(&path);
+                if manifest.files.get(&key) != Some(&(meta.len(), meta.mtime(), meta.mtime_nsec())) {
                     found.push(key);
                 }
             }
@@ -356,9 +411,40 @@ mod tests {
         // Of an earlier snapshot only its sources.
         let again = folder.path().join("again");
         std::fs::create_dir(&again).expect("made");
-        let only = Rules { only: Some(manifest), ..Rules::default() };
-        let (snapshot, _) = freeze(&into, &again, &only, &Progress::silent()).expect("frozen");
-        assert!(snapshot.files == 3 && !again.join("model.pt").exists() && snapshot.live.is_empty());
+        std::fs::create_dir(into.join("made")).expect("made");
+        symlink("/", into.join("planted")).expect("linked");
+        let only = Rules { only: Some(manifest.clone()), ..Rules::default() };
+        let (snapshot, now) = freeze(&into, &again, &only, &Progress::silent()).expect("frozen");
+        assert!(snapshot.files == 3 && snapshot.live.is_empty() && again.join("link").is_symlink());
+        for name in ["model.pt", "made", "planted"] {
+            assert!(again.join(name).symlink_metadata().is_err(), "{name} is the job's");
+        }
+        // What the job did to the sources themselves is told.
+        assert_eq!(manifest.changed(&now), ["a.py"]);
+        std::fs::remove_dir_all(into.join("pkg")).expect("removed");
+        std::fs::remove_file(into.join("link")).and_then(|()| symlink("/", into.join("link"))).expect("linked");
+        std::fs::remove_dir_all(&again).and_then(|()| std::fs::create_dir(&again)).expect("empty");
+        let (_, now) = freeze(&into, &again, &only, &Progress::silent()).expect("frozen");
+        assert_eq!(manifest.changed(&now), ["a.py", "link", "pkg", "pkg/b.py"]);
+    }
+
+    #[test]
+    fn folders_and_links_count_and_so_does_what_is_only_listed() {
+        let freeze = |name: &str, make: &dyn Fn(&Path)| {
+            let (_folder, from, into) = places();
+            std::fs::create_dir(from.join("many")).expect("made");
+            (0..9).for_each(|n| make(&from.join(format!("many/{n}"))));
+            let most = |most| freeze_at_most(most, &from, &into, &rules(&[], &[]), &Progress::silent());
+            let error = most(9).expect_err(name);
+            assert!(error.code == "snapshot_too_large" && error.to_string().contains("many with 10 of"), "{error}");
+            // Nothing of a folder that is too large is copied.
+            assert_eq!(into.join("many").read_dir().expect("there").count(), 0, "{name}");
+            std::fs::remove_dir(into.join("many")).expect("removed");
+            most(10).expect(name);
+        };
+        freeze("folders", &|path| std::fs::create_dir(path).expect("made"));
+        freeze("links", &|path| symlink("/", path).expect("linked"));
+        freeze("files", &|path| std::fs::write(path, "").expect("written"));
     }
 
     #[test]
