@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use gpubay_protocol::agent::SOCKET_PATH;
 
+use crate::mounts::Seen;
+
 pub(crate) enum Role {
     Init(Options),
     Job(Options, Vec<OsString>),
@@ -20,6 +22,8 @@ pub(crate) struct Options {
     pub(crate) entrypoint: Vec<OsString>,
     pub(crate) entrypoint_timeout: Duration,
     pub(crate) socket: PathBuf,
+    /// What must be mounted before anything runs.
+    pub(crate) seen: Vec<Seen>,
 }
 
 pub(crate) fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Role, String> {
@@ -36,6 +40,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Role, St
         entrypoint: Vec::new(),
         entrypoint_timeout: Duration::from_secs(10),
         socket: PathBuf::from(SOCKET_PATH),
+        seen: Vec::new(),
     };
     let mut command = Vec::new();
     while let Some(arg) = args.next() {
@@ -47,6 +52,11 @@ pub(crate) fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Role, St
                 let text = value()?;
                 let ms = text.to_str().and_then(|t| t.parse().ok());
                 options.entrypoint_timeout = Duration::from_millis(ms.ok_or("the timeout is no number")?);
+            }
+            Some("--mount-is") => {
+                let text = value()?;
+                let seen = text.to_str().and_then(Seen::parse);
+                options.seen.push(seen.ok_or_else(|| format!("{} is no mount", text.display()))?);
             }
             Some("--socket") => options.socket = value()?.into(),
             Some("--") => command = args.by_ref().collect(),

@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use gpubay_protocol::agent::{Entrypoint, Exit};
+use gpubay_protocol::agent::{Entrypoint, Exit, MOUNT_MOVED};
 
 use crate::children::{self, Left, Signals};
 use crate::environment::{self, Environment};
 use crate::options::Options;
-use crate::{complain, entrypoint, server};
+use crate::{complain, entrypoint, mounts, server};
 
 /// How long programs have between SIGTERM and SIGKILL when the container stops.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -82,6 +82,11 @@ pub(crate) fn job(options: Options, argv: Vec<OsString>) -> i32 {
     let mut taken = FORWARDED.to_vec();
     taken.push(libc::SIGCHLD);
     let signals = Signals::block(&taken);
+    // Before anything else can run here.
+    if let Err(why) = mounts::check(&options.seen) {
+        complain(&why);
+        return MOUNT_MOVED;
+    }
     let environment = environment_of(&options);
     // A job is worth running where nobody can watch it (a lost run folder, say).
     if let Err(why) = server::listen(&options.socket, environment.clone()) {

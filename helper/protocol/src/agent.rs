@@ -25,6 +25,8 @@ pub const RUN_DIR: &str = "/.gpubay/run";
 /// The agent's socket inside the container; on the host it is `agent.sock` in the mounted folder.
 pub const SOCKET_PATH: &str = "/.gpubay/run/agent.sock";
 pub const SOCKET_NAME: &str = "agent.sock";
+/// A job's exit code where what is mounted is not what the helper saw on the host; its command has not run.
+pub const MOUNT_MOVED: i32 = 125;
 
 /// From the helper or the shim to the agent.
 #[derive(Debug, Serialize, Deserialize)]

@@ -237,3 +237,30 @@ fn a_paused_container_can_be_ended_on_purpose() {
     }
     assert!(bench.containers().is_empty());
 }
+
+/// X9: an engine opens what it mounts by its path, at the last moment, and a running dev container can write that path.
+#[test]
+fn a_live_folder_that_is_exchanged_while_the_job_starts_is_not_given_to_it() {
+    let bench = plain(Who::Ordinary, "exchanged");
+    bench.write("gpubay.toml", "[gpus]\nuse = \"none\"\n");
+    bench.write("data/old", "");
+    bench.up();
+    let secret = bench.outside().join("secret");
+    std::fs::create_dir(&secret).expect("made");
+    bench.own(&secret);
+    let (data, away) = (bench.workspace.join("data"), bench.workspace.join("away"));
+    let run = ["run", "--json", "--snapshot", "--live", "data", "--name", "x"];
+    for more in [&[][..], &["--detach"]] {
+        let args = [&run[..], more, &["--", "touch", "data/canary"]].concat();
+        let held = Held::at(&bench, "job.checked", &args);
+        std::fs::rename(&data, &away).and_then(|()| std::os::unix::fs::symlink(&secret, &data)).expect("exchanged");
+        let ran = held.go_on("run --snapshot");
+        assert!(!secret.join("canary").exists(), "{ran:?}");
+        ran.failed("mount_moved").failed("/workspace/data is not what it was on the host");
+        std::fs::remove_file(&data).and_then(|()| std::fs::rename(&away, &data)).expect("put back");
+        // Nothing of it is left, and beside the same dev container it works when nobody plays tricks.
+        assert_eq!(bench.error(&["record", "x"]).0, "no_such_job");
+    }
+    bench.run(&[&run[..], &["--", "touch", "data/canary"]].concat()).succeeded();
+    assert!(data.join("canary").exists());
+}

@@ -14,7 +14,7 @@ use crate::engine::{Attached, ContainerState, Engine, EngineError, Listed, LogCh
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::gpu;
-use gpubay_protocol::agent::StatusRequest;
+use gpubay_protocol::agent::{MOUNT_MOVED, StatusRequest};
 
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -121,6 +121,7 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
             Stdio::Detached => None,
         };
         exposure::sources_are_as_they_were(&planned.spec.mounts)?;
+        failpoint::reach("job.checked").await?;
         let about = record::About { name: &name, argv: &options.argv, gpus: &selection, env: &options.env, frozen };
         let (mut record, diff) = folder.record(workspace, &ground, &planned, &about, facts)?;
         let differences = again.map_or_else(Vec::new, |kept| record::differences(kept, &record, &diff, frozen));
@@ -145,6 +146,9 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
                 _ = workspace.engine.wait(&id) => {}
             }
         }
+        if frozen.is_some_and(|frozen| !frozen.snapshot.live.is_empty()) {
+            mounts_are_right(workspace, &id, &ground.places.run).await?;
+        }
         if attached.is_none() {
             begins(workspace, &id, &options.argv, &ground.places.run).await?;
         }
@@ -166,6 +170,31 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
             Err(error)
         }
     }
+}
+
+/// Before anything else runs, the agent compares what is live with what was held open here. Later it would be the
+/// job's own exit code that says it.
+async fn mounts_are_right(workspace: &Workspace, id: &str, run: &crate::HostPath) -> Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let first = async {
+        tokio::select! {
+            Ok(_) = agent::wait_ready(run, PATIENCE) => None,
+            code = workspace.engine.wait(id) => code.ok(),
+        }
+    };
+    let code = tokio::time::timeout(PATIENCE, first).await.ok().flatten();
+    if code != Some(MOUNT_MOVED.into()) {
+        return Ok(());
+    }
+    // A program may end with this code itself.
+    let said = dev::log_tail(workspace, id).await;
+    let Some(why) = said.lines().find_map(|line| line.split_once("gpubay-agent: ").map(|(_, why)| why.trim())) else {
+        return Ok(());
+    };
+    Err(Error::new("mount_moved", format!("nothing of the job has run: {why}")).with_hint(
+        "Something put another thing in its place while the job started, maybe a program in a container that can write \
+         the workspace; look at it on the host, and run the command again.",
+    ))
 }
 
 /// Whoever does not watch a job is told at once that it has no program: the agent looks for it before anything else runs.

@@ -15,6 +15,7 @@
 
 mod again;
 mod git;
+mod held;
 mod packages;
 mod snapshot;
 
@@ -176,10 +177,12 @@ pub(super) struct About<'a> {
 }
 
 /// Frozen sources, and where they lie.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Frozen {
     pub(super) root: HostPath,
     pub(super) snapshot: Snapshot,
+    /// To be kept until the job has started.
+    pub(super) held: held::Held,
     /// Of an earlier job's sources: what that job has changed of them.
     pub(super) changed: Vec<String>,
 }
@@ -276,7 +279,8 @@ impl Folder {
         }
         let text = serde_json::to_vec(&manifest).unwrap_or_default();
         put(&self.path, SOURCES, &text).map_err(delivery::at(self.path.as_path()))?;
-        Ok(Frozen { root, snapshot, changed })
+        let held = held::Held::open(workspace.folder(), &snapshot.live, &root)?;
+        Ok(Frozen { root, snapshot, held, changed })
     }
 
     /// The short facts, for whoever has only the engine.

@@ -60,7 +60,7 @@ pub(super) struct Inputs<'a> {
 }
 
 /// What the container is to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Task<'a> {
     Dev,
     Job {
@@ -92,8 +92,8 @@ pub(super) struct Planned {
 /// What the NVIDIA runtime's hook reads.
 const VISIBLE_DEVICES: &str = "NVIDIA_VISIBLE_DEVICES";
 
-/// The agent's command line for a container of this configuration.
-fn agent_argv(config: &Config, image: &Image, task: &Task<'_>) -> Vec<String> {
+/// The agent's command line for a container of this configuration. `seen`: what it is to find mounted.
+fn agent_argv(config: &Config, image: &Image, task: &Task<'_>, seen: Vec<String>) -> Vec<String> {
     use crate::config::model::EntrypointUse;
     let mut argv = vec![match task {
         Task::Dev => "init".to_owned(),
@@ -103,6 +103,7 @@ fn agent_argv(config: &Config, image: &Image, task: &Task<'_>) -> Vec<String> {
         argv.push("--entrypoint-json".to_owned());
         argv.push(serde_json::to_string(&image.entrypoint).unwrap_or_else(|_| "[]".to_owned()));
     }
+    argv.extend(seen.into_iter().flat_map(|seen| ["--mount-is".to_owned(), seen]));
     if let Task::Job { argv: command, .. } = task {
         argv.push("--".to_owned());
         argv.extend_from_slice(command);
@@ -131,10 +132,14 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
         mount(host(&places.run), inside(RUN_DIR), false),
     ];
     mounts.extend(container.mounts.iter().cloned());
-    for live in frozen.into_iter().flat_map(|frozen| &frozen.snapshot.live) {
+    let is = |(device, inode): (u64, u64), target: &ContainerPath| format!("{device}:{inode}:{target}");
+    let mut seen: Vec<String> = frozen.map(|frozen| is(frozen.held.root, workdir)).into_iter().collect();
+    for (frozen, live) in frozen.into_iter().flat_map(|frozen| frozen.snapshot.live.iter().map(move |l| (frozen, l))) {
         if let Ok(target) = workdir.join(&live.path)
             && mounts.iter().all(|mount| mount.target != target)
         {
+            // A dev container beside it may exchange the folder at any moment, and the engine goes by the path.
+            seen.extend(frozen.held.live.get(&live.path).map(|identity| is(*identity, &target)));
             mounts.push(mount(host(&inputs.workspace.join(&live.path)), target, live.read_only));
         }
     }
@@ -191,7 +196,7 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
         labels,
         env: environment(inputs),
         entrypoint: vec![AGENT_PATH.to_owned()],
-        cmd: agent_argv(config, image, task),
+        cmd: agent_argv(config, image, task, seen),
         user: user.ids(),
         workdir: workdir.clone(),
         mounts,
