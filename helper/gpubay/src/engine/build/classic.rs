@@ -194,14 +194,14 @@ fn failure(
     }
     let exit_code = exit_code.or_else(|| super::number_behind(message, "exit status "));
     if message.contains("Unknown instruction: ") {
-        let message = format!("unknown instruction: {}", step.text());
+        let message = format!("unknown instruction: {}", status::one_line(step.text()));
         return BuildError::Syntax { dockerfile: named(&request.dockerfile), line, message };
     }
-    let instruction = step.text().to_owned();
+    let instruction = status::one_line(step.text());
     let mut output: Vec<String> = step.tail.into();
     // Docker repeats the whole command when it says with what code it ended; other words are the reason.
     if output.is_empty() || exit_code.is_none() {
-        output.push(message.clone());
+        output.push(status::short_command(message));
     }
     BuildError::Step { dockerfile: named(&request.dockerfile), line, instruction, exit_code, output }
 }

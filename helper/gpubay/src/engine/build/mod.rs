@@ -338,7 +338,7 @@ fn explain(
     let has = |needle: &str| message.contains(needle);
     let parsed = dockerfile::parse(text);
     if has("no space left on device") || has("disk quota exceeded") {
-        return BuildError::DiskFull(message);
+        return BuildError::DiskFull(status::short_command(&message));
     }
     if let Some(at) = message.find("dockerfile parse error") {
         let message = &message[at..];
@@ -359,10 +359,11 @@ fn explain(
             .any(|words| failed.error.contains(words));
         let found = dockerfile::locate(&parsed, &failed.name, request.target.as_deref());
         if command || found.is_some() {
-            let instruction = failed.name.split_once("] ").map_or(failed.name.as_str(), |(_, text)| text).to_owned();
+            let instruction = failed.name.split_once("] ").map_or(failed.name.as_str(), |(_, text)| text);
+            let instruction = status::one_line(instruction);
             let line = found.map(|one| one.line);
             let exit_code = number_behind(&failed.error, "exit code: ");
-            let output = if output.is_empty() { vec![failed.error.clone()] } else { output };
+            let output = if output.is_empty() { vec![status::short_command(&failed.error)] } else { output };
             return BuildError::Step { dockerfile, line, instruction, exit_code, output };
         }
     }

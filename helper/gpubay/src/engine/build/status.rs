@@ -15,6 +15,8 @@ use crate::progress::{Progress, Step, StepEnd, Unit};
 pub(super) const TAIL: usize = 30;
 /// Bytes after which a line without an end is passed on.
 pub(super) const LINE_LIMIT: usize = 16 * 1024;
+/// Characters of a title, and of an instruction in an error.
+const WIDTH: usize = 100;
 /// Bytes of one message of the engine.
 const MESSAGE_LIMIT: usize = 64 * 1024 * 1024;
 
@@ -33,6 +35,36 @@ struct Message {
 struct Detail {
     #[serde(default)]
     message: String,
+}
+
+/// A step or an instruction as a line to read: one may have thousands of characters, and the Dockerfile has them all.
+pub(super) fn one_line(text: &str) -> String {
+    if text.chars().count() <= WIDTH && !text.contains('\n') {
+        return text.to_owned();
+    }
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.chars().count() <= WIDTH {
+        return text;
+    }
+    let start: String = text.chars().take(WIDTH - 1).collect();
+    format!("{}…", start.trim_end())
+}
+
+/// An engine's words with the command that they quote as [`one_line`]; the reason stands behind it.
+pub(super) fn short_command(message: &str) -> String {
+    for (open, close) in [
+        ("process \"", "\" did not complete"),
+        ("running [", "]: "),
+        ("The command '", "' returned"),
+        ("STEP \"", "\": "),
+    ] {
+        if let Some((before, rest)) = message.split_once(open)
+            && let Some((command, after)) = rest.rsplit_once(close)
+        {
+            return format!("{before}{open}{}{close}{after}", one_line(command));
+        }
+    }
+    message.to_owned()
 }
 
 /// Splits the engine's answer into its messages.
@@ -164,7 +196,7 @@ impl<'a> Build<'a> {
             known.waiting = None;
         }
         if known.step.is_none() && vertex.started.is_some() && !known.ended {
-            known.step = Some(self.progress.step(known.name.clone()));
+            known.step = Some(self.progress.step(one_line(&known.name)));
         }
     }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::dockerfile::{Instruction, Parsed};
 use super::secrets::Redactor;
-use super::status::{LINE_LIMIT, TAIL};
+use super::status::{LINE_LIMIT, TAIL, one_line};
 use crate::progress::{Progress, Step, StepEnd, Unit};
 
 /// One message of the answer.
@@ -187,7 +187,7 @@ impl<'a> Steps<'a> {
         }
         let stage = at.stage.map(|stage| format!("{stage}: ")).unwrap_or_default();
         let title = self.redactor.apply(&format!("[{stage}{}/{}] {}", at.number, at.of, at.text));
-        let step = Some(self.progress.step(title));
+        let step = Some(self.progress.step(one_line(&title)));
         self.current = Some(Current { at, step, cached: false, layers: HashMap::new(), tail: VecDeque::new() });
     }
 }

@@ -126,3 +126,30 @@ fn a_program_that_says_it_built_something_has_built_no_image() {
     let said = ["Step 1/2 : RUN pip", "Successfully built 0123456789ab", "Successfully built ba9876543210"];
     assert_eq!(id(&said).as_deref(), Some("ba9876543210"));
 }
+
+#[test]
+fn a_long_instruction_is_a_short_title_and_is_still_found() {
+    let long = format!("RUN {}", "make  all && ".repeat(100));
+    let told = told(&["Step 1/2 : FROM a\n", &format!("Step 2/2 : {long}\n")]);
+    let title = told.iter().find(|line| line.starts_with("[2/2] RUN make all")).expect("a title");
+    assert!(title.chars().count() <= 100 && title.ends_with('…'), "{title}");
+    let found = at(&format!("Step 2/2 : {long}")).expect("a step");
+    assert_eq!(found.instruction(&parse(&format!("FROM a\n{long}\n"))).map(|one| one.line), Some(2));
+}
+
+#[test]
+fn what_the_engine_repeats_of_a_command_is_short_and_the_reason_whole() {
+    use crate::engine::build::status::short_command;
+    let long = "make all && ".repeat(100);
+    for (before, after) in [
+        ("process \"/bin/sh -c ", "\" did not complete successfully: cannot allocate memory"),
+        ("executor failed running [/bin/sh -c ", "]: exit code: 7"),
+        ("The command '/bin/sh -c ", "' returned a non-zero code: 7"),
+        ("building at STEP \"RUN ", "\": while running runtime: exit status 7"),
+    ] {
+        let short = short_command(&format!("{before}{long}{after}"));
+        assert!(short.starts_with(before) && short.ends_with(&format!("…{after}")), "{short}");
+        assert!(short.chars().count() < 200, "{short}");
+    }
+    assert_eq!(short_command("no space left on device"), "no space left on device");
+}
