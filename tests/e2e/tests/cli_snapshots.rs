@@ -163,7 +163,7 @@ fn without_an_engine_and_without_a_workspace() {
         exit 1
         --- stderr
         error: ~/quiet has no Dockerfile, no docker/*/Dockerfile and no requirements.txt
-        next: Add a Dockerfile or a requirements.txt, or name an image in gpubay.toml: [image] from = "python:3.12-slim".
+        next: `gpubay init` writes one. Or add a Dockerfile or a requirements.txt, or name an image in gpubay.toml: [image] from = "python:3.12-slim".
     "#]],
     );
     says(
@@ -490,7 +490,7 @@ fn a_workspaces_day() {
         exit 1
         --- stderr
         error: "bad name" cannot name a job
-        next: Use letters, digits, `-`, `_` and `.`, with a letter or digit first.
+        next: Use letters, digits, `-`, `_` and `.`, with a letter or digit first; `dev` is the dev container.
     "#]],
     );
     says(

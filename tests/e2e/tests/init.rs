@@ -189,6 +189,25 @@ fn init_asks_on_a_terminal_and_up_asks_no_second_time() {
     for folder in ["dataset", ".cache/huggingface/hub"] {
         std::fs::create_dir_all(bench.home.join(folder)).expect("made");
     }
+    // Who gives no answer has not said yes to what is usual, and who cancels is not asked on.
+    let mut terminal = Terminal::start(&bench, &["init"], &[]);
+    terminal.read_until("any other image [");
+    terminal.write("99\n");
+    terminal.read_until("99 is no number of the list");
+    terminal.read_until("any other image [");
+    terminal.write("\u{4}");
+    let (text, code) = terminal.end();
+    assert!(code == Some(1) && text.contains("nothing was written"), "{code:?} {text}");
+    for (typed, expected, said) in [("\u{3}", 130, "cancelled"), ("\u{4}", 1, "nothing was written")] {
+        let mut terminal = Terminal::start(&bench, &["init", "--offline"], &[]);
+        terminal.read_until("any other image [");
+        terminal.write("busybox\n");
+        terminal.read_until("at /dataset? [y/N] ");
+        terminal.write(typed);
+        let (text, code) = terminal.end();
+        assert!(code == Some(expected) && text.contains(said) && !text.contains("Mount "), "{code:?} {text}");
+    }
+    assert!(contents(&bench).is_empty());
     let mut terminal = Terminal::start(&bench, &["init"], &[]);
     let text = terminal.read_until("any other image [");
     assert!(text.contains("1  ngc-pytorch") && text.contains("4  python"), "{text}");
@@ -224,6 +243,7 @@ fn the_default_base_follows_from_the_gpus() {
             command.env("DOCKER_HOST", host);
         }
         let report = Ran::of(&gpubay_e2e::output(&mut command), &["init"]).succeeded().json();
+        assert_eq!(report["base"]["engine"], host.is_none(), "{report}");
         assert_eq!(states(&report, "planned").len(), 6, "{report}");
         assert!(report["files"][0]["text"].as_str().is_some_and(|text| text.contains("FROM ")), "{report}");
         assert!(contents(&bench).is_empty());
@@ -234,6 +254,76 @@ fn the_default_base_follows_from_the_gpus() {
     assert_eq!(preset("docker28", None), "ngc-pytorch");
     assert_eq!(preset("docker28", Some("unix:///nowhere.sock")), by_files);
     assert_eq!(preset("docker20", None), by_files);
+}
+
+/// A Dockerfile of the user's own builds after `init` as it did before, and the new one beside it sends no more than it needs.
+fn both_dockerfiles_build(engine: &str, buildkit: &str) {
+    let bench = Bench::new(engine, Who::Ordinary, "own");
+    let build = |file: &str| {
+        bench.write("gpubay.toml", &format!("[image]\ndockerfile = \"{file}\"\n"));
+        let mut command = bench.gpubay(&["build", "--json"]);
+        Ran::of(&gpubay_e2e::output(command.env("DOCKER_BUILDKIT", buildkit)), &["build", file])
+    };
+    let own = "docker/train/Dockerfile";
+    bench.write("data.txt", "");
+    bench.write(own, "FROM gpubay-lab/busybox\nCOPY data.txt /\n");
+    let said = bench.run(&["init", "--base", "gpubay-lab/busybox", "--name", "dev"]);
+    let used = "takes docker/dev/Dockerfile from now on, and no longer docker/train/Dockerfile";
+    assert!(said.succeeded().stdout.contains(used), "{said:?}");
+    build(own).succeeded();
+    build("docker/dev/Dockerfile").succeeded();
+    // Of its long instruction a line is told, and where it stands.
+    let new = std::fs::read_to_string(bench.workspace.join("docker/dev/Dockerfile")).expect("read");
+    let lines = new.lines().count();
+    bench.write("docker/dev/Dockerfile", &format!("{new}RUN {}exit 7\n", "true  && ".repeat(100)));
+    let mut command = bench.gpubay(&["build"]);
+    let ran = Ran::of(&gpubay_e2e::output(command.env("DOCKER_BUILDKIT", buildkit)), &["build"]);
+    ran.failed(&format!("docker/dev/Dockerfile:{}: `RUN true && true", lines + 1));
+    assert!(
+        ran.stderr.contains('…')
+            && ran.stderr.lines().filter(|line| !line.starts_with("warning: ")).all(|line| line.chars().count() < 200),
+        "{ran:?}"
+    );
+    bench.write("docker/dev/Dockerfile", &new);
+    // What the new one does not name stays out of its build.
+    bench.write("docker/dev/Dockerfile", &format!("{new}COPY data.txt /\n"));
+    build("docker/dev/Dockerfile").failed("data.txt");
+}
+
+#[test]
+fn init_beside_a_dockerfile_on_buildkit() {
+    both_dockerfiles_build("docker28", "1");
+}
+
+#[test]
+fn init_beside_a_dockerfile_on_the_classic_builder() {
+    both_dockerfiles_build("docker20", "0");
+}
+
+#[test]
+fn init_beside_a_dockerfile_on_podman() {
+    both_dockerfiles_build("podman-rootless", "1");
+}
+
+/// What was asked and is not done is said, and a second base of one name is not taken to be the first.
+#[test]
+fn a_second_base_of_the_same_name_is_not_done_and_said() {
+    let bench = Bench::new("docker28", Who::Ordinary, "twice");
+    bench.run(&["init", "--offline", "--base", "one/b"]).succeeded();
+    let ran = bench.run(&["init", "--offline", "--base", "two/b", "--style", "ruff"]);
+    let said = &ran.succeeded().stdout;
+    assert!(said.contains("not done: docker/b/Dockerfile exists and is left, so nothing is built on two/b"), "{said}");
+    assert!(said.contains("the style is not ruff") && !said.contains("is complete"), "{said}");
+}
+
+/// Where no engine is reached nothing is said of what it holds.
+#[test]
+fn init_without_an_engine_says_so() {
+    let bench = Bench::new("docker28", Who::Ordinary, "alone");
+    let args = ["init", "--offline", "--base", "a/b"];
+    let ran = Ran::of(&gpubay_e2e::output(bench.gpubay(&args).env("DOCKER_HOST", "unix:///nowhere.sock")), &args);
+    let said = &ran.succeeded().stdout;
+    assert!(said.contains("no engine was reached") && !said.contains("is not on the engine"), "{said}");
 }
 
 /// Ctrl-C while a registry keeps silent: nothing is written, and the exit code says so.
@@ -256,8 +346,11 @@ fn a_cancelled_init_writes_nothing() {
 #[test]
 fn a_wrong_wish_writes_nothing() {
     let bench = Bench::new("docker28", Who::Ordinary, "wrong");
-    for (args, code) in [(&["init", "--name", "../x"][..], "bad_value"), (&["init", "--base", "a\nRUN b"], "bad_value")]
-    {
+    for (args, code) in [
+        (&["init", "--name", "../x"][..], "bad_value"),
+        (&["init", "--base", "a\nRUN b"], "bad_value"),
+        (&["init", "--base", "My/Image:tag"], "bad_value"),
+    ] {
         assert_eq!(bench.error(args).0, code);
     }
     assert_eq!(bench.run(&["init", "--preset", "nothing"]).code, Some(2));

@@ -32,9 +32,9 @@ pub(super) struct Init {
     /// The folder of the Dockerfile in docker/
     #[arg(long)]
     name: Option<String>,
-    /// Formatter and linter of the editor
-    #[arg(long, value_enum, default_value_t = StyleName::Autopep8)]
-    style: StyleName,
+    /// Formatter and linter of the editor [default: autopep8]
+    #[arg(long, value_enum)]
+    style: Option<StyleName>,
     /// Do not ask the registry of the image how large it is
     #[arg(long)]
     offline: bool,
@@ -77,6 +77,9 @@ pub(super) struct Report<'a> {
     base: Option<ShownBase<'a>>,
     mounts: &'a [Folder],
     notes: &'a [String],
+    /// What was asked for and is not done, and why.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    undone: &'a [String],
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -98,30 +101,33 @@ struct ShownBase<'a> {
 
 pub(super) async fn run(common: &Common, command: Init, output: &Output) -> Result<()> {
     let request = common.request(None)?;
-    let style = match command.style {
+    let style = command.style.map(|style| match style {
         StyleName::Autopep8 => scaffold::Style::Autopep8,
         StyleName::Ruff => scaffold::Style::Ruff,
-    };
+    });
     let base = command.preset.map(|preset| Base::Preset(preset.into())).or(command.base.map(Base::Image));
     let mut wish = Wish { base, name: command.name, style };
     scaffold::check(&wish)?;
     let mut found = scaffold::look(&request)?;
     let progress = output.progress();
 
-    let builds = wish.base.is_some() || found.needs_base() || wish.name.is_some();
+    let builds =
+        wish.base.is_some() || found.needs_base() || wish.name.as_ref().is_some_and(|name| !found.has_dockerfile(name));
     // Until the first question that cannot be taken back otherwise, Ctrl-C ends the process, which has done nothing yet.
     let engine = if builds { answering(&request).await } else { None };
     if wish.base.is_none() && builds {
         let seen = engine.as_ref().map(|(engine, info)| (info, engine.is_local()));
         let usual = if scaffold::has_gpu(seen) { Preset::NgcPytorch } else { Preset::Python };
-        wish.base = Some(questions::which_base(output, usual).unwrap_or(Base::Preset(usual)));
+        wish.base = Some(questions::which_base(output, usual)?.unwrap_or(Base::Preset(usual)));
         scaffold::check(&wish)?;
     }
     let cancelling = cancel_on_signals(&progress);
     if found.takes_mounts() && !command.dry_run {
         for folder in &mut found.folders {
             let question = format!("Mount {} ({}) at {}?", folder.host, folder.about, folder.container);
-            folder.mounted = questions::yes(output, &question, &progress.cancel);
+            let answer = questions::yes_or_no(output, &question, &progress.cancel);
+            progress.check()?;
+            folder.mounted = answer.ok_or_else(questions::no_answer)?;
         }
     }
     progress.check()?;
@@ -153,6 +159,7 @@ pub(super) async fn run(common: &Common, command: Init, output: &Output) -> Resu
         }),
         mounts: if found.takes_mounts() { &found.folders } else { &[] },
         notes: &plan.notes,
+        undone: &plan.undone,
     };
     output.result(&report, || {
         let mut text = if command.dry_run { preview(&plan) } else { written(&plan, &found, output) };
@@ -185,7 +192,8 @@ fn written(plan: &Plan, found: &Found, output: &Output) -> String {
     let mut text = String::new();
     let of = |state| plan.files.iter().filter(move |file| file.state == state);
     if of(State::Written).next().is_none() {
-        let _ = writeln!(text, "{} is complete: nothing was written", plain(&found.workspace.to_string()));
+        let is = if plan.undone.is_empty() { " is complete" } else { "" };
+        let _ = writeln!(text, "{}{is}: nothing was written", plain(&found.workspace.to_string()));
     }
     for file in of(State::Written) {
         let _ = writeln!(text, "{} {}", output.paint("wrote", "32"), plain(&file.path));
@@ -208,6 +216,9 @@ fn written(plan: &Plan, found: &Found, output: &Output) -> String {
     for note in &plan.notes {
         let _ = writeln!(text, "{}  {}", output.paint("note", "33"), plain(note));
     }
+    for sentence in &plan.undone {
+        let _ = writeln!(text, "{} {}", output.paint("not done:", "31"), plain(sentence));
+    }
     text
 }
 
@@ -222,10 +233,14 @@ fn weighed(weight: &Weight, output: &Output) -> String {
                 format!("is {} to download, compressed; unpacked two to three times as much", size(*bytes))
             }
             (.., why) => {
-                format!("is not on the engine; its size is not known: {}", why.as_deref().unwrap_or("nobody tells"))
+                let place = if weight.engine { "is not on the engine; its size" } else { "may have to come: its size" };
+                format!("{place} is not known: {}", why.as_deref().unwrap_or("nobody tells"))
             }
         };
         let _ = writeln!(text, "{word}  {} {}", plain(image), plain(&said));
+    }
+    if !weight.engine {
+        text.push_str("      no engine was reached, so nobody knows what it holds: `gpubay doctor` says why\n");
     }
     if let Some(free) = weight.free_bytes {
         let _ = writeln!(text, "      {} are free where the engine keeps its images", size(free));
@@ -250,6 +265,9 @@ fn preview(plan: &Plan) -> String {
     }
     for note in &plan.notes {
         let _ = writeln!(text, "note: {}", plain(note));
+    }
+    for sentence in &plan.undone {
+        let _ = writeln!(text, "not done: {}", plain(sentence));
     }
     text
 }

@@ -204,7 +204,8 @@ impl Explain for ConfigError {
             Self::WorkspaceUnreadable { .. } | Self::Unreadable { .. } => "Check its permissions.".into(),
             Self::NotAFile { .. } => "Move it away, or put an ordinary file in its place.".into(),
             Self::FileOutside { .. } => {
-                "Copy it into the workspace; settings for all workspaces belong into ~/.config/gpubay/config.toml.".into()
+                "Copy it into the workspace; settings for all workspaces belong into ~/.config/gpubay/config.toml."
+                    .into()
             }
             Self::TooLarge { .. } => "A configuration is a few kilobytes; check that this is the right file.".into(),
             Self::NotUtf8 { .. } => "Save it as UTF-8.".into(),
@@ -219,7 +220,8 @@ impl Explain for ConfigError {
                 candidates.first().map_or("", String::as_str)
             ),
             Self::NoDockerfile { .. } => {
-                "Add a Dockerfile or a requirements.txt, or name an image in gpubay.toml: [image] from = \"python:3.12-slim\"."
+                "`gpubay init` writes one. Or add a Dockerfile or a requirements.txt, or name an image in gpubay.toml: \
+                 [image] from = \"python:3.12-slim\"."
                     .into()
             }
             Self::State { .. } => "Free space or set [paths] data in ~/.config/gpubay/config.toml.".into(),

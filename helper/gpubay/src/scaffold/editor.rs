@@ -11,6 +11,24 @@ pub enum Style {
     Ruff,
 }
 
+impl Style {
+    /// As `--style` has it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Autopep8 => "autopep8",
+            Self::Ruff => "ruff",
+        }
+    }
+
+    /// The extension that formats.
+    pub(super) fn formatter(self) -> &'static str {
+        match self {
+            Self::Autopep8 => "ms-python.autopep8",
+            Self::Ruff => "charliermarsh.ruff",
+        }
+    }
+}
+
 const WIDTH: u32 = 160;
 
 /// What aligned columns of numbers break: blanks inside brackets, around operators and after commas.
@@ -18,11 +36,7 @@ const ALIGNED: [&str; 5] = ["E201", "E202", "E221", "E222", "E241"];
 
 /// `venv` is the folder of the host env, in the workspace. Code that exists already is not reformatted by a mere save.
 pub(super) fn settings(style: Style, venv: &str, format_on_save: bool) -> String {
-    let formatter = match style {
-        Style::Autopep8 => "ms-python.autopep8",
-        Style::Ruff => "charliermarsh.ruff",
-    };
-    let mut python = json!({ "editor.defaultFormatter": formatter });
+    let mut python = json!({ "editor.defaultFormatter": style.formatter() });
     if format_on_save {
         python["editor.formatOnSave"] = json!(true);
     }

@@ -10,6 +10,7 @@ pub mod bases;
 mod dockerfile;
 mod editor;
 mod folders;
+mod survey;
 mod toml_text;
 mod weight;
 mod write;
@@ -25,7 +26,10 @@ use crate::config::{self, ConfigError, LoadRequest};
 use crate::engine::EngineInfo;
 use crate::engine::build::ignore::{Matcher, read_ignore_file};
 use crate::error::Explain;
+use crate::registry::Name;
 use crate::venv::hostenv;
+
+use survey::{Survey, ours, survey};
 
 pub use bases::Preset;
 pub use editor::Style;
@@ -68,8 +72,10 @@ pub enum ScaffoldError {
         "--name {0:?} is no name for a folder: letters, digits, `.`, `_` and `-` are, and it begins with one of the first two"
     )]
     Name(String),
-    #[error("--base {0:?} is no name of an image")]
+    #[error("{0:?} is no name of an image")]
     Image(String),
+    #[error("{0:?} is no name of an image: that of a repository has no capital letters")]
+    Capitals(String),
     #[error("{path} cannot be written in the workspace: {why}")]
     Blocked { path: String, why: String },
     #[error("cannot open the workspace {workspace}: {source}")]
@@ -84,7 +90,7 @@ impl Explain for ScaffoldError {
     fn code(&self) -> &'static str {
         use crate::error::Shortage;
         match self {
-            Self::Name(_) | Self::Image(_) => "bad_value",
+            Self::Name(_) | Self::Image(_) | Self::Capitals(_) => "bad_value",
             Self::Blocked { .. } => "init_blocked",
             Self::Workspace { .. } => "workspace_unreadable",
             Self::Write { source, .. } => Shortage::of(source).map_or("init_write", Shortage::code),
@@ -96,6 +102,7 @@ impl Explain for ScaffoldError {
         use crate::error::Shortage;
         match self {
             Self::Name(_) => Some("For example: gpubay init --name train".to_owned()),
+            Self::Capitals(image) => Some(format!("Write it as {:?}.", image.to_lowercase())),
             Self::Image(_) => Some("For example: gpubay init --base pytorch/pytorch:latest".to_owned()),
             Self::Blocked { .. } => Some("Nothing was written. Move what is in the way, or choose another --name.".to_owned()),
             Self::Workspace { .. } => None,
@@ -116,8 +123,10 @@ pub struct Found {
     /// The image that `gpubay up` would take now.
     pub image: Present,
     has_toml: bool,
+    /// Whether its `[image]` names a Dockerfile; otherwise one is looked for.
+    names_dockerfile: bool,
     venv: String,
-    has_python: bool,
+    survey: Survey,
     /// Of [`folders`]; the front end marks those that the user wants.
     pub folders: Vec<Folder>,
 }
@@ -140,6 +149,7 @@ pub fn look(request: &LoadRequest<'_>) -> Result<Found, ScaffoldError> {
     let (reached, _) = config::load_to_reach(request)?;
     let workspace = reached.workspace;
     let root = workspace.as_path();
+    let own = own_dockerfile(&workspace);
     let image = match config::load(request) {
         Ok(loaded) => match loaded.config.image {
             Image::From(image) => Present::Image(image),
@@ -150,15 +160,16 @@ pub fn look(request: &LoadRequest<'_>) -> Result<Found, ScaffoldError> {
         },
         Err(ConfigError::NoDockerfile { .. }) => Present::Nothing,
         Err(ConfigError::AmbiguousDockerfile { candidates }) => Present::Several(candidates),
-        Err(error) => Present::Missing(missing(&workspace).ok_or(error)?),
+        Err(error) => Present::Missing(own.as_deref().and_then(|path| missing(&workspace, path)).ok_or(error)?),
     };
     Ok(Found {
         image,
+        names_dockerfile: own.is_some(),
         has_toml: root.join(config::FILE_NAME).symlink_metadata().is_ok(),
         // Beside an environment of the user's own, `up` takes another name.
         venv: hostenv::find_mount_point(&workspace, &reached.config.venv.name)
             .map_or(reached.config.venv.name, |found| found.name),
-        has_python: has_python(root),
+        survey: survey(root),
         folders: folders(&request.home, root),
         workspace,
     })
@@ -168,43 +179,18 @@ fn relative(path: &Path, root: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
-/// The `name` of a `docker/<name>/Dockerfile` that the workspace's file names although it is gone.
-fn missing(workspace: &HostPath) -> Option<String> {
+/// The Dockerfile that the workspace's own file names.
+fn own_dockerfile(workspace: &HostPath) -> Option<String> {
     let path = workspace.join(config::FILE_NAME);
     let text = crate::files::read_resolved(&path, crate::files::SMALL).ok()?;
-    let file = config::parse(std::str::from_utf8(&text).ok()?, &path).ok()?;
-    let dockerfile = file.image.dockerfile?;
-    let name = dockerfile.strip_prefix("docker/")?.strip_suffix("/Dockerfile")?;
-    let gone = workspace.join(&dockerfile).as_path().symlink_metadata().is_err();
-    (gone && folder_name(name)).then(|| name.to_owned())
+    config::parse(std::str::from_utf8(&text).ok()?, &path).ok()?.image.dockerfile
 }
 
-/// Python code of the user's own: not in hidden folders, where environments are, and not forever.
-fn has_python(root: &Path) -> bool {
-    const DEPTH: usize = 4;
-    const ENTRIES: usize = 20_000;
-    let mut folders = vec![(root.to_path_buf(), 0)];
-    let mut seen = 0;
-    while let Some((folder, depth)) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            seen += 1;
-            // Whoever has so many files does not begin.
-            if seen > ENTRIES {
-                return true;
-            }
-            let name = entry.file_name();
-            let Ok(kind) = entry.file_type() else { continue };
-            let path = Path::new(&name);
-            if kind.is_file() && path.extension().is_some_and(|end| end == "py" || end == "ipynb") {
-                return true;
-            }
-            let hidden = name.as_encoded_bytes().starts_with(b".");
-            if kind.is_dir() && !hidden && depth < DEPTH && !entry.path().join("pyvenv.cfg").exists() {
-                folders.push((entry.path(), depth + 1));
-            }
-        }
-    }
-    false
+/// The `name` of a `docker/<name>/Dockerfile` that the workspace's file names although it is gone.
+fn missing(workspace: &HostPath, dockerfile: &str) -> Option<String> {
+    let name = dockerfile.strip_prefix("docker/")?.strip_suffix("/Dockerfile")?;
+    let gone = workspace.join(dockerfile).as_path().symlink_metadata().is_err();
+    (gone && folder_name(name)).then(|| name.to_owned())
 }
 
 /// Whether this machine is one for GPUs: the engine knows, where one answers; otherwise the driver's own files tell.
@@ -228,7 +214,8 @@ pub struct Wish {
     /// `None`: what is there is kept, or nothing was there and [`Found::needs_base`] was answered with it.
     pub base: Option<Base>,
     pub name: Option<String>,
-    pub style: Style,
+    /// `None`: the usual one, unless settings are there.
+    pub style: Option<Style>,
 }
 
 /// Checks what was typed.
@@ -238,6 +225,7 @@ pub fn check(wish: &Wish) -> Result<(), ScaffoldError> {
     }
     match &wish.base {
         Some(Base::Image(image)) if !image_name(image) => Err(ScaffoldError::Image(image.clone())),
+        Some(Base::Image(image)) if has_capitals(image) => Err(ScaffoldError::Capitals(image.clone())),
         _ => Ok(()),
     }
 }
@@ -257,10 +245,28 @@ fn image_name(image: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '@' | '[' | ']'))
 }
 
+/// Every engine refuses them in the name of a repository; a host and a tag may have some.
+fn has_capitals(image: &str) -> bool {
+    Name::parse(image).is_some_and(|name| name.repository.contains(|c: char| c.is_ascii_uppercase()))
+}
+
 impl Found {
     /// Whether a Dockerfile will be written, and so a base is needed, unless the user named one.
     pub fn needs_base(&self) -> bool {
         matches!(self.image, Present::Nothing | Present::Missing(_))
+    }
+
+    /// Whether the Dockerfile of that name in `docker/` is there.
+    pub fn has_dockerfile(&self, name: &str) -> bool {
+        self.workspace.join(format!("docker/{name}/Dockerfile")).as_path().symlink_metadata().is_ok()
+    }
+
+    /// A Dockerfile that is the user's own.
+    fn foreign(&self) -> Option<&str> {
+        match &self.image {
+            Present::Dockerfile(path) if !ours(self.workspace.join(path).as_path()) => Some(path),
+            _ => self.survey.dockerfile.as_deref(),
+        }
     }
 
     /// Whether mounts can be offered: they stand in a file that is not there yet.
@@ -301,6 +307,8 @@ pub struct Plan {
     pub base: Option<Base>,
     /// Sentences on what the user has to know.
     pub notes: Vec<String>,
+    /// Sentences on what was asked for and is not done, since a file in its way is left.
+    pub undone: Vec<String>,
 }
 
 /// Decides for each file of the layout.
@@ -310,10 +318,10 @@ pub struct Plan {
 pub fn plan(found: &Found, wish: &Wish) -> Result<Plan, ScaffoldError> {
     check(wish)?;
     let mut notes = Vec::new();
+    let mut undone = Vec::new();
     let mut files = Vec::new();
     let asked = wish.base.is_some() || wish.name.is_some();
-    let base = wish.base.clone().or_else(|| found.needs_base().then_some(Base::Preset(Preset::Python)));
-    let base = base.or_else(|| asked.then_some(Base::Preset(Preset::Python)));
+    let base = wish.base.clone().or_else(|| (asked || found.needs_base()).then_some(Base::Preset(Preset::Python)));
     let root = write::Root::open(&found.workspace)?;
 
     // The Dockerfile that gpubay.toml is to name.
@@ -323,16 +331,28 @@ pub fn plan(found: &Found, wish: &Wish) -> Result<Plan, ScaffoldError> {
             let name = wish.name.clone().or(of_toml).unwrap_or_else(|| base.folder());
             let name = if folder_name(&name) { name } else { "dev".to_owned() };
             let path = format!("docker/{name}/Dockerfile");
-            files.push(root.needed(&path, dockerfile::dockerfile(base))?);
-            files.push(root.needed(dockerfile::REQUIREMENTS, dockerfile::requirements())?);
-            files.push(root.needed(".dockerignore", dockerfile::dockerignore())?);
+            let file = root.needed(&path, dockerfile::dockerfile(base))?;
+            let left = file.state == State::Left;
+            files.push(file);
+            if left && wish.base.is_some() && starts_from(&found.workspace.join(&path)).as_deref() != Some(base.image())
+            {
+                undone.push(format!(
+                    "{path} exists and is left, so nothing is built on {}: `--name` with another name writes a \
+                     Dockerfile for it",
+                    base.image()
+                ));
+            }
+            if !left || ours(found.workspace.join(&path).as_path()) {
+                beside(found, &root, &path, &mut files, &mut notes)?;
+            }
             Some(path)
         }
         None => match &found.image {
-            Present::Dockerfile(path) if Path::new(path).is_relative() && ours(&found.workspace.join(path)) => {
+            Present::Dockerfile(path)
+                if Path::new(path).is_relative() && ours(found.workspace.join(path).as_path()) =>
+            {
                 files.push(root.needed(path, String::new())?);
-                files.push(root.needed(dockerfile::REQUIREMENTS, dockerfile::requirements())?);
-                files.push(root.needed(".dockerignore", dockerfile::dockerignore())?);
+                beside(found, &root, path, &mut files, &mut notes)?;
                 Some(path.clone())
             }
             Present::Dockerfile(path) => {
@@ -354,36 +374,101 @@ pub fn plan(found: &Found, wish: &Wish) -> Result<Plan, ScaffoldError> {
     };
     let lean = base.as_ref().is_some_and(|base| !dockerfile::has_bytecode(base));
     files.push(root.needed(config::FILE_NAME, toml_text::text(named.as_deref(), lean, &found.folders))?);
-    let on_save = !found.has_python;
-    files.push(root.wanted(".vscode/settings.json", editor::settings(wish.style, &found.venv, on_save)));
-    files.push(root.wanted(".vscode/extensions.json", editor::extensions(wish.style)));
-
-    if let (Some(path), true) = (&named, found.has_toml)
-        && !matches!(&found.image, Present::Dockerfile(current) if current == path)
-        && !matches!(found.image, Present::Missing(_))
-    {
-        notes.push(format!(
-            "gpubay.toml is yours and was left: `dockerfile = \"{path}\"` under [image] makes it use the new one"
+    let on_save = !found.survey.python;
+    let style = wish.style.unwrap_or_default();
+    let settings = root.wanted(".vscode/settings.json", editor::settings(style, &found.venv, on_save));
+    if wish.style.is_some() && settings.state == State::Left && !formats_with(&found.workspace, style) {
+        undone.push(format!(
+            "{0} exists and is left, so the style is not {1}: `gpubay init --style {1} --dry-run` shows what belongs into it \
+             and into .vscode/extensions.json",
+            settings.path,
+            style.name()
         ));
     }
+    files.push(settings);
+    files.push(root.wanted(".vscode/extensions.json", editor::extensions(style)));
+
+    notes.extend(named.as_deref().and_then(|path| used_from_now_on(found, path)));
     if !on_save && files.iter().any(|file| file.path.ends_with("settings.json") && file.state == State::Planned) {
         notes.push("there is Python code already, so saving a file does not format it".to_owned());
     }
     let written = |path: &str| files.iter().any(|file| file.path == path && file.state == State::Planned);
     let base = base.filter(|_| named.as_deref().is_some_and(written));
-    if base.is_some() && !written(".dockerignore") && ignores_requirements(&found.workspace) {
+    let root_ignore = files.iter().any(|file| file.path == ".dockerignore" && file.state == State::Left);
+    if base.is_some() && root_ignore && ignores_requirements(&found.workspace) {
         notes.push(format!(
             ".dockerignore is yours and keeps {0} out of builds: without the line `!{0}` at its end the build fails",
             dockerfile::REQUIREMENTS
         ));
     }
-    Ok(Plan { files, base, notes })
+    Ok(Plan { files, base, notes, undone })
 }
 
-/// A Dockerfile that `gpubay init` wrote, and that copies what it wrote beside it.
-fn ours(path: &HostPath) -> bool {
+/// What a Dockerfile of ours copies, and what keeps all else out of its build.
+fn beside(
+    found: &Found,
+    root: &write::Root,
+    dockerfile: &str,
+    files: &mut Vec<PlannedFile>,
+    notes: &mut Vec<String>,
+) -> Result<(), ScaffoldError> {
+    files.push(root.needed(dockerfile::REQUIREMENTS, dockerfile::requirements())?);
+    let shared = root.needed(".dockerignore", dockerfile::dockerignore())?;
+    let Some(foreign) = found.foreign().filter(|_| shared.state == State::Planned) else {
+        files.push(shared);
+        return Ok(());
+    };
+    // For all builds of the folder, it would hide from the user's own Dockerfile what that one copies.
+    let own = root.needed(&format!("{dockerfile}.dockerignore"), dockerfile::dockerignore())?;
+    if own.state == State::Planned {
+        notes.push(format!(
+            "{} is for this Dockerfile alone: a .dockerignore would count for {foreign} as well, and hide what it copies",
+            own.path
+        ));
+    }
+    files.push(own);
+    Ok(())
+}
+
+/// What `gpubay up` builds, where that is not plain.
+fn used_from_now_on(found: &Found, path: &str) -> Option<String> {
+    let line = format!("`dockerfile = \"{path}\"` under [image]");
+    match &found.image {
+        Present::Dockerfile(current) if current == path => None,
+        Present::Nothing | Present::Missing(_) if !found.has_toml => None,
+        Present::Missing(_) => None,
+        Present::Dockerfile(old) | Present::Image(old) if !found.has_toml => {
+            Some(format!("`gpubay up` takes {path} from now on, and no longer {old}: gpubay.toml says so"))
+        }
+        Present::Several(old) if !found.has_toml => Some(format!(
+            "`gpubay up` takes {path} from now on, and does not ask for one of {}: gpubay.toml says so",
+            old.join(", ")
+        )),
+        Present::Dockerfile(old) if !found.names_dockerfile && old.starts_with("docker/") => Some(format!(
+            "gpubay.toml is yours and was left; it names no Dockerfile, so `gpubay up` asks whether {old} or {path} is meant: \
+             {line} answers that"
+        )),
+        Present::Dockerfile(old) | Present::Image(old) => Some(format!(
+            "gpubay.toml is yours and was left, so `gpubay up` still takes {old}: {line} makes it use {path}"
+        )),
+        Present::Nothing | Present::Several(_) => {
+            Some(format!("gpubay.toml is yours and was left: {line} makes it use {path}"))
+        }
+    }
+}
+
+/// The base of a Dockerfile of ours.
+fn starts_from(path: &HostPath) -> Option<String> {
+    let text = crate::files::read(path.as_path(), crate::files::SMALL).ok().filter(|_| ours(path.as_path()))?;
+    let parsed = crate::engine::build::dockerfile::parse(&String::from_utf8_lossy(&text));
+    parsed.stages.first().map(|stage| stage.base.clone())
+}
+
+/// Whether the workspace's own editor settings have the formatter of a style already.
+fn formats_with(workspace: &HostPath, style: Style) -> bool {
+    let path = workspace.join(".vscode/settings.json");
     crate::files::read(path.as_path(), crate::files::SMALL)
-        .is_ok_and(|text| text.starts_with(dockerfile::MARK.as_bytes()))
+        .is_ok_and(|text| String::from_utf8_lossy(&text).contains(style.formatter()))
 }
 
 /// Whether the workspace's own `.dockerignore` hides what the new Dockerfile copies.

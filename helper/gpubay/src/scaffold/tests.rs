@@ -198,8 +198,14 @@ fn a_workspace_with_a_dockerfile_keeps_it() {
 
     // Another is written where it is asked for, and who uses it is said.
     let plan = place.init(&Wish { name: Some("second".to_owned()), ..wish(Preset::Cuda) });
-    assert_eq!(paths(&plan, State::Written), ["docker/second/Dockerfile", "requirements.txt", ".dockerignore"]);
-    assert!(plan.notes[0].contains("`dockerfile = \"docker/second/Dockerfile\"` under [image]"), "{:?}", plan.notes);
+    assert_eq!(
+        paths(&plan, State::Written),
+        ["docker/second/Dockerfile", "requirements.txt", "docker/second/Dockerfile.dockerignore"]
+    );
+    assert!(plan.notes[0].contains("would count for Dockerfile as well"), "{:?}", plan.notes);
+    assert!(
+        plan.notes[1].contains("still takes Dockerfile: `dockerfile = \"docker/second/Dockerfile\"` under [image]")
+    );
 
     let place = Place::new();
     place.write("docker/a/Dockerfile", "FROM x\n");
@@ -211,6 +217,67 @@ fn a_workspace_with_a_dockerfile_keeps_it() {
     let place = Place::new();
     place.write("gpubay.toml", "[image]\nfrom = \"x\"\n");
     assert_eq!(paths(&place.init(&Wish::default()), State::Written), &ALL[4..]);
+}
+
+#[test]
+fn nothing_is_hidden_from_a_dockerfile_of_the_users_own() {
+    for own in ["Dockerfile", "docker/train/Dockerfile", "ci/gpu.dockerfile", "Dockerfile.cpu"] {
+        let place = Place::new();
+        place.write(own, "FROM x\nCOPY data.txt /\n");
+        let plan = place.init(&Wish { name: Some("dev".to_owned()), ..wish(Preset::Python) });
+        let ignore = "docker/dev/Dockerfile.dockerignore";
+        assert_eq!(&paths(&plan, State::Written)[..3], ["docker/dev/Dockerfile", "requirements.txt", ignore], "{own}");
+        assert_eq!(place.read(ignore), dockerfile::dockerignore());
+        assert!(!place.workspace.join(".dockerignore").exists(), "{own}");
+        assert!(plan.notes[0].contains(&format!("count for {own} as well")), "{:?}", plan.notes);
+        let found = matches!(own, "Dockerfile" | "docker/train/Dockerfile");
+        let said = format!("takes docker/dev/Dockerfile from now on, and no longer {own}");
+        assert_eq!(plan.notes.iter().any(|note| note.contains(&said)), found, "{:?}", plan.notes);
+        // Nor is it by a further call.
+        let again = place.init(&Wish::default());
+        assert_eq!((paths(&again, State::Written).len(), again.notes), (0, vec![]), "{own}");
+        assert!(!place.workspace.join(".dockerignore").exists(), "{own}");
+    }
+    // One that is in the very place.
+    let place = Place::new();
+    place.write("docker/python/Dockerfile", "FROM x\nCOPY data.txt /\n");
+    let plan = place.init(&wish(Preset::Python));
+    assert_eq!(paths(&plan, State::Written), &ALL[3..]);
+    assert!(plan.undone[0].contains("`--name`"), "{:?}", plan.undone);
+
+    // A gpubay.toml that names none leaves a question.
+    let place = Place::new();
+    place.write("docker/train/Dockerfile", "FROM x\n");
+    place.write("gpubay.toml", "");
+    let plan = place.init(&wish(Preset::Python));
+    assert!(
+        plan.notes[1].contains("asks whether docker/train/Dockerfile or docker/python/Dockerfile"),
+        "{:?}",
+        plan.notes
+    );
+    assert!(matches!(place.found().image, Present::Several(_)));
+}
+
+#[test]
+fn what_was_asked_and_is_not_done_is_said() {
+    let place = Place::new();
+    let image = |image: &str| Wish { base: Some(Base::Image(image.to_owned())), ..Wish::default() };
+    assert!(place.init(&image("a/b")).undone.is_empty());
+    // The same again is done already.
+    assert!(place.init(&image("a/b")).undone.is_empty());
+    let plan = place.init(&image("c/b:2"));
+    assert!(
+        plan.undone.len() == 1
+            && plan.undone[0].contains("nothing is built on c/b:2")
+            && plan.undone[0].contains("`--name`"),
+        "{:?}",
+        plan.undone
+    );
+    assert!(place.read("docker/b/Dockerfile").contains("FROM a/b\n"));
+    let style = |style| Wish { style: Some(style), ..Wish::default() };
+    assert!(place.init(&style(Style::Autopep8)).undone.is_empty());
+    let plan = place.init(&style(Style::Ruff));
+    assert!(plan.undone.len() == 1 && plan.undone[0].contains("the style is not ruff"), "{:?}", plan.undone);
 }
 
 #[test]
@@ -238,9 +305,13 @@ fn what_is_no_name_is_refused() {
         let wish = Wish { base: Some(Base::Image(image.to_owned())), ..Wish::default() };
         assert!(matches!(check(&wish), Err(ScaffoldError::Image(_))), "{image:?}");
     }
+    for image in ["My/Image:tag", "Ubuntu", "localhost:5000/me/Base"] {
+        let wish = Wish { base: Some(Base::Image(image.to_owned())), ..Wish::default() };
+        assert!(matches!(check(&wish), Err(ScaffoldError::Capitals(_))), "{image:?}");
+    }
     for (image, folder) in [
         ("pytorch/pytorch:2.9.0-cuda13.0", "pytorch"),
-        ("localhost:5000/me/Base", "base"),
+        ("Localhost:5000/me/base:Tag", "base"),
         ("a/b@sha256:00", "b"),
         ("[::1]:5000/x/y", "y"),
     ] {
@@ -262,7 +333,7 @@ fn settings_have_todays_names_and_format_only_what_is_new() {
                 place.write("src/model.py", "x = 1\n");
                 place.write(".hidden/x.py", "");
             }
-            let plan = place.init(&Wish { style, ..wish(Preset::Python) });
+            let plan = place.init(&Wish { style: Some(style), ..wish(Preset::Python) });
             let settings: serde_json::Value = serde_json::from_str(&place.read(".vscode/settings.json")).expect("JSON");
             assert_eq!(settings["[python]"]["editor.defaultFormatter"], formatter);
             assert_eq!(

@@ -17,6 +17,8 @@ use crate::workspace::doctor::disk;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Weight {
     pub images: Vec<ImageWeight>,
+    /// Whether an engine was asked; otherwise what it holds is not known.
+    pub engine: bool,
     /// Where the engine keeps images, in bytes; absent for an engine elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,
@@ -61,7 +63,7 @@ pub async fn weigh(base: &Base, engine: Option<&Engine>, offline: bool, progress
     let names: Vec<&str> = [base.image()].into_iter().chain(also).collect();
     let ask = names.into_iter().map(|name| image(name, architecture, engine, offline, progress));
     let images = futures_util::future::join_all(ask).await;
-    Weight { images, free_bytes }
+    Weight { images, engine: engine.is_some(), free_bytes }
 }
 
 /// An engine that stopped answering is like none.
