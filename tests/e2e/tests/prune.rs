@@ -251,7 +251,7 @@ fn beside_an_up_of_another_process_and_beside_strangers() {
 fn rm_takes_what_has_ended_and_a_venv_anew() {
     let bench = bench("removed");
     let up = bench.up();
-    bench.run(&["run", "--detach", "--name", "short", "--", "true"]).succeeded();
+    bench.run(&["run", "--detach", "--name", "short", "--", "sh", "-c", "exit 3"]).succeeded();
     bench.run(&["run", "--detach", "--name", "other", "--", "true"]).succeeded();
     bench.run(&["run", "--detach", "--name", "long", "--", "sleep", "1000"]).succeeded();
     for job in ["short", "other"] {
@@ -265,13 +265,27 @@ fn rm_takes_what_has_ended_and_a_venv_anew() {
     assert_eq!(bench.containers().len(), 4, "all or nothing");
     let removed = bench.json(&["rm", "short"]);
     assert_eq!(removed["containers"].as_array().map(Vec::len), Some(1), "{removed}");
+    // How it ended outlives it.
+    let kept = bench.json(&["record", "short"]);
+    assert!(kept["ended"]["exit_code"] == 3 && kept["ended"]["at"].as_u64() >= kept["started"].as_u64(), "{kept:#}");
+    // A job that is there still tells it as well, and one that runs has no end.
+    let listed = bench.run(&["record", "--list"]).succeeded().stdout.clone();
+    for end in ["  short  3  ", "  other  0  ", "  long  -  "] {
+        assert!(listed.contains(end), "{end:?}: {listed}");
+    }
     let removed = bench.json(&["rm", "--all"]);
     assert!(removed["containers"][0].as_str().is_some_and(|name| name.ends_with("-other")), "{removed}");
     assert_eq!(bench.containers().len(), 2);
     assert_eq!(bench.error(&["rm", "--venv"]).0, "work_running");
-    assert_eq!(bench.error(&["rm", "dev"]).0, "work_running");
-    bench.json(&["rm", "long", "--force"]);
+    let (code, ran) = bench.error(&["rm", "dev"]);
+    assert!(code == "work_running" && ran.stdout.contains("gpubay stop"), "{ran:?}");
+    assert!(!ran.stdout.contains("gpubay logs"), "{ran:?}");
+    // With consent the jobs that run as well, and nothing but jobs.
+    let removed = bench.json(&["rm", "--all", "--force"]);
+    assert!(removed["containers"][0].as_str().is_some_and(|name| name.ends_with("-long")), "{removed}");
     assert_eq!(bench.containers().len(), 1);
+    assert!(bench.json(&["record", "long"])["ended"]["exit_code"].as_i64() > Some(128));
+    assert!(bench.run(&["rm", "--all", "--force"]).succeeded().stdout.contains("has no job"));
 
     // The venv, anew: with the container stopped, and kept.
     bench.run(&["exec", "--", "sh", "-c", "touch $VIRTUAL_ENV/mark"]).succeeded();

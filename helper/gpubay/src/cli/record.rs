@@ -11,6 +11,7 @@ use super::output::{Output, plain, print, print_bytes};
 use super::reach;
 use crate::error::Result;
 use crate::quoting::command_line;
+use crate::workspace::down;
 use crate::workspace::record::{self, Kept};
 
 /// Show what a job was made of: image, commit, packages, GPUs
@@ -43,6 +44,7 @@ pub(super) struct Difference {
 
 pub(super) async fn run(common: &Common, command: &Record, output: &Output) -> Result<()> {
     let workspace = reach(common, output).await?;
+    down::note_ends(&workspace).await;
     if command.list {
         let records = record::all(&workspace);
         output.result(&Listed { records: records.clone() }, || list(&records));

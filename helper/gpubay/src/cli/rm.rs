@@ -30,25 +30,26 @@ pub(super) struct Rm {
     /// What is in the virtual environment
     #[arg(long)]
     venv: bool,
-    /// Also what still runs
+    /// Also what still runs: with --all every job
     #[arg(long)]
     force: bool,
 }
 
 pub(super) async fn run(common: &Common, command: &Rm, output: &Output) -> Result<()> {
     let workspace = reach(common, output).await?;
-    let what = Remove { names: command.names.clone(), finished: command.all, venv: command.venv };
+    let what =
+        Remove { names: command.names.clone(), finished: command.all, running: command.force, venv: command.venv };
     let report = match workflow::rm(&workspace, &what, consent(command.force)).await {
         Err(error) if may_go_on(&error, output, &workspace.progress.cancel) => {
             workflow::rm(&workspace, &what, Recreate::Allowed).await?
         }
         other => other?,
     };
-    output.result(&report, || text(&report));
+    output.result(&report, || text(&report, command.force));
     Ok(())
 }
 
-fn text(report: &RmReport) -> String {
+fn text(report: &RmReport, force: bool) -> String {
     let mut text = String::new();
     if !report.containers.is_empty() {
         text.push_str(&format!("removed {}\n", report.containers.join(", ")));
@@ -57,7 +58,8 @@ fn text(report: &RmReport) -> String {
         text.push_str(&format!("emptied the virtual environment ({venv}); the next `gpubay up` makes it anew\n"));
     }
     if text.is_empty() {
-        text.push_str("nothing to do: no job of this workspace has ended\n");
+        let why = if force { "this workspace has no job" } else { "no job of this workspace has ended" };
+        text.push_str(&format!("nothing to do: {why}\n"));
     }
     text
 }

@@ -12,6 +12,8 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use gpubay_protocol::agent::Process;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::io::AsyncWrite;
 
 use super::{CreateSpec, Engine, EngineError, Flavour, error::sort};
@@ -44,6 +46,8 @@ pub struct Container {
     pub user: String,
     /// RFC 3339, or empty.
     pub started_at: String,
+    /// When it ended, in seconds since the Unix epoch.
+    pub finished: Option<u64>,
     /// `NAME=value`
     pub env: Vec<String>,
     /// Host ports by container port: `6006/tcp` -> `127.0.0.1:6007`.
@@ -140,6 +144,7 @@ impl Engine {
             image: found.image.unwrap_or_default(),
             labels: said(config.labels),
             started_at: state.started_at.clone().unwrap_or_default(),
+            finished: state.finished_at.as_deref().and_then(seconds),
             state: state_of(&state),
             user: config.user.unwrap_or_default(),
             env: config.env.unwrap_or_default(),
@@ -356,6 +361,12 @@ impl Engine {
 /// Stands for all of those that the engine does not tell.
 fn untold() -> Process {
     Process { pid: 0, uid: 0, argv: vec!["whatever was paused".to_owned()], started: 0 }
+}
+
+/// Of RFC 3339. What has not ended yet has ended in the year 1.
+fn seconds(text: &str) -> Option<u64> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    u64::try_from(time.unix_timestamp()).ok().filter(|seconds| *seconds > 0)
 }
 
 fn mount_point(mount: bollard::models::MountPoint) -> MountPoint {

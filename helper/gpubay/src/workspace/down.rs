@@ -24,8 +24,8 @@ pub async fn down(workspace: &Workspace, consent: Recreate) -> Result<DownReport
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let containers = of_workspace(workspace).await?;
     let lost = losses(&workspace.engine, &containers).await?;
-    ends(workspace, &containers).await;
-    let removed = remove(&workspace.engine, &workspace.progress, containers, &lost, consent).await?;
+    let data = |_: &str| workspace.config().paths.data.clone();
+    let removed = remove(&workspace.engine, &workspace.progress, containers, &lost, consent, &data).await?;
     let kept = vec![
         format!("the venv ({})", workspace.venv_folder()),
         "mirror, caches and volumes".to_owned(),
@@ -34,15 +34,32 @@ pub async fn down(workspace: &Workspace, consent: Recreate) -> Result<DownReport
     Ok(DownReport { containers: removed, kept, lost })
 }
 
-/// Notes in the records of jobs how those ended that nobody has watched: with its container that goes.
-async fn ends(workspace: &Workspace, containers: &[Listed]) {
-    for container in containers.iter().filter(|container| container.state == "exited") {
-        if let Some(record) = container.labels.get(labels::RECORD)
-            && let Ok(Some(found)) = workspace.engine.container(&container.id).await
-            && let ContainerState::Exited { code, .. } = found.state
-        {
-            record::ended(workspace, record, None, code);
+/// Where the records of a workspace lie, by the first 8 digits of its identity.
+pub(super) type DataOf<'a> = &'a (dyn Fn(&str) -> HostPath + Sync);
+
+/// Notes in the record of a job how it ended, if nobody has watched that: with its container it would be forgotten.
+async fn note_end(engine: &Engine, container: &Listed, data: DataOf<'_>) {
+    let label = |name: &str| container.labels.get(name).map(String::as_str);
+    if let (Some(record), Some(id8)) = (label(labels::RECORD), label(labels::ID).and_then(|id| id.get(..8)))
+        && let Some(folder) =
+            record::folder_of(&data(id8), &format!("{id8}-{}", engine.located().endpoint.key()), record)
+        && record::is_open(&folder)
+        && let Ok(Some(found)) = engine.container(&container.id).await
+        && let ContainerState::Exited { code, .. } = found.state
+    {
+        record::ended(&folder, found.finished, code);
+    }
+}
+
+/// Notes of all jobs that have ended by now how they ended, so that their records tell it.
+pub async fn note_ends(workspace: &Workspace) {
+    match of_workspace(workspace).await {
+        Ok(containers) => {
+            for container in containers.iter().filter(|container| !is_alive(container)) {
+                note_end(&workspace.engine, container, &|_| workspace.config().paths.data.clone()).await;
+            }
         }
+        Err(error) => tracing::debug!(%error, "how jobs ended is not known"),
     }
 }
 
@@ -53,6 +70,7 @@ pub(super) async fn remove(
     containers: Vec<Listed>,
     lost: &BTreeMap<String, Losses>,
     consent: Recreate,
+    data: DataOf<'_>,
 ) -> Result<Vec<String>> {
     ask_before_killing(lost, consent, "Wait for it, or end it with everything else: `gpubay down --force`.")?;
     for (name, losses) in lost {
@@ -66,6 +84,7 @@ pub(super) async fn remove(
         if is_alive(&container) {
             engine.stop(&container.id, 10).await?;
         }
+        note_end(engine, &container, data).await;
         engine.remove(&container.id).await?;
         step.done();
         removed.push(container.name);
@@ -80,6 +99,8 @@ pub struct Remove {
     pub names: Vec<String>,
     /// Every job that has ended.
     pub finished: bool,
+    /// With [`Remove::finished`]: those that run as well.
+    pub running: bool,
     /// What is in the virtual environment: the next `up` makes it anew.
     pub venv: bool,
 }
@@ -110,19 +131,24 @@ pub async fn rm(workspace: &Workspace, what: &Remove, consent: Recreate) -> Resu
     }
     let uses_venv = all.iter().any(is_alive);
     let is_job = |container: &Listed| label(container, labels::ROLE) == Role::Job.as_str();
-    let ended_job = |container: &Listed| is_job(container) && !is_alive(container);
+    let listed_job = |container: &Listed| is_job(container) && (what.running || !is_alive(container));
     let chosen: Vec<Listed> = all
         .into_iter()
         .filter(|container| {
-            what.names.iter().any(|name| named(container, name)) || what.finished && ended_job(container)
+            what.names.iter().any(|name| named(container, name)) || what.finished && listed_job(container)
         })
         .collect();
-    let running: Vec<&str> =
-        chosen.iter().filter(|container| is_alive(container)).map(|container| container.name.as_str()).collect();
+    let alive: Vec<&Listed> = chosen.iter().filter(|container| is_alive(container)).collect();
     if consent != Recreate::Allowed {
-        if !running.is_empty() {
-            return Err(Error::new(WORK_RUNNING, format!("it has not ended: {}", running.join(", ")))
-                .with_hint("Wait for its end (`gpubay logs -f`), or add --force."));
+        if !alive.is_empty() {
+            let names: Vec<&str> = alive.iter().map(|container| container.name.as_str()).collect();
+            // A dev container never ends by itself.
+            let hint = if alive.iter().all(|container| is_job(container)) {
+                "Wait for its end (`gpubay logs -f`), or add --force."
+            } else {
+                "`gpubay stop` stops the dev container, `gpubay down` removes it with the jobs; or add --force."
+            };
+            return Err(Error::new(WORK_RUNNING, format!("it has not ended: {}", names.join(", "))).with_hint(hint));
         }
         if what.venv && uses_venv {
             return Err(Error::new(
@@ -135,7 +161,8 @@ pub async fn rm(workspace: &Workspace, what: &Remove, consent: Recreate) -> Resu
     let lost = losses(&workspace.engine, &chosen).await?;
     let jobs: Vec<String> =
         chosen.iter().filter(|container| is_job(container)).map(|job| label(job, labels::JOB)).collect();
-    let containers = remove(&workspace.engine, &workspace.progress, chosen, &lost, Recreate::Allowed).await?;
+    let data = |_: &str| workspace.config().paths.data.clone();
+    let containers = remove(&workspace.engine, &workspace.progress, chosen, &lost, Recreate::Allowed, &data).await?;
     for job in jobs {
         // A label is text that anybody with the engine can write; this takes plain names only.
         let name = format!("{}-{job}", workspace.place);

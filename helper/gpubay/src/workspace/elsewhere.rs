@@ -2,7 +2,7 @@
 //! without any configuration but the user's own.
 
 use super::report::{DownReport, Row};
-use super::{HostUser, Recreate, down, jobs, labels, lock};
+use super::{HostUser, Recreate, down, jobs, known, labels, lock};
 use crate::config::Bare;
 use crate::engine::{Engine, Listed, Surroundings, endpoint};
 use crate::error::{Error, Result};
@@ -85,7 +85,9 @@ impl Elsewhere {
         folders.sort();
         folders.dedup();
         let lost = down::losses(&self.engine, &all).await?;
-        let containers = down::remove(&self.engine, &self.progress, all, &lost, consent).await?;
+        let known = known::all(&self.bare);
+        let data = |id8: &str| known.get(id8).map_or_else(|| self.bare.state.clone(), |known| known.data.clone());
+        let containers = down::remove(&self.engine, &self.progress, all, &lost, consent, &data).await?;
         let mut kept = vec!["venv, mirror, caches and volumes".to_owned(), "the image".to_owned()];
         kept.extend(folders.into_iter().map(|folder| {
             let here = if std::path::Path::new(&folder).exists() { "" } else { ", which is not here any more" };

@@ -256,7 +256,7 @@ fn check_name(name: &str) -> Result<()> {
 /// Waits for a job's end and returns its exit code.
 pub async fn wait(workspace: &Workspace, job: &Job) -> Result<i64> {
     let code = workspace.engine.wait(&job.id).await?;
-    record::ended(workspace, &job.record, Some(record::now()), code);
+    record::ended(&record::records(workspace).join(&job.record), Some(record::now()), code);
     Ok(code)
 }
 

@@ -191,6 +191,7 @@ mod tests {
             state: ContainerState::Running,
             user: String::new(),
             started_at: String::new(),
+            finished: None,
             env: vec!["HOME=/home/ada".to_owned()],
             ports: std::collections::BTreeMap::new(),
             mounts: mounts

@@ -108,7 +108,7 @@ pub struct Packages {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ended {
-    /// Seconds since the Unix epoch; `None` where it ended while nobody watched.
+    /// Seconds since the Unix epoch; `None` where nobody watched and the engine does not tell.
     pub at: Option<u64>,
     pub exit_code: i64,
 }
@@ -366,7 +366,7 @@ fn put(folder: &HostPath, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-fn records(workspace: &Workspace) -> HostPath {
+pub(super) fn records(workspace: &Workspace) -> HostPath {
     workspace.config().paths.data.join("jobs").join(&workspace.place)
 }
 
@@ -471,16 +471,22 @@ pub(super) fn now() -> u64 {
     seconds(SystemTime::now())
 }
 
-/// Notes how a job ended.
-pub(super) fn ended(workspace: &Workspace, folder: &str, at: Option<u64>, exit_code: i64) {
-    // It comes from a label, which whoever has the engine can write.
-    if !gpubay_protocol::contents::is_plain(folder.as_bytes()) {
-        return;
-    }
-    let path = records(workspace).join(folder);
-    if let Some(Kept { mut record, .. }) = read(path.clone()) {
+/// Where the record of that name lies. All but `data` may come from labels, which whoever has the engine can write.
+pub(super) fn folder_of(data: &HostPath, place: &str, name: &str) -> Option<HostPath> {
+    let plain = [place, name].iter().all(|part| gpubay_protocol::contents::is_plain(part.as_bytes()));
+    plain.then(|| data.join("jobs").join(place).join(name))
+}
+
+/// Whether there is a record whose job's end is not noted.
+pub(super) fn is_open(folder: &HostPath) -> bool {
+    read(folder.clone()).is_some_and(|kept| kept.record.ended.is_none())
+}
+
+/// Notes how a job ended, once: the first who says it has seen it.
+pub(super) fn ended(folder: &HostPath, at: Option<u64>, exit_code: i64) {
+    if let Some(Kept { mut record, .. }) = read(folder.clone()).filter(|kept| kept.record.ended.is_none()) {
         record.ended = Some(Ended { at, exit_code });
-        if let Err(error) = write(&path, &record) {
+        if let Err(error) = write(folder, &record) {
             tracing::debug!(%error, "the end of a job is not recorded");
         }
     }
