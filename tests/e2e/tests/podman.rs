@@ -95,3 +95,48 @@ fn jobs_come_and_go() {
         assert_eq!(bench.containers(), Vec::<String>::new());
     }
 }
+
+/// Podman puts a registry before the names of our images, and they are ours nevertheless. What lies here of a workspace
+/// that is gone is said once, whatever engine is asked.
+#[test]
+fn images_of_a_workspace_that_is_gone_are_freed() {
+    let bench = Bench::new("podman-rootless", Who::Ordinary, "pruned");
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
+    bench.up();
+    let workspace = bench.workspace.display().to_string();
+    let filter = format!("label=gpubay.workspace={workspace}");
+    let images = || bench.docker(&["images", "-q", "--filter", &filter]).succeeded().stdout.lines().count();
+    let prune = |args: &[&str], host: Option<&str>| {
+        let mut command = bench.gpubay(&["prune", "--json"]);
+        command.args(args).current_dir(&bench.home);
+        command.envs(host.map(|host| ("DOCKER_HOST", host)));
+        Ran::of(&gpubay_e2e::output(&mut command), args).succeeded().json()
+    };
+    let listed = |report: &serde_json::Value| -> Vec<String> {
+        let items = report["items"].as_array().expect("items").iter().filter(|item| item["kind"] == "images");
+        items.map(|item| item["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    let of_it = |report: &serde_json::Value| {
+        let kept = report["kept"].as_array().expect("sentences");
+        kept.iter().filter(|line| line.as_str().is_some_and(|line| line.contains(&workspace))).count()
+    };
+    bench.run(&["stop"]).succeeded();
+    std::fs::rename(&bench.workspace, bench.home.join("moved")).expect("moved");
+    // A stopped container needs it.
+    assert_eq!(listed(&prune(&["--dry-run"], None)), Vec::<String>::new());
+    let docker = gpubay_e2e::lab().engines.iter().find(|(name, _)| name == "docker28").expect("there");
+    let docker = format!("unix://{}", docker.1.display());
+    let elsewhere = prune(&["--dry-run"], Some(&docker));
+    assert_eq!(of_it(&elsewhere), 1, "{elsewhere:#}");
+    let asked = prune(&["images", "--dry-run"], Some(&docker));
+    assert_eq!(of_it(&asked), 0, "{asked:#}");
+
+    let mut down = bench.gpubay(&["-C", &workspace, "down", "--force"]);
+    Ran::of(&gpubay_e2e::output(down.current_dir(&bench.home)), &["down"]).succeeded();
+    let found = listed(&prune(&["images", "--dry-run"], None));
+    assert!(found.len() == 1 && found[0].starts_with("gpubay/"), "{found:?}");
+    let done = prune(&["images", "--yes"], None);
+    assert_eq!((listed(&done), &done["items"][0]["removed"]), (found, &true.into()), "{done:#}");
+    assert_eq!(images(), 0);
+    std::fs::rename(bench.home.join("moved"), &bench.workspace).expect("moved back");
+}

@@ -7,7 +7,7 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt;
 
-use super::{Engine, EngineError, error::sort};
+use super::{Engine, EngineError, Flavour, error::sort, raw};
 use crate::progress::{Progress, Unit};
 
 /// What an image says of itself.
@@ -40,6 +40,7 @@ pub struct Image {
 pub struct OwnImage {
     /// `sha256:…`
     pub id: String,
+    /// As they were given when the image was made: without a registry where that was none.
     pub tags: Vec<String>,
     pub labels: BTreeMap<String, String>,
     /// In bytes, without what other images share where the engine tells.
@@ -100,7 +101,12 @@ impl Engine {
         let found = self.docker.list_images(Some(options)).await.map_err(|error| sort("list images", error))?;
         let own = |image: bollard::models::ImageSummary| OwnImage {
             id: image.id,
-            tags: image.repo_tags.into_iter().filter(|tag| tag != "<none>:<none>").collect(),
+            tags: image
+                .repo_tags
+                .into_iter()
+                .filter(|tag| tag != "<none>:<none>")
+                .map(|tag| if self.flavour == Flavour::Podman { raw::short_name(&tag).to_owned() } else { tag })
+                .collect(),
             labels: image.labels.into_iter().collect(),
             own_bytes: u64::try_from(image.size - image.shared_size.max(0)).unwrap_or(0),
         };

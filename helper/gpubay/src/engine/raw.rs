@@ -100,6 +100,14 @@ fn in_dockers_words(state: &mut Value) {
     *state = Value::String(word.to_owned());
 }
 
+/// An image's name without what Podman puts before one that names no registry; the name is taken either way.
+pub(super) fn short_name(name: &str) -> &str {
+    ["docker.io/library/", "docker.io/", "localhost/"]
+        .into_iter()
+        .find_map(|registry| name.strip_prefix(registry))
+        .unwrap_or(name)
+}
+
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {
@@ -109,4 +117,22 @@ fn escaped(text: &str) -> String {
         }
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_docker_says() {
+        for (long, short) in [
+            ("docker.io/gpubay/ws-0123abcd:1f", "gpubay/ws-0123abcd:1f"),
+            ("localhost/gpubay/ws-0123abcd:1f", "gpubay/ws-0123abcd:1f"),
+            ("docker.io/library/debian:12", "debian:12"),
+            ("quay.io/gpubay/ws-0123abcd:1f", "quay.io/gpubay/ws-0123abcd:1f"),
+            ("localhost:5000/gpubay/x:1", "localhost:5000/gpubay/x:1"),
+        ] {
+            assert_eq!(short_name(long), short);
+        }
+    }
 }

@@ -102,6 +102,8 @@ impl Prune {
     ) -> Vec<Item> {
         let key = engine.located().endpoint.key();
         let mut items = Vec::new();
+        // Sentences of each workspace once, however many folders it has.
+        let (mut elsewhere, mut in_use) = (BTreeMap::<&HostPath, usize>::new(), BTreeMap::<&HostPath, usize>::new());
         let below = |root: &HostPath, names: &[&'static str]| {
             let root = root.clone();
             names
@@ -120,21 +122,20 @@ impl Prune {
             if !gone && !of_job {
                 continue;
             }
+            let kind = if folder == "venvs" { Kind::Venvs } else { Kind::Records };
+            if !self.kinds.contains(&kind) {
+                continue;
+            }
             let path = root.join(folder).join(&name);
             if of_engine != key {
                 if gone {
-                    kept.push(format!(
-                        "{path}, since a container of another engine may use it: prune with that one, too (DOCKER_HOST)"
-                    ));
+                    *elsewhere.entry(&place.known.folder).or_default() += 1;
                 }
                 continue;
             }
             if used.mounts(path.as_path()) || used.ids8.contains(id8) && gone {
                 if gone {
-                    kept.push(format!(
-                        "{path}, which a container of {} uses: `gpubay -C {} down` first",
-                        place.known.folder, place.known.folder
-                    ));
+                    *in_use.entry(&place.known.folder).or_default() += 1;
                 }
                 continue;
             }
@@ -146,7 +147,6 @@ impl Prune {
                 ));
                 continue;
             }
-            let kind = if folder == "venvs" { Kind::Venvs } else { Kind::Records };
             let because = if gone {
                 format!("its workspace {} is gone", place.known.folder)
             } else {
@@ -154,6 +154,20 @@ impl Prune {
             };
             items.push(self.folder(kind, &root, vec![folder], &name, id8, gone, because));
         }
+        let folders = |count: usize| if count == 1 { "1 folder".to_owned() } else { format!("{count} folders") };
+        kept.extend(elsewhere.into_iter().map(|(workspace, count)| {
+            format!(
+                "{} of {workspace}, since a container of another engine may use them: prune with that one, too \
+                 (DOCKER_HOST)",
+                folders(count)
+            )
+        }));
+        kept.extend(in_use.into_iter().map(|(workspace, count)| {
+            format!(
+                "{} of {workspace}, which a container of it uses: `gpubay -C {workspace} down` first",
+                folders(count)
+            )
+        }));
         // What is left of a workspace that is gone, once nothing of it lies anywhere.
         for (id8, place) in places.iter().filter(|(_, place)| place.presence == Presence::Gone) {
             let because = format!("its workspace {} is gone", place.known.folder);
