@@ -140,3 +140,35 @@ fn images_of_a_workspace_that_is_gone_are_freed() {
     assert_eq!(images(), 0);
     std::fs::rename(bench.home.join("moved"), &bench.workspace).expect("moved back");
 }
+
+/// Podman 4.3 counts parts of a line as lines, and puts those of two together.
+#[test]
+fn the_last_lines_of_a_log_are_whole() {
+    const PARTS: &str = "for i in 1 2 3; do printf $i; sleep 0.2; echo; done; printf end";
+    let bench = Bench::new("podman", Who::Ordinary, "last");
+    bench.write("gpubay.toml", "[image]\nfrom = \"gpubay-lab/python\"\n[gpus]\nuse = \"none\"\n");
+    bench.up();
+    bench.run(&["run", "--detach", "--name", "parts", "--", "sh", "-c", PARTS]).succeeded();
+    bench.run(&["logs", "--follow", "parts"]).succeeded();
+    for (lines, want) in [("1", "end"), ("2", "3\nend"), ("3", "2\n3\nend"), ("9", "1\n2\n3\nend"), ("0", "")] {
+        assert_eq!(bench.run(&["logs", "-n", lines, "parts"]).succeeded().stdout, want, "{lines}");
+        assert_eq!(bench.run(&["logs", "-f", "-n", lines, "parts"]).succeeded().stdout, want, "{lines}, followed");
+    }
+    // What comes later comes as well.
+    let wait = "echo old; echo last; touch told; n=0; while ! test -e go && [ $n -lt 600 ]; do \
+                sleep 0.05; n=$((n+1)); done; echo new";
+    bench.run(&["run", "--detach", "--name", "later", "--", "sh", "-c", wait]).succeeded();
+    gpubay_e2e::eventually("the beginning is told", || {
+        bench.run(&["logs", "later"]).succeeded().stdout == "old\nlast\n" && bench.workspace.join("told").exists()
+    });
+    let mut command = bench.gpubay(&["logs", "-f", "-n", "1", "later"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("started");
+    let mut told = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+    let (mut first, mut rest) = (String::new(), String::new());
+    std::io::BufRead::read_line(&mut told, &mut first).expect("read");
+    bench.write("go", "");
+    std::io::Read::read_to_string(&mut told, &mut rest).expect("read");
+    assert_eq!((first.as_str(), rest.as_str()), ("last\n", "new\n"));
+    assert!(gpubay_e2e::ended(&mut child).success());
+    bench.run(&["down", "--force"]).succeeded();
+}

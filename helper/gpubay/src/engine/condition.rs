@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::build::Builder;
 use super::{Engine, EngineError, error::sort};
 
 /// What an engine tells of itself and of the machine that it runs on.
@@ -22,8 +23,8 @@ pub struct Condition {
     pub remaps_users: bool,
     /// `systemd` or `cgroupfs`
     pub cgroup_driver: String,
-    /// Its builds are those of `BuildKit`.
-    pub buildkit: bool,
+    /// Who in it builds.
+    pub builder: Builder,
     /// In its own words.
     pub warnings: Vec<String>,
 }
@@ -32,9 +33,7 @@ impl Engine {
     /// Asks for all of it.
     pub async fn condition(&self) -> Result<Condition, EngineError> {
         let info = self.docker.info().await.map_err(|error| sort("ask the engine how it is", error))?;
-        let version = self.docker.version().await.map_err(|error| sort("ask the engine for its version", error))?;
         let api = self.docker.client_version();
-        let components = version.components.unwrap_or_default();
         let clock = info.system_time.and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok());
         let security = info.security_options.unwrap_or_default();
         Ok(Condition {
@@ -45,8 +44,7 @@ impl Engine {
             clock: clock.map(OffsetDateTime::unix_timestamp),
             remaps_users: security.iter().any(|option| option.contains("name=userns")),
             cgroup_driver: info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default(),
-            // Podman builds with a library of its own.
-            buildkit: !components.iter().any(|component| component.name == "Podman Engine"),
+            builder: self.builder(),
             warnings: info.warnings.unwrap_or_default(),
         })
     }

@@ -1,22 +1,21 @@
-//! Containers: make, start, look, list, stop, remove; their logs and their end.
+//! Containers: make, start, look, list, stop, remove; their end.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 
-use bollard::container::LogOutput;
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, KillContainerOptionsBuilder,
-    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder,
     StopContainerOptionsBuilder, TopOptionsBuilder, WaitContainerOptionsBuilder,
 };
-use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use gpubay_protocol::agent::Process;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::io::AsyncWrite;
 
-use super::{CreateSpec, Engine, EngineError, Flavour, error::sort};
+use super::logs::chunk;
+use super::{CreateSpec, Engine, EngineError, Flavour, LogChunk, error::sort};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContainerState {
@@ -90,20 +89,6 @@ pub struct Listed {
     pub created: i64,
     /// What is mounted.
     pub mounts: Vec<MountPoint>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct LogOptions {
-    pub follow: bool,
-    /// The last lines only.
-    pub tail: Option<u32>,
-    pub timestamps: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogChunk {
-    Stdout(Bytes),
-    Stderr(Bytes),
 }
 
 /// The standard streams of a container.
@@ -327,23 +312,6 @@ impl Engine {
         self.docker.resize_container_tty(name, options).await.map_err(|error| sort(&doing, error))
     }
 
-    pub fn logs(
-        &self,
-        name: &str,
-        options: &LogOptions,
-    ) -> impl Stream<Item = Result<LogChunk, EngineError>> + Send + use<> {
-        let tail = options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
-        let query = LogsOptionsBuilder::default()
-            .follow(options.follow)
-            .stdout(true)
-            .stderr(true)
-            .timestamps(options.timestamps)
-            .tail(&tail)
-            .build();
-        let doing = format!("read the log of {name}");
-        self.docker.logs(name, Some(query)).map(move |item| item.map(chunk).map_err(|error| sort(&doing, error)))
-    }
-
     /// Waits for its end and returns its exit code.
     pub async fn wait(&self, name: &str) -> Result<i64, EngineError> {
         let doing = format!("wait for container {name}");
@@ -375,15 +343,6 @@ fn mount_point(mount: bollard::models::MountPoint) -> MountPoint {
         volume: mount.name.filter(|name| !name.is_empty()),
         target: mount.destination.unwrap_or_default(),
         writable: mount.rw.unwrap_or(true),
-    }
-}
-
-fn chunk(output: LogOutput) -> LogChunk {
-    match output {
-        LogOutput::StdErr { message } => LogChunk::Stderr(message),
-        LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message } => {
-            LogChunk::Stdout(message)
-        }
     }
 }
 

@@ -106,6 +106,15 @@ impl EngineInfo {
         }
     }
 
+    /// Its storage driver is one that newer releases do not have. What Podman calls overlay is its usual one.
+    pub fn storage_is_outdated(&self) -> bool {
+        match self.storage_driver.as_str() {
+            "aufs" | "devicemapper" => true,
+            "overlay" => self.flavour == Flavour::Docker,
+            _ => false,
+        }
+    }
+
     /// `Podman 4.3.1`
     pub fn name(&self) -> String {
         format!("{} {}", self.flavour, self.version)

@@ -18,6 +18,7 @@ mod hello;
 mod holes;
 mod images;
 mod info;
+mod logs;
 mod options;
 mod raw;
 mod volumes;
@@ -31,13 +32,14 @@ use crate::progress::Progress;
 pub use archive::{Archive, Moment, Owner};
 pub use command::{DockerRun, Values};
 pub use condition::Condition;
-pub use containers::{Attached, Container, ContainerState, Listed, LogChunk, LogOptions, MountPoint};
+pub use containers::{Attached, Container, ContainerState, Listed, MountPoint};
 pub use create::{CreateSpec, GpuRequest, Stdio};
 pub use endpoint::{Endpoint, Located, Surroundings};
 pub use error::EngineError;
 pub use exec::ExecStream;
 pub use images::{Image, OwnImage};
 pub use info::{EngineInfo, Flavour, KEEP_ID, UserMap};
+pub use logs::{LogChunk, LogOptions};
 
 /// The API of Docker 20.10, the oldest engine that is tested.
 const LEAST_API: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
@@ -141,9 +143,12 @@ impl Engine {
         request: build::BuildRequest,
         progress: &Progress,
     ) -> Result<build::Built, build::BuildError> {
-        let wish = std::env::var("DOCKER_BUILDKIT").ok();
-        let builder = self.builder.wished(wish.as_deref());
-        build::build(&self.docker, &self.located.endpoint, builder, request, progress).await
+        build::build(&self.docker, &self.located.endpoint, self.builder(), request, progress).await
+    }
+
+    /// Who in it builds, as it says and as `DOCKER_BUILDKIT` wishes.
+    pub fn builder(&self) -> build::Builder {
+        self.builder.wished(std::env::var("DOCKER_BUILDKIT").ok().as_deref())
     }
 
     pub fn located(&self) -> &Located {

@@ -4,6 +4,8 @@ use super::facts::{Configuration, Disk, EngineFacts, Facts, Folder, Leftovers, T
 use super::{Finding, Verdict};
 use crate::HostPath;
 use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
+use crate::engine::build::Builder;
+use crate::engine::{EngineInfo, UserMap};
 use crate::error::{Error, Explain};
 use crate::gpu;
 use crate::progress::size;
@@ -37,7 +39,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     match &facts.engine {
         Some(Ok(engine)) => {
             findings.extend(reached(engine));
-            findings.push(storage(&engine.info.storage_driver));
+            findings.push(storage(&engine.info));
             findings.push(builder(engine));
             findings.push(users(engine));
             findings.push(clock(engine.ahead));
@@ -100,15 +102,15 @@ fn reached(engine: &EngineFacts) -> Vec<Finding> {
     findings
 }
 
-fn storage(driver: &str) -> Finding {
+fn storage(info: &EngineInfo) -> Finding {
     const CHECK: &str = "storage";
-    match driver {
+    match info.storage_driver.as_str() {
         "vfs" => warning(
             CHECK,
             "vfs copies the whole image for each container: slow, and it fills the disk",
             "Give the engine overlay2 (or fuse-overlayfs where it is rootless on an old kernel).",
         ),
-        "aufs" | "devicemapper" | "overlay" => warning(
+        driver if info.storage_is_outdated() => warning(
             CHECK,
             format!("{driver} is no longer part of newer engines"),
             "Change the engine to overlay2 before it is updated; its images have to be pulled or built again.",
@@ -118,14 +120,22 @@ fn storage(driver: &str) -> Finding {
 }
 
 fn builder(engine: &EngineFacts) -> Finding {
-    if engine.condition.buildkit {
-        return ok("builder", "BuildKit");
+    match engine.condition.builder {
+        // It is asked for where the engine does not say.
+        Builder::BuildKit | Builder::Unsaid => ok("builder", "BuildKit"),
+        Builder::Classic => warning(
+            "builder",
+            "the engine builds with its old builder, without BuildKit: build secrets, `RUN --mount` and here-documents \
+             are not to be had",
+            "Give it BuildKit (and DOCKER_BUILDKIT another value than 0), or use [image] from with an image that is \
+             built elsewhere.",
+        ),
+        Builder::Podman => warning(
+            "builder",
+            "the engine builds without BuildKit: build secrets are not to be had",
+            "Use [image] from with an image that is built elsewhere where a Dockerfile needs them.",
+        ),
     }
-    warning(
-        "builder",
-        "the engine builds without BuildKit: build secrets and `RUN --mount` are not to be had",
-        "Use [image] from with an image that is built elsewhere where a Dockerfile needs them.",
-    )
 }
 
 fn users(engine: &EngineFacts) -> Finding {
@@ -137,10 +147,14 @@ fn users(engine: &EngineFacts) -> Finding {
             "Set docker_args = [\"--userns=host\"] under [container].",
         );
     }
-    if engine.info.rootless {
-        return ok(CHECK, "rootless: root in a container is you outside");
-    }
-    ok(CHECK, "numbers of users are the same inside and outside")
+    ok(
+        CHECK,
+        match engine.info.users() {
+            UserMap::RootIsUser => "rootless: root in a container is you outside",
+            UserMap::Kept => "rootless: you have the same number inside and outside (keep-id)",
+            UserMap::Same => "numbers of users are the same inside and outside",
+        },
+    )
 }
 
 fn clock(ahead: Option<i64>) -> Finding {

@@ -6,6 +6,7 @@ use super::facts::{Configuration, Disk, EngineFacts, Facts, Folder, Leftovers, T
 use super::{Finding, Verdict, judge};
 use crate::HostPath;
 use crate::config::model::{GpuSelection, Gpus, Isolation};
+use crate::engine::build::Builder;
 use crate::engine::{Condition, EngineInfo, Flavour};
 use crate::error::Error;
 
@@ -48,7 +49,7 @@ fn engine() -> EngineFacts {
         condition: Condition {
             api: "1.51".to_owned(),
             root: Some("/var/lib/docker".to_owned()),
-            buildkit: true,
+            builder: Builder::BuildKit,
             cgroup_driver: "systemd".to_owned(),
             ..Condition::default()
         },
@@ -167,8 +168,21 @@ fn the_engine_itself() {
     });
     with_engine("storage", Warning, "vfs copies", |engine| engine.info.storage_driver = "vfs".to_owned());
     with_engine("storage", Warning, "no longer part", |engine| engine.info.storage_driver = "aufs".to_owned());
-    with_engine("builder", Warning, "without BuildKit", |engine| engine.condition.buildkit = false);
-    with_engine("users", Good, "rootless", |engine| engine.info.rootless = true);
+    with_engine("builder", Warning, "old builder", |engine| engine.condition.builder = Builder::Classic);
+    with_engine("builder", Warning, "without BuildKit", |engine| engine.condition.builder = Builder::Podman);
+    with_engine("users", Good, "root in a container is you", |engine| engine.info.rootless = true);
+    let of_podman = |engine: &mut EngineFacts| {
+        (engine.info.flavour, engine.info.rootless) = (Flavour::Podman, true);
+        engine.info.storage_driver = "overlay".to_owned();
+    };
+    with_engine("users", Good, "keep-id", of_podman);
+    with_engine("storage", Warning, "overlay is", |engine| engine.info.storage_driver = "overlay".to_owned());
+    // The usual driver there, whatever Docker once meant by that name.
+    let mut facts = healthy();
+    if let Some(Ok(engine)) = &mut facts.engine {
+        of_podman(engine);
+    }
+    assert!(judge::all(&facts).iter().any(|line| line.text == "overlay" && line.verdict == Good));
     with_engine("users", Warning, "userns-remap", |engine| engine.condition.remaps_users = true);
     with_engine("clock", Good, "does not tell", |engine| engine.ahead = None);
     with_engine("clock", Warning, "61 s ahead of", |engine| engine.ahead = Some(61));
