@@ -137,6 +137,13 @@ fn what_nothing_needs_is_freed_and_the_rest_stays() {
     for record in folders(&written[0]) {
         let _ = std::fs::remove_file(record.join("snapshot/model.pt"));
     }
+    // Neither are the volumes that it kept settings and tokens in; they are named, with what removes them.
+    let line = done["kept"].as_array().expect("sentences").iter().filter_map(Value::as_str);
+    let line = line.filter(|line| line.contains("docker volume rm")).collect::<Vec<_>>();
+    assert!(line.len() == 1 && line[0].contains(&bench.workspace.display().to_string()), "{done:#}");
+    let remove: Vec<&str> = line[0].split('`').nth(1).expect("a command").split(' ').skip(1).collect();
+    assert!(remove.len() > 2 && !remove.iter().any(|word| word.starts_with("gpubay-cache")), "{done:#}");
+    bench.docker(&remove).succeeded();
     let done: Value = serde_json::from_str(&here(&["prune", "--json", "--yes"])).expect("JSON");
     assert!(items(&done, "records").contains(&written[0].to_str().expect("text")), "{done:#}");
     for empty in ["venvs", "run", "host-envs", "jobs", "workspaces"] {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bollard::models::VolumeCreateRequest;
+use bollard::query_parameters::ListVolumesOptionsBuilder;
 
 use super::{Engine, EngineError, error::sort};
 
@@ -26,6 +27,16 @@ impl Engine {
         };
         // A file system of the network names no path of this machine.
         Ok(volume.options.get("device").filter(|device| device.starts_with('/')).cloned())
+    }
+
+    /// Names of the volumes with this label, sorted.
+    pub async fn volumes_with(&self, label: &str, value: &str) -> Result<Vec<String>, EngineError> {
+        let filters = HashMap::from([("label".to_owned(), vec![format!("{label}={value}")])]);
+        let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
+        let found = self.docker.list_volumes(Some(options)).await.map_err(|error| sort("list volumes", error))?;
+        let mut names: Vec<String> = found.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect();
+        names.sort();
+        Ok(names)
     }
 
     /// Makes a volume; one that is already there is left as it is.

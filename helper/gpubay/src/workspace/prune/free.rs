@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::survey::{Place, Used, needed, places};
+use super::survey::{Place, Used, needed, places, volumes};
 use super::{Item, Prune, PruneReport, What};
 use crate::error::{Error, Result};
 use crate::mirror::{self, Store};
@@ -61,15 +61,19 @@ impl Prune {
                 Err(error) => report.kept.push(format!("{}: {}", item.name, error.message)),
             }
         }
-        self.forget();
+        self.forget().await;
         step.done();
         Ok(report)
     }
 
     /// Of a workspace of which nothing is left, the last that is forgotten is that there was one.
-    fn forget(&self) {
-        for (id8, place) in places(&self.bare) {
-            if place.presence != Presence::Gone {
+    async fn forget(&self) {
+        let places = places(&self.bare);
+        // Its volumes are told of as long as there are any, so not where the engine cannot say it.
+        let Some(engine) = &self.engine else { return };
+        let Ok(volumes) = volumes(engine, self.uid, &places).await else { return };
+        for (id8, place) in places {
+            if place.presence != Presence::Gone || volumes.contains_key(&id8) {
                 continue;
             }
             let of_it = |folder: &str| {

@@ -54,6 +54,18 @@ impl Prune {
             if self.kinds.contains(&Kind::Images) {
                 items.extend(self.images(engine, &places, &used, &mut kept).await?);
             }
+            // They are of no kind: nobody but the user removes them.
+            if Kind::ALL.iter().all(|kind| self.kinds.contains(kind)) {
+                let tool = engine.flavour().to_string().to_lowercase();
+                kept.extend(volumes(engine, self.uid, &places).await?.into_iter().map(|(id8, names)| {
+                    format!(
+                        "volumes of {}, which is gone, with what it kept in them (settings, tokens): `{tool} volume rm {}` \
+                         removes them",
+                        places[&id8].known.folder,
+                        names.join(" ")
+                    )
+                }));
+            }
             if self.kinds.contains(&Kind::Leftovers) {
                 items.extend(self.helpers(engine, &places).await?);
             }
@@ -287,6 +299,31 @@ impl Prune {
     }
 }
 
+/// Volumes that were made for workspaces that are gone, by the first 8 digits of their identities.
+pub(super) async fn volumes(
+    engine: &Engine,
+    uid: u32,
+    places: &BTreeMap<String, Place>,
+) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let gone: Vec<&String> =
+        places.iter().filter(|(_, place)| place.presence == Presence::Gone).map(|(id8, _)| id8).collect();
+    if gone.is_empty() {
+        return Ok(found);
+    }
+    for name in engine.volumes_with(labels::OWNER, &uid.to_string()).await? {
+        if let Some(id8) = gone.iter().find(|id8| is_our_volume(&name, id8)) {
+            found.entry((*id8).clone()).or_default().push(name);
+        }
+    }
+    Ok(found)
+}
+
+/// `gpubay-<slug>-<id8>-<what>`
+fn is_our_volume(name: &str, id8: &str) -> bool {
+    name.starts_with("gpubay-") && name.contains(&format!("-{id8}-"))
+}
+
 /// What containers use, whoever's they are.
 #[derive(Debug, Default)]
 pub(super) struct Used {
@@ -380,6 +417,14 @@ mod tests {
         assert_eq!(parts("0123abcd-a1b2c3-lr-3"), Some(("0123abcd", "a1b2c3", "lr-3")));
         for other in ["", "..", "helper-0123abcd", "0123abcd", "0123abcd-", "0123abcd-a1b2", "0123abcx-a1b2c3"] {
             assert_eq!(parts(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_volume_is_of_a_workspace_by_its_name() {
+        assert!(is_our_volume("gpubay-my-ws-0123abcd-config", "0123abcd"));
+        for other in ["gpubay-cache-0123abcd", "me-0123abcd-config", "gpubay-ws-0123abce-config", "0123abcd"] {
+            assert!(!is_our_volume(other, "0123abcd"), "{other}");
         }
     }
 
