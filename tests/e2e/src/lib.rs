@@ -309,19 +309,18 @@ impl Terminal {
         unlockpt(&ours).expect("unlocked");
         let name = ptsname(&ours, Vec::new()).expect("named").into_string().expect("text");
         let theirs = std::fs::OpenOptions::new().read(true).write(true).open(name).expect("opened");
+        // Before anybody can ask for it.
+        rustix::termios::tcsetwinsize(&ours, size(30, 100)).expect("sized");
         let mut command = bench.command("setsid");
         command.args(["--ctty", "--wait"]).arg(&lab().gpubay).args(args).env("TERM", "xterm");
         command.envs(env.iter().copied());
         let end = || Stdio::from(theirs.try_clone().expect("cloned"));
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("started");
-        let terminal = Self { ours, child, read: String::new() };
-        terminal.resize(30, 100);
-        terminal
+        Self { ours, child, read: String::new() }
     }
 
     pub fn resize(&self, rows: u16, columns: u16) {
-        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(&self.ours, size).expect("resized");
+        rustix::termios::tcsetwinsize(&self.ours, size(rows, columns)).expect("resized");
     }
 
     pub fn write(&self, text: &str) {
@@ -363,6 +362,10 @@ impl Terminal {
             _ => false,
         }
     }
+}
+
+fn size(rows: u16, columns: u16) -> rustix::termios::Winsize {
+    rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
 impl Drop for Terminal {
