@@ -51,6 +51,14 @@ fn an_editor_gets_the_container_and_the_extensions_of_the_workspace() {
     let none = bench.run(&["attach", "--print"]);
     assert!(none.succeeded().stdout.starts_with(uri) && none.stderr.contains("code-server"), "{none:?}");
     assert_eq!(bench.error(&["attach"]).0, "no_editor");
+    // The editor of another machine is not looked for on this one.
+    let other = bench.run(&["attach", "--print", "--ssh", "box"]);
+    let printed = &other.succeeded().stdout;
+    assert!(
+        printed.contains("\ncode --folder-uri vscode-remote://") && printed.contains("@ssh-remote+box/"),
+        "{other:?}"
+    );
+    assert!(!other.stderr.contains("on PATH") && other.stderr.contains("note: "), "{other:?}");
 
     let (ours, opened) = (bench.outside().join("bin/code"), bench.home.join("opened"));
     program(&bench, &ours, &format!("#!/bin/sh\nprintf '%s\\n' \"$@\" > '{}'\n", opened.display()));

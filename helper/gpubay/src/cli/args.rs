@@ -12,16 +12,36 @@ use super::exec::{Exec, Shell};
 use super::gpus::Gpus;
 use super::init::Init;
 use super::logs::Logs;
+use super::output::{eprint, plain};
 use super::prune::Prune;
 use super::ps::Ps;
 use super::record::Record;
 use super::rm::Rm;
 use super::run::Run;
-use super::show::Schema;
+use super::show::{Completions, Man, Schema};
 use super::sync::Sync;
 use super::up::Up;
 use crate::config::LoadRequest;
 use crate::error::Result;
+use crate::workspace::enclosing::enclosing;
+
+/// Of every command.
+pub(super) const EXIT_CODES: &str = "  \
+    0    done\n  \
+    1    it failed and said why\n  \
+    2    a wrong command line: nothing was done\n  \
+    130  cancelled";
+
+/// Of those that run a program: [`runs_a_program`].
+pub(super) const EXIT_CODES_OF_PROGRAMS: &str = "\
+exec, shell and run end with the code of what they ran, or with\n  \
+    125  gpubay itself failed (run --detach and run --print: 1)\n  \
+    126  the program cannot be run\n  \
+    127  the program is not there";
+
+pub(super) fn runs_a_program(command: &str) -> bool {
+    ["exec", "shell", "run"].contains(&command)
+}
 
 #[derive(Debug, Parser)]
 #[command(
@@ -32,19 +52,13 @@ use crate::error::Result;
         `gpubay up` in a folder with a Dockerfile (or a requirements.txt) builds and starts its container with GPUs, as \
         your user, and makes a .venv through which an editor on this machine completes, jumps and hovers through \
         everything that is installed in the container.",
-    after_help = "Examples:\n  gpubay up                          build and start, or reuse what runs\n  \
+    after_help = format!(
+        "Examples:\n  gpubay up                          build and start, or reuse what runs\n  \
         .venv/bin/python train.py          run in the container, from here\n  \
         gpubay run --detach -- python train.py --seed 1\n  \
         gpubay ps\n  gpubay down\n\n\
-        Exit codes:\n  \
-        0    done\n  \
-        1    it failed and said why\n  \
-        2    a wrong command line\n  \
-        130  cancelled\n\
-exec, shell and run end with the code of what they ran, or with\n  \
-        125  gpubay itself failed\n  \
-        126  the program cannot be run\n  \
-        127  the program is not there",
+        Exit codes:\n{EXIT_CODES}\n{EXIT_CODES_OF_PROGRAMS}"
+    ),
     propagate_version = true,
     disable_help_subcommand = true
 )]
@@ -57,13 +71,13 @@ pub(super) struct Cli {
 
 #[derive(Debug, Args)]
 pub(super) struct Common {
-    /// The workspace, instead of the current folder
+    /// The workspace, exactly this folder; without it the current folder or the nearest one above that is a workspace
     #[arg(short = 'C', value_name = "DIR", global = true)]
     pub(super) directory: Option<PathBuf>,
     /// Print one JSON object on stdout; progress goes to stderr
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Say nothing but errors
+    /// Say nothing but errors and what was asked for
     #[arg(long, short, global = true)]
     pub(super) quiet: bool,
     /// Approve a power that the workspace's configuration asks for (repeatable)
@@ -72,7 +86,23 @@ pub(super) struct Common {
 }
 
 impl Common {
+    /// Of the workspace that is meant: the one of `-C`, else the one that the current folder belongs to.
     pub(super) fn request(&self, gpus: Option<&str>) -> Result<LoadRequest<'static>> {
+        let mut request = self.request_here()?;
+        request.overrides.gpus = gpus.map(str::to_owned);
+        if self.directory.is_none()
+            && let Some(above) = enclosing(&request)
+        {
+            if !self.quiet {
+                said_once(&above);
+            }
+            request.workspace = above;
+        }
+        Ok(request)
+    }
+
+    /// Of the folder of `-C` or the current one, whatever is above it.
+    pub(super) fn request_here(&self) -> Result<LoadRequest<'static>> {
         let directory = match &self.directory {
             Some(directory) => directory.clone(),
             None => std::env::current_dir().map_err(|error| {
@@ -80,13 +110,17 @@ impl Common {
                     .with_hint("Change to a folder that exists, or name one with -C DIR.")
             })?,
         };
-        let mut request = LoadRequest::of_process(directory).ok_or_else(|| {
+        LoadRequest::of_process(directory).ok_or_else(|| {
             crate::error::Error::new("no_home", "this user has no home folder")
                 .with_hint("Set HOME to an absolute path.")
-        })?;
-        request.overrides.gpus = gpus.map(str::to_owned);
-        Ok(request)
+        })
     }
+}
+
+/// Which folder is meant is no guess of the user's when another one than the current is.
+fn said_once(workspace: &std::path::Path) {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    SAID.call_once(|| eprint(&plain(&format!("workspace: {}\n", workspace.display()))));
 }
 
 #[derive(Debug, Subcommand)]
@@ -109,20 +143,8 @@ pub(super) enum Command {
     Record(Record),
     Gpus(Gpus),
     Schema(Schema),
-    /// Print a page of the manual, as `man` reads it
-    #[command(
-        after_help = "Examples:\n  gpubay man > ~/.local/share/man/man1/gpubay.1\n  gpubay man up > ~/.local/share/man/man1/gpubay-up.1"
-    )]
-    Man {
-        /// Of this command instead of the whole
-        command: Option<String>,
-    },
-    /// Print a completion script for your shell
-    #[command(after_help = "Example:\n  gpubay completions bash > ~/.local/share/bash-completion/completions/gpubay")]
-    Completions {
-        /// Which shell
-        shell: clap_complete::Shell,
-    },
+    Man(Man),
+    Completions(Completions),
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use tokio_util::sync::CancellationToken;
 
 use super::args::Common;
@@ -24,7 +25,7 @@ pub(super) struct Attach {
     #[arg(long)]
     print: bool,
     /// The editor runs on another machine, whose SSH configuration has this name for the one with the engine
-    #[arg(long, value_name = "ALIAS", requires = "print")]
+    #[arg(long, value_name = "ALIAS", requires = "print", value_parser = NonEmptyStringValueParser::new())]
     ssh: Option<String>,
 }
 
@@ -42,7 +43,7 @@ pub(super) async fn run(common: &Common, command: Attach, output: &Output) -> Re
         step.done();
         report.opened = true;
     }
-    output.result(&report, || text(&report));
+    output.answer(&report, || text(&report));
     for note in report.notes.iter().filter(|_| command.print) {
         output.note(note);
     }

@@ -19,13 +19,13 @@ pub(super) struct Doctor {}
 pub(super) async fn run(common: &Common, output: &Output) -> Result<u8> {
     let report = examine(&common.request(None)?, &common.allow, &output.progress()).await;
     if report.problems == 0 {
-        output.result(&report, || text(&report, output));
+        output.answer(&report, || text(&report, output));
         return Ok(0);
     }
     let count = report.problems;
     let what = format!("{count} problem{}", if count == 1 { "" } else { "s" });
     let error = Error::new("problems", what).with_hint("Each line that says `problem` names its next step.");
-    Ok(output.result_with_error(&report, &error, || text(&report, output)))
+    Ok(output.answer_with_error(&report, &error, || text(&report, output)))
 }
 
 fn text(report: &DoctorReport, output: &Output) -> String {

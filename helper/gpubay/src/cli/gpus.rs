@@ -23,7 +23,7 @@ pub(super) async fn run(common: &Common, output: &Output) -> Result<()> {
             elsewhere(&Elsewhere::open(bare, output.progress()).await?).await?
         }
     };
-    output.result(&report, || text(&report));
+    output.answer(&report, || text(&report));
     Ok(())
 }
 

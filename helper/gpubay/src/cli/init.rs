@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::args::Common;
 use super::output::{Output, plain};
-use super::{cancel_on_signals, questions, unless_cancelled};
+use super::{cancel_on_signals, questions, unless_cancelled, values};
 use crate::config::{self, LoadRequest};
 use crate::engine::{Engine, EngineInfo, Surroundings, endpoint};
 use crate::error::{Error, Result};
@@ -27,10 +27,10 @@ pub(super) struct Init {
     #[arg(long, value_enum, conflicts_with = "base")]
     preset: Option<PresetName>,
     /// Any other image to build on
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, value_name = "IMAGE", value_parser = values::base_image)]
     base: Option<String>,
     /// The folder of the Dockerfile in docker/
-    #[arg(long)]
+    #[arg(long, value_parser = values::dockerfile_name)]
     name: Option<String>,
     /// Formatter and linter of the editor [default: autopep8]
     #[arg(long, value_enum)]
@@ -100,7 +100,7 @@ struct ShownBase<'a> {
 }
 
 pub(super) async fn run(common: &Common, command: Init, output: &Output) -> Result<()> {
-    let request = common.request(None)?;
+    let request = common.request_here()?;
     let style = command.style.map(|style| match style {
         StyleName::Autopep8 => scaffold::Style::Autopep8,
         StyleName::Ruff => scaffold::Style::Ruff,
@@ -161,7 +161,7 @@ pub(super) async fn run(common: &Common, command: Init, output: &Output) -> Resu
         notes: &plan.notes,
         undone: &plan.undone,
     };
-    output.result(&report, || {
+    let text = || {
         let mut text = if command.dry_run { preview(&plan) } else { written(&plan, &found, output) };
         if let Some(weight) = &weight {
             text.push_str(&weighed(weight, output));
@@ -170,7 +170,12 @@ pub(super) async fn run(common: &Common, command: Init, output: &Output) -> Resu
             text.push_str("`gpubay up` builds and starts it.\n");
         }
         text
-    });
+    };
+    if command.dry_run {
+        output.answer(&report, text);
+    } else {
+        output.result(&report, text);
+    }
     Ok(())
 }
 

@@ -55,7 +55,7 @@ pub(super) async fn run(common: &Common, command: &Logs, output: &Output) -> Res
             }
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let report = Report { container: job, stdout: text(&out), stderr: text(&err) };
-            output.result(&report, String::new);
+            output.answer(&report, String::new);
             return Ok(());
         }
         let writer = Writer::start(Target::AsItIs);

@@ -12,6 +12,7 @@ mod exec;
 mod gpus;
 mod init;
 mod logs;
+mod manual;
 mod output;
 mod print;
 mod prune;
@@ -26,6 +27,7 @@ mod streams;
 mod sync;
 mod terminal;
 mod up;
+mod values;
 
 use std::process::ExitCode;
 
@@ -43,7 +45,10 @@ use crate::workspace::Workspace;
 /// failure of ours, 126 and 127 for a program that cannot be run or found.
 pub fn main() -> ExitCode {
     init_log();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(output::wrong_command_line(&error)),
+    };
     if let Err(error) = enough_files() {
         return ExitCode::from(Output::new(&cli.common).error(&error));
     }
@@ -127,9 +132,12 @@ async fn run(cli: Cli) -> u8 {
             Err(error) => Err(error),
         },
         Command::Gpus(_) => gpus::run(&cli.common, &output).await,
-        Command::Schema(command) => show::schema(&command),
-        Command::Man { command } => show::man(command.as_deref(), Cli::command()),
-        Command::Completions { shell } => show::completions(shell, &mut Cli::command()),
+        Command::Schema(command) => show::schema(&command, &output),
+        Command::Man(command) => show::man(&command, &Cli::command(), &output),
+        Command::Completions(command) => {
+            show::completions(&command, &mut Cli::command(), &output);
+            Ok(())
+        }
     };
     match result {
         Ok(()) => 0,
@@ -164,7 +172,11 @@ fn load_to_reach(common: &Common, output: &Output) -> Result<Loaded> {
     let mut asker = questions::about_powers(output);
     let ask = asker.as_mut().map(|asker| asker as &mut dyn FnMut(&[config::Power]) -> bool);
     config::consent::require_to_reach(&loaded, &common.allow, ask)?;
-    if let Some(broken) = broken {
+    // A folder of which nothing says what its image is made from is not broken: it has no container yet.
+    let plain = |error: &ConfigError| {
+        matches!(error, ConfigError::NoDockerfile { .. } | ConfigError::AmbiguousDockerfile { .. })
+    };
+    if let Some(broken) = broken.filter(|broken| !plain(broken)) {
         let what = "the configuration cannot be used, except for where its containers are";
         output.warn(&format!("{what}: {}", Error::from(broken).message));
     }

@@ -43,7 +43,16 @@ impl Output {
         if self.json { Target::Stderr } else { Target::AsItIs }
     }
 
-    /// The result: as JSON, or as `text` says it.
+    /// What was asked for, which is said also with `--quiet`: as JSON, or as `text` says it.
+    pub(super) fn answer(&self, value: &impl Answer, text: impl FnOnce() -> String) {
+        if self.json {
+            self.result(value, text);
+        } else {
+            print(&text());
+        }
+    }
+
+    /// What was done.
     pub(super) fn result(&self, value: &impl Answer, text: impl FnOnce() -> String) {
         if self.json {
             print(&format!("{}\n", object(serde_json::json!({ "outcome": "success" }), value)));
@@ -52,11 +61,11 @@ impl Output {
         }
     }
 
-    /// The same of what was done and ended badly; returns the exit code.
-    pub(super) fn result_with_error(&self, value: &impl Answer, error: &Error, text: impl FnOnce() -> String) -> u8 {
+    /// An [`Self::answer`] that is bad; returns the exit code.
+    pub(super) fn answer_with_error(&self, value: &impl Answer, error: &Error, text: impl FnOnce() -> String) -> u8 {
         if self.json {
             print(&format!("{}\n", object(failure(error), value)));
-        } else if !self.quiet {
+        } else {
             print(&text());
         }
         self.complain(error)
@@ -80,9 +89,16 @@ impl Output {
     }
 
     /// What to do next, where the failure itself was said by a program.
-    pub(super) fn note(&self, text: &str) {
+    pub(super) fn next(&self, text: &str) {
         if !self.quiet {
             eprint(&format!("{} {}\n", self.paint("next:", "1;36"), plain(text)));
+        }
+    }
+
+    /// Something to know of an answer. Comes after it, and before what to do next.
+    pub(super) fn note(&self, text: &str) {
+        if !self.quiet {
+            eprint(&format!("{} {}\n", self.paint("note:", "36"), plain(text)));
         }
     }
 
@@ -115,6 +131,22 @@ impl Output {
 /// Whether a terminal can go back in what it shows, and colour it: an editor's shell window cannot.
 fn moves() -> bool {
     std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// What the grammar itself has to say: help and version, or what is wrong with the command line. Returns the exit code.
+pub(super) fn wrong_command_line(error: &clap::Error) -> u8 {
+    let wrong = error.use_stderr();
+    // Behind `--` it is somebody else's.
+    let own = || std::env::args_os().skip(1).take_while(|argument| argument != "--");
+    if wrong && own().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let message = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default().trim();
+        let error =
+            Error::new("usage", message).with_hint("`gpubay --help` and `gpubay COMMAND --help` show the grammar.");
+        print(&format!("{}\n", failure(&error)));
+    }
+    let _ = error.print();
+    if wrong { 2 } else { 0 }
 }
 
 fn failure(error: &Error) -> serde_json::Value {

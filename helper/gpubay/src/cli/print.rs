@@ -24,7 +24,7 @@ impl Printing {
 
 /// The command goes to stdout and can be run from there; all that is to say of it goes to stderr.
 pub(super) fn print(report: &PrintReport, output: &Output) {
-    output.result(report, || format!("{}\n", report.command));
+    output.answer(report, || format!("{}\n", report.command));
     for note in &report.notes {
         output.note(note);
     }

@@ -67,11 +67,11 @@ pub(super) async fn run(common: &Common, command: &Prune, output: &Output) -> Re
     cancel_on_signals(&progress).leave();
     let cancel = progress.cancel.clone();
     let kinds: Vec<Kind> = command.kinds.iter().map(|kind| Kind::from(*kind)).collect();
-    let request = common.request(None)?;
+    let request = common.request_here()?;
     let (prune, kept) = or_cancelled(&cancel, workflow::Prune::open(&request, &kinds, progress)).await?;
     let found = prune.survey(kept).await?;
     if command.dry_run || found.items.is_empty() {
-        output.result(&found, || text(&found));
+        output.answer(&found, || text(&found));
         return Ok(());
     }
     if !command.yes {

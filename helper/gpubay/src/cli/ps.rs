@@ -38,7 +38,7 @@ pub(super) async fn run(common: &Common, command: &Ps, output: &Output) -> Resul
         }
     };
     let report = Report { containers };
-    output.result(&report, || table(&report.containers, scope));
+    output.answer(&report, || table(&report.containers, scope));
     Ok(())
 }
 

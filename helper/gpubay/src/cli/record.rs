@@ -47,17 +47,17 @@ pub(super) async fn run(common: &Common, command: &Record, output: &Output) -> R
     down::note_ends(&workspace).await;
     if command.list {
         let records = record::all(&workspace);
-        output.result(&Listed { records: records.clone() }, || list(&records));
+        output.answer(&Listed { records: records.clone() }, || list(&records));
         return Ok(());
     }
     let kept = record::find(&workspace, command.job.as_deref())?;
     if !command.diff {
-        output.result(&kept, || text(&kept));
+        output.answer(&kept, || text(&kept));
         return Ok(());
     }
     let diff = record::diff(&kept);
     if output.is_json() {
-        output.result(&Difference { diff: String::from_utf8_lossy(&diff).into_owned() }, String::new);
+        output.answer(&Difference { diff: String::from_utf8_lossy(&diff).into_owned() }, String::new);
     } else if std::io::stdout().is_terminal() {
         // What a container could write into a file must not steer the terminal.
         print(&plain(&String::from_utf8_lossy(&diff)));

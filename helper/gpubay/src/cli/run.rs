@@ -12,7 +12,7 @@ use super::args::Common;
 use super::exec::{NOBODY_READS, OWN_FAILURE, working_directory};
 use super::output::Output;
 use super::streams::{self, Control, Ended};
-use super::{cancel_on_signals, connect, load, selected_by, terminal, unless_cancelled};
+use super::{cancel_on_signals, connect, load, selected_by, terminal, unless_cancelled, values};
 use crate::config::parse_gpus;
 use crate::engine::{Attached, Stdio};
 use crate::error::{Error, Result};
@@ -31,16 +31,16 @@ pub(super) struct Run {
     #[arg(long, short)]
     detach: bool,
     /// A name for it
-    #[arg(long)]
+    #[arg(long, value_parser = values::job_name)]
     name: Option<String>,
     /// GPUs instead of the configuration's: auto, all, none, a count, or a list of indices and UUIDs
-    #[arg(long, value_name = "GPUS")]
+    #[arg(long, value_name = "GPUS", value_parser = values::gpus)]
     gpus: Option<String>,
     /// Work on a frozen copy of the sources, so that editing does not change what runs
     #[arg(long)]
     snapshot: bool,
     /// With --snapshot: a folder that stays the workspace's own, besides those that git ignores (repeatable)
-    #[arg(long, value_name = "FOLDER", requires = "snapshot")]
+    #[arg(long, value_name = "FOLDER", requires = "snapshot", value_parser = values::live_folder)]
     live: Vec<String>,
     /// Run this job again as it is recorded: command, image, GPUs, folder and snapshot
     #[arg(long, value_name = "JOB", conflicts_with_all = ["command", "snapshot", "live"])]
@@ -91,13 +91,12 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
             _ => None,
         };
         let options = options(common, command, &workspace, output)?;
-        let mut job =
-            unless_cancelled(&workspace.progress, jobs::run(&workspace, &options)).await.map_err(|error| {
-                match &selected {
-                    Some(place) => selected_by(error, place),
-                    None => error,
-                }
-            })?;
+        let started = unless_cancelled(&workspace.progress, jobs::run(&workspace, &options)).await;
+        let mut job = started.map_err(|error| match (&selected, options.argv.as_slice()) {
+            (_, [name]) if error.code == "program_not_found" => error.with_hint(no_such_job(&workspace, name)),
+            (Some(place), _) => selected_by(error, place),
+            _ => error,
+        })?;
         let mut report = Report {
             job: job.name.clone(),
             container: job.container.clone(),
@@ -107,7 +106,7 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
             exit_code: None,
         };
         let Some(attached) = job.attached.take() else {
-            output.result(&report, || format!("{}\n", job.name));
+            output.answer(&report, || format!("{}\n", job.name));
             return Ok(0);
         };
         // From here on signals are the job's; one that came in between has cancelled.
@@ -121,7 +120,7 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
         if code == NOT_FOUND
             && let [name] = options.argv.as_slice()
         {
-            output.note(&no_such_job(&workspace, name));
+            output.next(&no_such_job(&workspace, name));
         }
         if options.snapshot.is_some()
             && let Some((folder, names)) = record::find(&workspace, Some(&job.record)).ok().as_ref().and_then(record::written)
@@ -162,7 +161,7 @@ fn no_such_job(workspace: &Workspace, name: &str) -> String {
     } else {
         format!("[jobs] has: {}", names.join(", "))
     };
-    format!("the image has no program {name}, and gpubay.toml no job of that name; {there}")
+    format!("The image has no program {name}, and gpubay.toml no job of that name; {there}.")
 }
 
 fn options(common: &Common, command: Run, workspace: &Workspace, output: &Output) -> Result<RunOptions> {

@@ -1,9 +1,12 @@
 //! `gpubay schema`, `gpubay man` and `gpubay completions`
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::output::print;
-use super::schemas;
+use super::output::Output;
+use super::{manual, schemas, values};
 use crate::config::schema as of_file;
 use crate::error::{Error, Result};
 
@@ -15,48 +18,69 @@ use crate::error::{Error, Result};
 )]
 pub(super) struct Schema {
     /// Of the output of this command with --json
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND", value_parser = PossibleValuesParser::new(schemas::COMMANDS), hide_possible_values = true)]
     output: Option<String>,
 }
 
-pub(super) fn schema(command: &Schema) -> Result<()> {
-    let Some(name) = &command.output else {
-        print(&of_file::json());
-        return Ok(());
+/// Print a page of the manual, as `man` reads it
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  gpubay man > ~/.local/share/man/man1/gpubay.1\n  gpubay man up > ~/.local/share/man/man1/gpubay-up.1"
+)]
+pub(super) struct Man {
+    /// Of this command instead of the whole
+    #[arg(value_parser = values::command_name)]
+    command: Option<String>,
+}
+
+/// Print a completion script for your shell
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  gpubay completions bash > ~/.local/share/bash-completion/completions/gpubay")]
+pub(super) struct Completions {
+    /// Which shell
+    shell: clap_complete::Shell,
+}
+
+/// With `--json`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SchemaAnswer {
+    schema: serde_json::Value,
+}
+
+/// With `--json`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Page {
+    /// For `man -l`.
+    page: String,
+}
+
+/// With `--json`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Script {
+    script: String,
+}
+
+pub(super) fn schema(command: &Schema, output: &Output) -> Result<()> {
+    let text = match &command.output {
+        None => of_file::json(),
+        // The names that it takes all have one.
+        Some(name) => schemas::of(name).unwrap_or_default(),
     };
-    let Some(schema) = schemas::of(name) else {
-        return Err(Error::new("no_schema", format!("{name:?} is no command that has --json"))
-            .with_hint(format!("These have: {}.", schemas::COMMANDS.join(", "))));
-    };
-    print(&schema);
+    let schema = serde_json::from_str(&text).map_err(|error| Error::new("internal", format!("no schema: {error}")))?;
+    output.answer(&SchemaAnswer { schema }, || text);
     Ok(())
 }
 
-pub(super) fn man(name: Option<&str>, mut root: clap::Command) -> Result<()> {
-    root.build();
-    let command = match name {
-        None => Some(root),
-        Some(name) => root.get_subcommands().find(|command| command.get_name() == name).cloned().map(|command| {
-            let title = format!("gpubay-{name}");
-            command.display_name(title)
-        }),
-    };
-    let Some(command) = command else {
-        return Err(Error::new("no_command", format!("there is no command {:?}", name.unwrap_or_default()))
-            .with_hint("`gpubay --help` lists them."));
-    };
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command)
-        .render(&mut page)
+pub(super) fn man(command: &Man, root: &clap::Command, output: &Output) -> Result<()> {
+    let page = manual::page(root, command.command.as_deref())
         .map_err(|error| Error::new("internal", format!("the page cannot be made: {error}")))?;
-    print(&String::from_utf8_lossy(&page));
+    output.answer(&Page { page: page.clone() }, || page);
     Ok(())
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "every subcommand answers alike")]
-pub(super) fn completions(shell: clap_complete::Shell, command: &mut clap::Command) -> Result<()> {
+pub(super) fn completions(command: &Completions, root: &mut clap::Command, output: &Output) {
     let mut script = Vec::new();
-    clap_complete::generate(shell, command, "gpubay", &mut script);
-    print(&String::from_utf8_lossy(&script));
-    Ok(())
+    clap_complete::generate(command.shell, root, "gpubay", &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    output.answer(&Script { script: script.clone() }, || script);
 }

@@ -92,6 +92,11 @@ pub fn editors(find: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<Editor> {
     EDITORS.into_iter().filter_map(|name| find(name).map(|program| Editor { name, program })).collect()
 }
 
+/// Those of another machine, which has them on its own `PATH`.
+pub fn editors_elsewhere() -> Vec<Editor> {
+    ["code", "cursor"].into_iter().map(|name| Editor { name, program: name.into() }).collect()
+}
+
 /// The command that opens `target`.
 pub fn command(editor: &Editor, target: &Target) -> Vec<String> {
     vec![editor.program.display().to_string(), "--folder-uri".to_owned(), target.uri.clone()]

@@ -20,10 +20,29 @@ const MENDED_RUNC: &[(&str, u32)] = &[
     ("1.1.7-0ubuntu2.", 2),
 ];
 
+/// A hole that the engine is known to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// Its number in the list of Common Vulnerabilities and Exposures; the first where it has several.
+    pub cve: &'static str,
+    /// A sentence that names the version that has it and the first without.
+    pub text: String,
+}
+
+/// One line for all of them, where somebody came for something else.
+pub fn in_short(holes: &[Hole]) -> Option<String> {
+    let numbers: Vec<&str> = holes.iter().map(|hole| hole.cve).collect();
+    (!numbers.is_empty()).then(|| {
+        format!(
+            "the engine has known holes ({}): `gpubay doctor` says what they are and what mends them",
+            numbers.join(", ")
+        )
+    })
+}
+
 impl Engine {
-    /// A sentence for each hole that the engine is known to have, naming the version that has it and the
-    /// first without. An engine that does not tell its versions has none that is known.
-    pub async fn holes(&self) -> Vec<String> {
+    /// What it is known to have. An engine that does not tell its versions has none that is known.
+    pub async fn holes(&self) -> Vec<Hole> {
         match self.docker.version().await {
             Ok(version) => holes_of(&version.components.unwrap_or_default()),
             Err(error) => {
@@ -34,7 +53,7 @@ impl Engine {
     }
 }
 
-fn holes_of(components: &[SystemVersionComponents]) -> Vec<String> {
+fn holes_of(components: &[SystemVersionComponents]) -> Vec<Hole> {
     let mut holes = Vec::new();
     let named = |name: &str| components.iter().find(|component| component.name == name);
     if let Some(runc) = named("runc")
@@ -45,11 +64,12 @@ fn holes_of(components: &[SystemVersionComponents]) -> Vec<String> {
         // Debian writes its own revision there.
         let revision = details.and_then(|details| details.get("GitCommit")).map_or("", String::as_str);
         if !is_mended(&runc.version) && !is_mended(revision) {
-            holes.push(format!(
+            let text = format!(
                 "the engine's runc {} lets an image or a Dockerfile out of its container by its working directory \
                  (CVE-2024-21626, mended in runc 1.1.12): use only images that you trust until it is updated",
                 runc.version
-            ));
+            );
+            holes.push(Hole { cve: "CVE-2024-21626", text });
         }
     }
     // Podman calls itself otherwise and counts otherwise.
@@ -59,19 +79,21 @@ fn holes_of(components: &[SystemVersionComponents]) -> Vec<String> {
     let packaged = engine.version.contains(|c: char| !c.is_ascii_digit() && c != '.');
     let unless = if packaged { ", unless your distribution has mended it under this number" } else { "" };
     if release < [24, 0, 9] || ([25, 0, 0]..[25, 0, 2]).contains(&release) {
-        holes.push(format!(
+        let text = format!(
             "Docker {}{unless}, lets a stranger's Dockerfile or `# syntax=` reach out of its build \
              (CVE-2024-23651, -23652 and -23653, mended in 24.0.9 and 25.0.2): build only what you trust",
             engine.version
-        ));
+        );
+        holes.push(Hole { cve: "CVE-2024-23651", text });
     }
     // 25.0 is kept alive and has got the fix.
     if release < [29, 5, 1] && release[..2] != [25, 0] {
-        holes.push(format!(
+        let text = format!(
             "Docker {}{unless}, runs a container's own `xz` as root of the host when a compressed archive is copied \
              into it (CVE-2026-41567, mended in 29.5.1): gpubay sends none; do not pipe one into `docker cp`",
             engine.version
-        ));
+        );
+        holes.push(Hole { cve: "CVE-2026-41567", text });
     }
     holes
 }

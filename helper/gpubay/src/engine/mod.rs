@@ -37,6 +37,7 @@ pub use create::{CreateSpec, GpuRequest, Stdio};
 pub use endpoint::{Endpoint, Located, Surroundings};
 pub use error::EngineError;
 pub use exec::ExecStream;
+pub use holes::{Hole, in_short};
 pub use images::{Image, OwnImage};
 pub use info::{EngineInfo, Flavour, KEEP_ID, UserMap};
 pub use logs::{LogChunk, LogOptions};

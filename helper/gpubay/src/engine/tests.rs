@@ -228,10 +228,16 @@ async fn a_connection_that_breaks_is_said_to() {
 async fn holes(answer: &'static str) -> Vec<String> {
     let engine = recorded(Box::leak(Box::new([("/version", "200 OK", answer)])));
     let found = connect(&engine).await.expect("connected").holes().await;
+    let short = in_short(&found);
+    assert_eq!(short.is_some(), !found.is_empty());
     for hole in &found {
-        assert!(hole.contains("mended in"), "{hole}");
+        assert!(hole.text.contains("mended in") && hole.text.contains(hole.cve), "{hole:?}");
+        assert!(
+            short.as_ref().is_some_and(|short| short.contains(hole.cve) && short.contains("gpubay doctor")),
+            "{short:?}"
+        );
     }
-    found
+    found.into_iter().map(|hole| hole.text).collect()
 }
 
 fn numbers(holes: &[String]) -> Vec<&str> {

@@ -19,7 +19,8 @@ pub struct AttachReport {
     pub target: Target,
     /// Inside.
     pub folder: crate::ContainerPath,
-    /// Editors of this machine that can attach, the one that is taken first, each with its command.
+    /// Editors of this machine that can attach, the one that is taken first, each with its command; with `--ssh` those
+    /// that the other machine may have.
     pub editors: Vec<EditorReport>,
     /// This call has started the first of them.
     pub opened: bool,
@@ -49,13 +50,18 @@ pub async fn target(workspace: &Workspace, ssh: Option<&str>) -> Result<AttachRe
     let folder = workspace.config().container.workdir.clone();
     let target = editor::attached(&name, &folder, &reach(workspace.engine.located()), ssh);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let editors: Vec<EditorReport> = editor::editors(&|name| programs::find(name, &path, workspace.folder().as_path()))
-        .into_iter()
-        .map(|editor| EditorReport { argv: editor::command(&editor, &target), editor })
-        .collect();
+    let editors = match ssh {
+        Some(_) => editor::editors_elsewhere(),
+        None => editor::editors(&|name| programs::find(name, &path, workspace.folder().as_path())),
+    };
+    let editors: Vec<EditorReport> =
+        editors.into_iter().map(|editor| EditorReport { argv: editor::command(&editor, &target), editor }).collect();
     let mut notes = Vec::new();
     if let Some(error) = &hindrance {
         notes.push(format!("{}; {}", error.message, error.hint.clone().unwrap_or_default()));
+    }
+    if let Some(alias) = ssh {
+        notes.push(format!("on the machine with the editor, run the one of these that it has; its SSH knows {alias}"));
     }
     if editors.is_empty() {
         notes.push(format!(

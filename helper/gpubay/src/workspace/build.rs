@@ -3,6 +3,7 @@
 use super::report::{BuildReport, ImageReport};
 use super::up::Stages;
 use super::{Workspace, image, lock};
+use crate::engine;
 use crate::error::Result;
 
 /// Whether the engine's build cache counts.
@@ -23,11 +24,11 @@ pub async fn build(workspace: &Workspace, cache: Cache) -> Result<BuildReport> {
     }
     // Before the build: it is the build that a hole is open to.
     let mut warnings = workspace.loaded.warnings.clone();
-    if desired.found.is_none() {
-        for hole in workspace.engine.holes().await {
-            workspace.progress.warn(hole.clone());
-            warnings.push(hole);
-        }
+    if desired.found.is_none()
+        && let Some(holes) = engine::in_short(&workspace.engine.holes().await)
+    {
+        workspace.progress.warn(holes.clone());
+        warnings.push(holes);
     }
     let (image, reference, built) = image::ensure(workspace, desired, cache).await?;
     stages.lap("image");

@@ -243,7 +243,9 @@ async fn ends_soon(workspace: &Workspace, id: &str, error: &Error) -> bool {
     error.code.starts_with("agent_") && tokio::time::timeout(MOMENT, workspace.engine.wait(id)).await.is_ok()
 }
 
-fn check_name(name: &str) -> Result<()> {
+/// # Errors
+/// `bad_job_name`
+pub fn check_name(name: &str) -> Result<()> {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     // `rm dev` means the dev container.
     if plain && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= 60 && name != "dev" {

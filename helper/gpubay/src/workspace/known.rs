@@ -69,6 +69,11 @@ fn read(file: &HostPath) -> Option<Known> {
     serde_json::from_slice(&crate::files::read(file.as_path(), crate::files::SMALL).ok()?).ok()
 }
 
+/// Whether that folder has been brought up as a workspace of this user's.
+pub(super) fn is_known(bare: &Bare, folder: &HostPath) -> bool {
+    read(&file(&bare.state, bare.identity_of(folder).id8())).is_some_and(|known| known.folder == *folder)
+}
+
 /// By the first 8 digits of their identities. A file that says something else than its name is none.
 pub(super) fn all(bare: &Bare) -> BTreeMap<String, Known> {
     let Ok(entries) = std::fs::read_dir(bare.state.join(FOLDER).as_path()) else { return BTreeMap::new() };

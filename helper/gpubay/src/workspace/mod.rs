@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod down;
 mod drift;
 pub mod elsewhere;
+pub mod enclosing;
 pub mod exec;
 mod exposure;
 pub mod fingerprint;

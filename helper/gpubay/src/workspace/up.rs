@@ -15,7 +15,7 @@ use super::{Recreate, Workspace, attach, delivery, labels, lock, python};
 use crate::HostPath;
 use crate::agent;
 use crate::config::model::{Gpus, Paths};
-use crate::engine::{Container, ContainerState, Image as EngineImage, UserMap};
+use crate::engine::{self, Container, ContainerState, Image as EngineImage, UserMap};
 use crate::error::{Error, Result};
 use crate::gpu;
 
@@ -318,7 +318,7 @@ async fn locked(workspace: &Workspace, recreate: Recreate, mut stages: Stages) -
     };
     stages.lap("python");
     let mut warnings = workspace.loaded.warnings.clone();
-    warnings.extend(holes);
+    warnings.extend(engine::in_short(&holes));
     warnings.extend(ground.built.then(|| image::copy_of_the_workspace(workspace)).flatten());
     warnings.extend(prepared.warnings);
     warnings.extend(entrypoint_warning(&entrypoint(workspace, &dev).await));

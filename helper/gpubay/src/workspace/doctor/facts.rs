@@ -8,7 +8,7 @@ use rustix::fs::{Access, StatVfsMountFlags, access, statfs, statvfs};
 
 use crate::HostPath;
 use crate::config::{self, ConfigError, LoadRequest, model::Gpus};
-use crate::engine::{Condition, Engine, EngineInfo, Surroundings, endpoint};
+use crate::engine::{Condition, Engine, EngineInfo, Hole, Surroundings, endpoint};
 use crate::error::Error;
 use crate::progress::Progress;
 use crate::workspace::prune::{Kind, Prune};
@@ -52,7 +52,7 @@ pub(super) struct EngineFacts {
     pub(super) local: bool,
     pub(super) info: EngineInfo,
     pub(super) condition: Condition,
-    pub(super) holes: Vec<String>,
+    pub(super) holes: Vec<Hole>,
     /// Of the file system of its root, where that can be seen from here.
     pub(super) disk: Option<Disk>,
     /// How far its clock is ahead of ours, in seconds.

@@ -5,7 +5,7 @@ use super::{Finding, Verdict};
 use crate::HostPath;
 use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
 use crate::engine::build::Builder;
-use crate::engine::{EngineInfo, UserMap};
+use crate::engine::{EngineInfo, Hole, UserMap};
 use crate::error::{Error, Explain};
 use crate::gpu;
 use crate::progress::size;
@@ -174,12 +174,12 @@ fn clock(ahead: Option<i64>) -> Finding {
     }
 }
 
-fn holes(holes: &[String]) -> Vec<Finding> {
+fn holes(holes: &[Hole]) -> Vec<Finding> {
     const CHECK: &str = "holes";
     if holes.is_empty() {
         return vec![ok(CHECK, "none that is known")];
     }
-    holes.iter().map(|hole| warning(CHECK, hole, "Update the engine.")).collect()
+    holes.iter().map(|hole| warning(CHECK, &hole.text, "Update the engine.")).collect()
 }
 
 fn gpus(wanted: Option<&Gpus>, engine: &EngineFacts, driver: Option<&str>) -> Vec<Finding> {

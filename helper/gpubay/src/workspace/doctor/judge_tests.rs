@@ -7,7 +7,7 @@ use super::{Finding, Verdict, judge};
 use crate::HostPath;
 use crate::config::model::{GpuSelection, Gpus, Isolation};
 use crate::engine::build::Builder;
-use crate::engine::{Condition, EngineInfo, Flavour};
+use crate::engine::{Condition, EngineInfo, Flavour, Hole};
 use crate::error::Error;
 
 fn path(text: &str) -> HostPath {
@@ -187,7 +187,9 @@ fn the_engine_itself() {
     with_engine("clock", Good, "does not tell", |engine| engine.ahead = None);
     with_engine("clock", Warning, "61 s ahead of", |engine| engine.ahead = Some(61));
     with_engine("clock", Warning, "3600 s behind", |engine| engine.ahead = Some(-3600));
-    with_engine("holes", Warning, "CVE-2024-21626", |engine| engine.holes = vec!["runc: CVE-2024-21626".to_owned()]);
+    with_engine("holes", Warning, "CVE-2024-21626", |engine| {
+        engine.holes = vec![Hole { cve: "CVE-2024-21626", text: "runc: CVE-2024-21626".to_owned() }]
+    });
 }
 
 #[test]

@@ -410,15 +410,24 @@ pub fn find(workspace: &Workspace, job: Option<&str>) -> Result<Kept> {
         .with_hint("`gpubay run -- COMMAND` makes one; `gpubay record --list` lists them."))
 }
 
+/// Whether it can be a folder of a workspace, relative to it.
+///
+/// # Errors
+/// `bad_live_folder`
+pub fn check_live_folder(path: &str) -> Result<()> {
+    use std::path::{Component, Path};
+    let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    if inside && !path.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new("bad_live_folder", format!("{path:?} is no folder of the workspace"))
+        .with_hint("Name one relative to the workspace: --live outputs."))
+}
+
 /// A folder that is to stay the workspace's own, made where it is missing.
 fn live_folder(workspace: &Workspace, path: &str) -> Result<std::path::PathBuf> {
-    use std::path::{Component, Path};
-    let plain = Path::new(path);
-    let inside = plain.components().all(|part| matches!(part, Component::Normal(_)));
-    if !inside || path.is_empty() {
-        return Err(Error::new("bad_live_folder", format!("{path:?} is no folder of the workspace"))
-            .with_hint("Name one relative to the workspace: --live outputs."));
-    }
+    check_live_folder(path)?;
+    let plain = std::path::Path::new(path);
     let made = cap_std::fs::Dir::open_ambient_dir(workspace.folder().as_path(), cap_std::ambient_authority())
         .and_then(|root| root.create_dir_all(plain).or_else(|error| root.metadata(plain).map(drop).map_err(|_| error)));
     made.map_err(delivery::at(workspace.folder().join(path).as_path()))?;

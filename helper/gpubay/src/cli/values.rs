@@ -1,0 +1,57 @@
+//! What a command line alone can tell to be wrong: it ends with 2 before anything is looked at.
+//!
+//! The rooms that use a value judge it; here their answer becomes clap's, with the next step in the same sentence.
+
+use clap::CommandFactory;
+
+use super::args::Cli;
+use crate::config;
+use crate::error::Error;
+use crate::scaffold::{self, Base, Wish};
+use crate::workspace::{jobs, record};
+
+fn said(error: impl Into<Error>) -> String {
+    let error = error.into();
+    match &error.hint {
+        Some(hint) => format!("{}. {hint}", error.message),
+        None => error.message,
+    }
+}
+
+/// As typed, since it is remembered in these words.
+pub(super) fn gpus(text: &str) -> Result<String, String> {
+    config::parse_gpus(text).map(|_| text.to_owned()).map_err(|error| {
+        let error = Error::from(error);
+        said(Error { message: error.message.trim_start_matches("--gpus: ").to_owned(), ..error })
+    })
+}
+
+pub(super) fn job_name(text: &str) -> Result<String, String> {
+    jobs::check_name(text).map(|()| text.to_owned()).map_err(said)
+}
+
+pub(super) fn live_folder(text: &str) -> Result<String, String> {
+    record::check_live_folder(text).map(|()| text.to_owned()).map_err(said)
+}
+
+pub(super) fn dockerfile_name(text: &str) -> Result<String, String> {
+    checked(text, &Wish { name: Some(text.to_owned()), ..Wish::default() })
+}
+
+pub(super) fn base_image(text: &str) -> Result<String, String> {
+    checked(text, &Wish { base: Some(Base::Image(text.to_owned())), ..Wish::default() })
+}
+
+fn checked(text: &str, wish: &Wish) -> Result<String, String> {
+    scaffold::check(wish).map(|()| text.to_owned()).map_err(said)
+}
+
+pub(super) fn command_name(text: &str) -> Result<String, String> {
+    let command = Cli::command();
+    let mut names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    if names.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    names.sort_unstable();
+    Err(format!("there is no such command. These are there: {}", names.join(", ")))
+}
