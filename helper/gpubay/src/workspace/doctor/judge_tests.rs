@@ -188,7 +188,7 @@ fn the_engine_itself() {
     with_engine("clock", Warning, "61 s ahead of", |engine| engine.ahead = Some(61));
     with_engine("clock", Warning, "3600 s behind", |engine| engine.ahead = Some(-3600));
     with_engine("holes", Warning, "CVE-2024-21626", |engine| {
-        engine.holes = vec![Hole { cve: "CVE-2024-21626", text: "runc: CVE-2024-21626".to_owned() }]
+        engine.holes = vec![Hole { cve: "CVE-2024-21626", text: "runc: CVE-2024-21626".to_owned() }];
     });
 }
 
