@@ -347,9 +347,9 @@ fn a_cancelled_init_writes_nothing() {
 fn a_wrong_wish_writes_nothing() {
     let bench = Bench::new("docker28", Who::Ordinary, "wrong");
     for (args, code) in [
-        (&["init", "--name", "../x"][..], "bad_value"),
-        (&["init", "--base", "a\nRUN b"], "bad_value"),
-        (&["init", "--base", "My/Image:tag"], "bad_value"),
+        (&["init", "--name", "../x"][..], "usage"),
+        (&["init", "--base", "a\nRUN b"], "usage"),
+        (&["init", "--base", "My/Image:tag"], "usage"),
     ] {
         assert_eq!(bench.error(args).0, code);
     }

@@ -273,7 +273,7 @@ fn every_command_answers_in_one_object() {
     let dev = bench.up()["container"]["name"].clone();
     fails_with(&bench, &["exec", "--", "no-such-program"], "program_not_found");
     fails_with(&bench, &["run", "--gpus", "9", "--", "true"], "gpu_too_many");
-    fails_with(&bench, &["run", "--name=-x", "--", "true"], "bad_job_name");
+    fails_with(&bench, &["run", "--name=-x", "--", "true"], "usage");
     fails_with(&bench, &["logs", "nobody"], "no_such_job");
 
     // What a program prints goes to stderr then, since stdout is for the object.
