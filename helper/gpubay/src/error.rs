@@ -14,6 +14,22 @@ pub trait Explain: std::error::Error {
     fn hint(&self) -> Option<String> {
         None
     }
+
+    /// The line of a file of the user's that it is about.
+    fn place(&self) -> Option<SourceLine> {
+        None
+    }
+}
+
+/// A line in a file, for an editor that shows the error there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceLine {
+    /// As it was named to the user: absolute, or relative to the workspace.
+    pub file: String,
+    /// From 1.
+    pub line: u32,
+    /// From 1, in characters.
+    pub column: Option<u32>,
 }
 
 /// What this machine has too little of, whichever room meets it: the same code and next step from each.
@@ -72,13 +88,14 @@ pub struct Error {
     pub code: &'static str,
     pub message: String,
     pub hint: Option<String>,
+    pub place: Option<SourceLine>,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+        Self { code, message: message.into(), hint: None, place: None }
     }
 
     #[must_use]
@@ -113,6 +130,6 @@ impl<E: Explain> From<E> for Error {
             }
             cause = error.source();
         }
-        Self { code: error.code(), message, hint: error.hint() }
+        Self { code: error.code(), message, hint: error.hint(), place: error.place() }
     }
 }

@@ -4,7 +4,8 @@
 //! `docs/architecture.md` has the map. In one line each:
 //! [`config`] reads what the user wants, [`engine`] talks to Docker, [`agent`] to our program inside
 //! a container, [`files`] reads what a stranger may have written, [`gpu`] decides how GPUs get in, [`venv`] and [`mirror`] bring the container's
-//! Python to the host, [`workspace`] holds the workflows over all of them, [`scaffold`] writes a fresh workspace, [`registry`] tells how large an image is, and [`cli`] prints.
+//! Python to the host, [`workspace`] holds the workflows over all of them, [`scaffold`] writes a fresh workspace, [`registry`] tells how large an image is, [`cli`] prints, and [`server`] talks to
+//! editors.
 
 pub mod agent;
 pub mod cli;
@@ -21,6 +22,7 @@ pub mod progress;
 pub mod quoting;
 pub mod registry;
 pub mod scaffold;
+pub mod server;
 pub mod venv;
 pub mod workspace;
 

@@ -1,4 +1,5 @@
-//! Programs of this machine that we run for the user: found on `PATH`, never in a folder that a container writes.
+//! Programs of this machine that we run for the user: found on `PATH`, never in a folder that a container writes; and
+//! whether we are such a program in a container ourselves.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +16,11 @@ pub fn find(name: &str, path: &OsStr, workspace: &Path) -> Option<PathBuf> {
         .map(|folder| folder.join(name))
         .filter(|program| runs(program))
         .find(|program| program.canonicalize().is_ok_and(|real| !real.starts_with(workspace)))
+}
+
+/// Whether this process runs in a container that we made: its agent's folder is there.
+pub fn in_a_container_of_ours() -> bool {
+    Path::new(gpubay_protocol::agent::AGENT_PATH).exists() && Path::new(gpubay_protocol::agent::RUN_DIR).exists()
 }
 
 #[cfg(test)]

@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 /// An absolute path on the machine where the helper runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(type = "string"))]
 pub struct HostPath(PathBuf);
 
 /// An absolute, lexically normal path inside a container (`/app/.venv`, never `/app/../x`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(type = "string"))]
 pub struct ContainerPath(String);
 
 #[cfg(feature = "schema")]

@@ -18,6 +18,7 @@ use super::ps::Ps;
 use super::record::Record;
 use super::rm::Rm;
 use super::run::Run;
+use super::serve::Serve;
 use super::show::{Completions, Man, Schema};
 use super::sync::Sync;
 use super::up::Up;
@@ -142,6 +143,7 @@ pub(super) enum Command {
     Attach(Attach),
     Record(Record),
     Gpus(Gpus),
+    Serve(Serve),
     Schema(Schema),
     Man(Man),
     Completions(Completions),

@@ -1,7 +1,6 @@
 //! `gpubay init`
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
@@ -10,11 +9,10 @@ use serde::Serialize;
 use super::args::Common;
 use super::output::{Output, plain};
 use super::{cancel_on_signals, questions, unless_cancelled, values};
-use crate::config::{self, LoadRequest};
-use crate::engine::{Engine, EngineInfo, Surroundings, endpoint};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::size;
 use crate::scaffold::{self, Base, Folder, Found, ImageWeight, Plan, PlannedFile, Preset, State, Weight, Wish};
+use crate::workspace::elsewhere;
 
 /// Write a Dockerfile, requirements.txt, gpubay.toml and editor settings; what exists is left as it is
 #[derive(Debug, Args)]
@@ -114,7 +112,7 @@ pub(super) async fn run(common: &Common, command: Init, output: &Output) -> Resu
     let builds =
         wish.base.is_some() || found.needs_base() || wish.name.as_ref().is_some_and(|name| !found.has_dockerfile(name));
     // Until the first question that cannot be taken back otherwise, Ctrl-C ends the process, which has done nothing yet.
-    let engine = if builds { answering(&request).await } else { None };
+    let engine = if builds { elsewhere::answering(&request).await } else { None };
     if wish.base.is_none() && builds {
         let seen = engine.as_ref().map(|(engine, info)| (info, engine.is_local()));
         let usual = if scaffold::has_gpu(seen) { Preset::NgcPytorch } else { Preset::Python };
@@ -177,20 +175,6 @@ pub(super) async fn run(common: &Common, command: Init, output: &Output) -> Resu
         output.result(&report, text);
     }
     Ok(())
-}
-
-/// The user's engine, if it answers soon: what it says is a help, and no engine is no failure here.
-async fn answering(request: &LoadRequest<'_>) -> Option<(Engine, EngineInfo)> {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    // A workspace's own file cannot send us to an engine without consent, so the user's own decides.
-    let host = config::bare(request).ok()?.host;
-    let located = endpoint::locate(host.as_deref(), &Surroundings::of_process()).ok()?;
-    let ask = async {
-        let engine = Engine::connect(located).await?;
-        let info = engine.info().await?;
-        Ok::<_, Error>((engine, info))
-    };
-    tokio::time::timeout(PATIENCE, ask).await.ok()?.ok()
 }
 
 fn written(plan: &Plan, found: &Found, output: &Output) -> String {

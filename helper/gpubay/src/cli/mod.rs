@@ -22,6 +22,7 @@ mod record;
 mod rm;
 mod run;
 mod schemas;
+mod serve;
 mod show;
 mod streams;
 mod sync;
@@ -132,6 +133,7 @@ async fn run(cli: Cli) -> u8 {
             Err(error) => Err(error),
         },
         Command::Gpus(_) => gpus::run(&cli.common, &output).await,
+        Command::Serve(command) => return serve::run(&command).await,
         Command::Schema(command) => show::schema(&command, &output),
         Command::Man(command) => show::man(&command, &Cli::command(), &output),
         Command::Completions(command) => {

@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn every_command_has_one_unless_it_prints_no_object() {
-        const WITHOUT: [&str; 0] = [];
+        const WITHOUT: [&str; 1] = ["serve"];
         for command in super::super::args::Cli::command().get_subcommands() {
             let name = command.get_name();
             assert_ne!(COMMANDS.contains(&name), WITHOUT.contains(&name), "{name}");

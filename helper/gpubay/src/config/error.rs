@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::parse::{Step, printable};
 use crate::HostPath;
-use crate::error::Explain;
+use crate::error::{Explain, SourceLine};
 
 /// Where in a file something stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,6 +195,20 @@ impl Explain for ConfigError {
             Self::StateDamaged { .. } => "state_damaged",
             Self::Relative(_) => "relative_path",
         }
+    }
+
+    fn place(&self) -> Option<SourceLine> {
+        let (Self::Syntax { place, .. }
+        | Self::UnknownKey { place, .. }
+        | Self::UnknownChoice { place, .. }
+        | Self::WrongType { place, .. }
+        | Self::Value { place, .. }) = self
+        else {
+            return None;
+        };
+        let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let (line, column) = (number(place.line), Some(number(place.column)));
+        Some(SourceLine { file: place.file.to_string(), line, column })
     }
 
     fn hint(&self) -> Option<String> {

@@ -75,7 +75,7 @@ pub(super) enum Passed {
 pub(super) struct Context<'a> {
     pub(super) places: Places<'a>,
     /// The helper's environment.
-    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) env: &'a (dyn Fn(&str) -> Option<String> + Sync),
 }
 
 macro_rules! at {

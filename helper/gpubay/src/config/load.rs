@@ -41,7 +41,7 @@ pub struct LoadRequest<'a> {
     pub uid: u32,
     pub gid: u32,
     /// The helper's environment: for `XDG_*`, and for the variables that a configuration names.
-    pub env: &'a dyn Fn(&str) -> Option<String>,
+    pub env: &'a (dyn Fn(&str) -> Option<String> + Sync),
     /// `/etc/machine-id`
     pub machine_id: PathBuf,
     pub overrides: Overrides,

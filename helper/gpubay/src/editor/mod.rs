@@ -27,6 +27,7 @@ pub enum Reach {
 
 /// An address that VS Code and its kin open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Target {
     /// `vscode-remote://<authority><folder>`, for `--folder-uri`.
     pub uri: String,
@@ -78,6 +79,7 @@ fn percent(path: &str) -> String {
 
 /// An editor of this machine that can attach to a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Editor {
     /// `code`
     pub name: &'static str,

@@ -32,6 +32,20 @@ pub enum ContainerState {
     Dead,
 }
 
+impl ContainerState {
+    /// The engine's word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Exited { .. } => "exited",
+            Self::Dead => "dead",
+        }
+    }
+}
+
 /// What the engine says of one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {

@@ -65,10 +65,13 @@ async fn ask(
     pairs.extend(service.map(|service| ("service", service)));
     match login {
         Some(Login::Token(token)) => {
-            let mut form = form_urlencoded::Serializer::new(String::new());
-            form.append_pair("grant_type", "refresh_token").append_pair("client_id", "gpubay");
-            form.extend_pairs(&pairs).append_pair("refresh_token", &token);
-            client.post(&realm, form.finish()).await
+            let form = {
+                let mut form = form_urlencoded::Serializer::new(String::new());
+                form.append_pair("grant_type", "refresh_token").append_pair("client_id", "gpubay");
+                form.extend_pairs(&pairs).append_pair("refresh_token", &token);
+                form.finish()
+            };
+            client.post(&realm, form).await
         }
         other => {
             realm.query_pairs_mut().extend_pairs(&pairs);

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 /// A folder that is there, and how it would be mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Folder {
     /// As a person writes it, with `~`.
     pub host: String,

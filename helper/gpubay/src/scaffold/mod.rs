@@ -277,6 +277,7 @@ impl Found {
 
 /// A file of the layout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct PlannedFile {
     /// Relative to the workspace.
     pub path: String,
@@ -290,6 +291,7 @@ pub struct PlannedFile {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Not there yet.

@@ -15,6 +15,7 @@ use crate::workspace::doctor::disk;
 
 /// What is known of the images that a Dockerfile starts from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Weight {
     pub images: Vec<ImageWeight>,
     /// Whether an engine was asked; otherwise what it holds is not known.
@@ -25,6 +26,7 @@ pub struct Weight {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ImageWeight {
     pub image: String,
     /// What the engine holds of it already: then nothing is pulled.

@@ -13,6 +13,7 @@ use crate::{files, programs};
 
 /// The answer of `attach`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct AttachReport {
     pub container: AttachContainer,
     #[serde(flatten)]
@@ -29,12 +30,14 @@ pub struct AttachReport {
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct AttachContainer {
     pub name: String,
     pub running: bool,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct EditorReport {
     #[serde(flatten)]
     pub editor: Editor,

@@ -9,7 +9,10 @@ use crate::error::Result;
 /// Whether the engine's build cache counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cache {
+    /// An image that is there is not built.
     Use,
+    /// An image that is there is built once more, each step from the cache where that is right.
+    Anew,
     Ignore,
 }
 
@@ -19,7 +22,7 @@ pub async fn build(workspace: &Workspace, cache: Cache) -> Result<BuildReport> {
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let users = workspace.engine.info().await?.users();
     let mut desired = image::desired(workspace, users).await?;
-    if cache == Cache::Ignore {
+    if cache != Cache::Use {
         desired.found = None;
     }
     // Before the build: it is the build that a hole is open to.

@@ -229,10 +229,7 @@ async fn renamed(workspace: &Workspace) -> Result<Option<Container>> {
 }
 
 async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was: Found) -> Result<Dev, Attempt> {
-    let mut drift = drift_of(&found, wanted);
-    if let Some(name) = workspace.config().container.engine.name.as_ref().filter(|name| **name != found.name) {
-        drift.push(Drift::between("name", Some(&found.name), Some(name)));
-    }
+    let mut drift = differences(workspace, &found, wanted.planned, wanted.image);
     let mut status = None;
     if was == Found::Running {
         match ask(wanted).await {
@@ -311,12 +308,18 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
     Ok(kept(container, true, status))
 }
 
-fn drift_of(found: &Container, wanted: &Wanted<'_>) -> Vec<Drift> {
+/// What the configuration wants otherwise than it is. `image` is `None` where the wanted one would have to be built.
+pub(super) fn differences(
+    workspace: &Workspace,
+    found: &Container,
+    planned: &Planned,
+    image: Option<&str>,
+) -> Vec<Drift> {
     let mut drift = Vec::new();
-    if found.name != wanted.planned.spec.name {
-        drift.push(Drift::between("name", Some(&found.name), Some(&wanted.planned.spec.name)));
+    if found.name != planned.spec.name {
+        drift.push(Drift::between("name", Some(&found.name), Some(&planned.spec.name)));
     }
-    match wanted.image {
+    match image {
         Some(image) if image != found.image => {
             let short = |id: &str| id.trim_start_matches("sha256:").chars().take(12).collect::<String>();
             drift.push(Drift::between("image", Some(&short(&found.image)), Some(&short(image))));
@@ -327,16 +330,19 @@ fn drift_of(found: &Container, wanted: &Wanted<'_>) -> Vec<Drift> {
         )),
         Some(_) => {}
     }
-    let wish = |label| wanted.planned.spec.labels.get(label).map_or("", String::as_str);
+    let wish = |label| planned.spec.labels.get(label).map_or("", String::as_str);
     let differs = |label| found.label(label) != wish(label);
     if differs(labels::CONFIG) {
-        drift.extend(drift::options(found.label(labels::OPTIONS), &wanted.planned.options));
+        drift.extend(drift::options(found.label(labels::OPTIONS), &planned.options));
     } else if differs(labels::GPUS) || differs(labels::INJECTION) {
         // Nobody changed the configuration: the engine offers others.
         let of = |gpus: &str, injection: &str| format!("{gpus} ({injection})");
         let was = of(found.label(labels::GPUS), found.label(labels::INJECTION));
         let now = of(wish(labels::GPUS), wish(labels::INJECTION));
         drift.push(Drift::between("gpus", Some(&was), Some(&now)));
+    }
+    if let Some(name) = workspace.config().container.engine.name.as_ref().filter(|name| **name != found.name) {
+        drift.push(Drift::between("name", Some(&found.name), Some(name)));
     }
     drift
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 /// One difference between what runs and what the configuration now says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Drift {
     /// As `gpubay.toml` names it: `memory`, `env.TOKEN`, `mounts./data`; or `image`, `gpus`, `venv`, `agent`.
     pub option: String,

@@ -1,12 +1,28 @@
 //! Containers of workspaces that were moved or deleted, or whose file cannot be read: found by their labels,
 //! without any configuration but the user's own.
 
+use std::time::Duration;
+
 use super::report::{DownReport, Row};
 use super::{HostUser, Recreate, down, jobs, known, labels, lock};
-use crate::config::Bare;
-use crate::engine::{Engine, Listed, Surroundings, endpoint};
+use crate::config::{self, Bare, LoadRequest};
+use crate::engine::{Engine, EngineInfo, Listed, Surroundings, endpoint};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+
+/// The user's engine, if it answers soon: what it says is a help, and no engine is no failure here.
+pub async fn answering(request: &LoadRequest<'_>) -> Option<(Engine, EngineInfo)> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    // A workspace's own file cannot send us to an engine without consent, so the user's own decides.
+    let host = config::bare(request).ok()?.host;
+    let located = endpoint::locate(host.as_deref(), &Surroundings::of_process()).ok()?;
+    let ask = async {
+        let engine = Engine::connect(located).await?;
+        let info = engine.info().await?;
+        Ok::<_, Error>((engine, info))
+    };
+    tokio::time::timeout(PATIENCE, ask).await.ok()?.ok()
+}
 
 /// An engine, and whose containers on it are looked at.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use crate::gpu;
 
 /// The answer of `gpus`. Later versions add what a driver tells of each device: memory, use, processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct GpusReport {
     /// The engine's address.
     pub engine: String,
@@ -28,6 +29,7 @@ pub struct GpusReport {
 
 /// A GPU or a MIG slice; what is not known is `null`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct OfferedGpu {
     /// What `--gpus` takes for it.
     pub select: String,

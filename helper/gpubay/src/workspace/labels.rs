@@ -8,7 +8,7 @@ pub(super) const SCHEMA: &str = "1";
 /// What the names of all of them begin with.
 pub(super) const OURS: &str = "gpubay.";
 pub const WORKSPACE: &str = "gpubay.workspace";
-pub(super) const ID: &str = "gpubay.id";
+pub const ID: &str = "gpubay.id";
 pub const ROLE: &str = "gpubay.role";
 pub(super) const CONFIG: &str = "gpubay.config";
 /// The options that [`CONFIG`] is over by their names, so that a difference can be named.

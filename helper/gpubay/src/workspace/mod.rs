@@ -32,6 +32,7 @@ pub mod record;
 pub mod report;
 mod spec;
 mod stakes;
+pub mod status;
 pub mod sync;
 pub mod up;
 mod user;
@@ -50,7 +51,7 @@ use crate::error::Result;
 use crate::progress::Progress;
 
 pub use drift::Drift;
-pub use labels::{COMMAND, COMMIT, GPUS, JOB, RECORD, ROLE, Role, WORKSPACE};
+pub use labels::{COMMAND, COMMIT, GPUS, ID, JOB, RECORD, ROLE, Role, WORKSPACE};
 pub use stakes::Losses;
 pub use user::HostUser;
 
@@ -136,7 +137,7 @@ impl Workspace {
 
     fn image_labels(&self) -> BTreeMap<String, String> {
         BTreeMap::from([
-            (labels::ID.to_owned(), self.id().to_owned()),
+            (ID.to_owned(), self.id().to_owned()),
             (WORKSPACE.to_owned(), self.folder().to_string()),
             (labels::SCHEMA_LABEL.to_owned(), labels::SCHEMA.to_owned()),
         ])

@@ -10,6 +10,7 @@ use crate::{ContainerPath, HostPath};
 
 /// The answer of `up`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UpReport {
     pub workspace: HostPath,
     pub container: ContainerReport,
@@ -30,6 +31,7 @@ pub struct UpReport {
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ContainerReport {
     pub id: String,
     pub name: String,
@@ -46,6 +48,7 @@ pub struct ContainerReport {
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ImageReport {
     pub id: String,
     pub reference: String,
@@ -54,6 +57,7 @@ pub struct ImageReport {
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct GpuReport {
     pub injection: String,
     pub isolation: String,
@@ -64,6 +68,7 @@ pub struct GpuReport {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct GpuDevice {
     pub uuid: Option<String>,
     pub index: u32,
@@ -71,6 +76,7 @@ pub struct GpuDevice {
 }
 
 #[derive(Clone, Debug, Serialize, serde::Deserialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct HostEnvReport {
     pub path: HostPath,
     /// On the host: the shim.
@@ -82,6 +88,7 @@ pub struct HostEnvReport {
 
 /// What a call had to do for the host's copy of the packages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct MirrorReport {
     /// What the copy holds, and the size of the originals.
     pub files: u64,
@@ -97,6 +104,7 @@ pub struct MirrorReport {
 }
 
 #[derive(Clone, Debug, Serialize, serde::Deserialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct RootReport {
     pub container: ContainerPath,
     pub host: HostPath,
@@ -106,6 +114,7 @@ pub struct RootReport {
 
 /// The answer of `sync`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct SyncReport {
     pub changed: bool,
     pub host_env: Option<HostEnvReport>,
@@ -117,6 +126,7 @@ pub struct SyncReport {
 
 /// One line of `ps`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Row {
     pub id: String,
     pub name: String,
@@ -141,6 +151,7 @@ pub struct Row {
 
 /// The answer of `down` and `stop`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct DownReport {
     /// Names of the containers that were removed or stopped.
     pub containers: Vec<String>,
@@ -152,6 +163,7 @@ pub struct DownReport {
 
 /// The answer of `rm`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct RmReport {
     /// Names of the containers that were removed.
     pub containers: Vec<String>,
@@ -163,6 +175,7 @@ pub struct RmReport {
 
 /// The answer of `build`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct BuildReport {
     pub image: ImageReport,
     pub timings_ms: BTreeMap<&'static str, u64>,

@@ -25,6 +25,7 @@ pub(super) struct Stakes {
 
 /// What is lost with a container, or would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Losses {
     /// What runs: number and command line.
     pub processes: Vec<String>,

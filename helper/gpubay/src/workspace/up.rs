@@ -11,7 +11,7 @@ use super::image::{self, Desired};
 use super::report::{ContainerReport, GpuDevice, GpuReport, ImageReport, UpReport};
 use super::spec::{Inputs, Places, Task, plan};
 use super::user::{self, ContainerUser};
-use super::{Recreate, Workspace, attach, delivery, labels, lock, python};
+use super::{Drift, Recreate, Workspace, attach, delivery, labels, lock, python};
 use crate::HostPath;
 use crate::agent;
 use crate::config::model::{Gpus, Paths};
@@ -138,17 +138,7 @@ pub(super) async fn expected_ground(workspace: &Workspace, gpus: &Gpus) -> Resul
     let offered = offered(workspace, gpus, None).await?;
     let desired = image::desired(workspace, offered.users).await?;
     let there = desired.found.is_some();
-    let users = match &desired.found {
-        None => user::ImageUsers::default(),
-        Some(image) => match image::known_users(workspace, image) {
-            Some(known) => known,
-            // Looked up in a container that never runs; one that exists under a free lock was left behind.
-            None => {
-                let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
-                image::users(workspace, image).await?
-            }
-        },
-    };
+    let users = known_users(workspace, desired.found.as_ref()).await?;
     let image = desired.found.unwrap_or_default();
     let user = user_of(workspace, &image, &users, offered.users)?;
     let image = Chosen { image, reference: desired.reference, built: false, outdated: false };
@@ -165,6 +155,44 @@ fn user_of(
 ) -> Result<ContainerUser> {
     let wanted = &workspace.config().container.user;
     Ok(user::resolve(wanted, &workspace.host.seen_by(users), &image.user, image.var("HOME"), files)?)
+}
+
+/// Of an image that may not be there: then those of one that says nothing.
+async fn known_users(workspace: &Workspace, image: Option<&EngineImage>) -> Result<user::ImageUsers> {
+    let Some(image) = image else { return Ok(user::ImageUsers::default()) };
+    if let Some(known) = image::known_users(workspace, image) {
+        return Ok(known);
+    }
+    // Looked up in a container that never runs; one that exists under a free lock was left behind.
+    let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
+    image::users(workspace, image).await
+}
+
+/// The GPUs of the container that runs, and each difference between it and what is configured. Nothing is built, made
+/// or started. `devices` are those that answered inside after its start.
+pub(super) async fn compare(
+    workspace: &Workspace,
+    found: &Container,
+    devices: Vec<GpuDevice>,
+) -> Result<(GpuReport, Vec<Drift>)> {
+    let (gpus, _) = selection(workspace, Some(found));
+    let offered = offered(workspace, &gpus, Some(found)).await?;
+    let desired = image::desired(workspace, offered.users).await?;
+    let (image, outdated) = match desired.found {
+        Some(image) => (Some(image), false),
+        None => (workspace.engine.image(&found.image).await?, true),
+    };
+    let users = known_users(workspace, image.as_ref()).await?;
+    let image = image.unwrap_or_default();
+    let user = user_of(workspace, &image, &users, offered.users)?;
+    let image = Chosen { image, reference: desired.reference, built: false, outdated };
+    let python = python::expected_place(workspace)?;
+    let places = delivery::places(&workspace.config().paths.data, &workspace.place, &workspace.venv_folder());
+    let ground = assemble(workspace, &gpus, offered, image, user, python, places).await?;
+    let planned = plan(&ground.inputs(workspace), &Task::Dev);
+    let image = (!ground.outdated).then_some(ground.image.id.as_str());
+    let drift = dev::differences(workspace, found, &planned, image);
+    Ok((gpu_report(&ground, found, devices), drift))
 }
 
 async fn assemble(
@@ -325,7 +353,7 @@ async fn locked(workspace: &Workspace, recreate: Recreate, mut stages: Stages) -
     Ok(UpReport {
         workspace: workspace.folder().clone(),
         image: ImageReport { id: ground.image.id.clone(), reference: ground.reference.clone(), built: ground.built },
-        gpu: gpu_report(&ground, &dev, devices),
+        gpu: gpu_report(&ground, &dev.container, devices),
         container: ContainerReport {
             id: dev.container.id,
             name: dev.container.name,
@@ -426,12 +454,12 @@ pub(super) async fn check_gpus(plan: &gpu::Plan, run: &HostPath) -> Result<Vec<G
     Ok(seen.into_iter().map(|seen| GpuDevice { uuid: seen.uuid, index: seen.index, name: seen.name }).collect())
 }
 
-fn gpu_report(ground: &Ground, dev: &Dev, devices: Vec<GpuDevice>) -> GpuReport {
+fn gpu_report(ground: &Ground, container: &Container, devices: Vec<GpuDevice>) -> GpuReport {
     GpuReport {
-        injection: dev.container.label(labels::INJECTION).to_owned(),
+        injection: container.label(labels::INJECTION).to_owned(),
         isolation: gpu::name_of_isolation(ground.gpu.isolation).to_owned(),
-        reason: dev.container.label(labels::REASON).to_owned(),
-        chosen: Some(dev.container.label(labels::CHOSEN)).filter(|chosen| !chosen.is_empty()).map(str::to_owned),
+        reason: container.label(labels::REASON).to_owned(),
+        chosen: Some(container.label(labels::CHOSEN)).filter(|chosen| !chosen.is_empty()).map(str::to_owned),
         devices,
     }
 }

@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::Builder;
 use super::context::ContextError;
 use crate::HostPath;
-use crate::error::Explain;
+use crate::error::{Explain, SourceLine};
 
 /// Why an image could not be built.
 #[derive(Debug, Error)]
@@ -110,5 +110,15 @@ impl Explain for BuildError {
             Self::Unreachable(_) | Self::Lost(_) => "Check that the engine runs, and run the command again.".to_owned(),
             _ => return None,
         })
+    }
+
+    fn place(&self) -> Option<SourceLine> {
+        let (Self::Step { dockerfile, line, .. }
+        | Self::Syntax { dockerfile, line, .. }
+        | Self::NeedsBuildKit { dockerfile, line, .. }) = self
+        else {
+            return None;
+        };
+        Some(SourceLine { file: dockerfile.clone(), line: u32::try_from((*line)?).ok()?, column: None })
     }
 }

@@ -17,6 +17,7 @@ use crate::config::LoadRequest;
 use crate::progress::Progress;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Ok,
@@ -28,6 +29,7 @@ pub enum Verdict {
 
 /// One line of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Finding {
     /// What was looked at: `engine`, `disk`, …; several lines may be about one.
     pub check: &'static str,
@@ -40,6 +42,7 @@ pub struct Finding {
 
 /// The answer of `doctor`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct DoctorReport {
     pub findings: Vec<Finding>,
     pub warnings: usize,

@@ -1,0 +1,904 @@
+// Generated from the Rust types by `UPDATE_PROTOCOL=1 cargo test -p gpubay protocol`; do not edit.
+
+/** Raised with every change that an older peer would misread. */
+export const PROTOCOL = 1;
+
+/**
+ * Something that the workspace's own configuration asks of the host beyond its folder.
+ */
+export type AskedPower = { key: string, 
+/**
+ * What it means: fits «it …».
+ */
+sentence: string, 
+/**
+ * It can take over the machine or the user's account.
+ */
+grave: boolean, };
+
+export type AttachContainer = { name: string, running: boolean, };
+
+/**
+ * The answer of `attach`.
+ */
+export type AttachReport = { container: AttachContainer, 
+/**
+ * Inside.
+ */
+folder: ContainerPath, 
+/**
+ * Editors of this machine that can attach, the one that is taken first, each with its command.
+ */
+editors: Array<EditorReport>, 
+/**
+ * This call has started the first of them.
+ */
+opened: boolean, 
+/**
+ * What to do where there is none, and what else is to be known; a sentence each.
+ */
+notes: Array<string>, 
+/**
+ * `vscode-remote://<authority><folder>`, for `--folder-uri`.
+ */
+uri: string, 
+/**
+ * `attached-container+…`
+ */
+authority: string, };
+
+export type AttachTargetParams = { folder: string, 
+/**
+ * The alias of this machine in the SSH configuration of the machine on which the editor runs.
+ */
+ssh?: string | null, };
+
+/**
+ * `capabilities.experimental.gpubay` in the answer of `initialize`.
+ */
+export type Capabilities = { protocol: number, 
+/**
+ * The helper runs in a container of ours: it tells of that container, and starts and attaches nothing.
+ */
+inside: boolean, };
+
+export type ChooseDockerfileParams = { folder: string, 
+/**
+ * One of a failure's `candidates`.
+ */
+dockerfile: string, };
+
+/**
+ * An absolute, lexically normal path inside a container (`/app/.venv`, never `/app/../x`).
+ */
+export type ContainerPath = string;
+
+export type ContainerReport = { id: string, name: string, 
+/**
+ * By this call.
+ */
+created: boolean, 
+/**
+ * By this call.
+ */
+started: boolean, reused: boolean, 
+/**
+ * `uid:gid` and name of the container's user.
+ */
+user: string, workdir: ContainerPath, 
+/**
+ * `6006/tcp` -> addresses on the host.
+ */
+ports: { [key in string]: Array<string> }, };
+
+/**
+ * The answer of `doctor`.
+ */
+export type DoctorReport = { findings: Array<Finding>, warnings: number, problems: number, };
+
+/**
+ * The answer of `down` and `stop`.
+ */
+export type DownReport = { 
+/**
+ * Names of the containers that were removed or stopped.
+ */
+containers: Array<string>, 
+/**
+ * What was kept, in sentences.
+ */
+kept: Array<string>, 
+/**
+ * What was lost, by container; those that lost nothing are left out.
+ */
+lost: { [key in string]: Losses }, };
+
+/**
+ * One difference between what runs and what the configuration now says.
+ */
+export type Drift = { 
+/**
+ * As `gpubay.toml` names it: `memory`, `env.TOKEN`, `mounts./data`; or `image`, `gpus`, `venv`, `agent`.
+ */
+option: string, 
+/**
+ * `None`: it was not set, or its value is not to be shown.
+ */
+was: string | null, now: string | null, 
+/**
+ * All of it in a sentence.
+ */
+text: string, };
+
+export type EditorReport = { argv: Array<string>, 
+/**
+ * `code`
+ */
+name: string, program: string, };
+
+/**
+ * Why a request failed: `data` of the JSON-RPC error.
+ */
+export type Failure = { 
+/**
+ * Stable, in `snake_case`.
+ */
+code: string, 
+/**
+ * What failed, on what.
+ */
+message: string, 
+/**
+ * The next step, as a whole sentence.
+ */
+hint: string | null, 
+/**
+ * The line of a file that it is about.
+ */
+place: FailurePlace | null, 
+/**
+ * With `needs_consent`: what is to be approved, each by its key in `allow`.
+ */
+powers: Array<AskedPower>, 
+/**
+ * With `ambiguous_dockerfile`: what can be chosen, for `gpubay/chooseDockerfile`.
+ */
+candidates: Array<string>, };
+
+/**
+ * From 1 both.
+ */
+export type FailurePlace = { 
+/**
+ * Absolute.
+ */
+path: string, line: number, column: number | null, };
+
+/**
+ * One line of the answer.
+ */
+export type Finding = { 
+/**
+ * What was looked at: `engine`, `disk`, …; several lines may be about one.
+ */
+check: string, verdict: Verdict, 
+/**
+ * What was found.
+ */
+text: string, 
+/**
+ * What to do next; never missing where the verdict is not `ok`.
+ */
+next: string | null, };
+
+/**
+ * A folder that is there, and how it would be mounted.
+ */
+export type Folder = { 
+/**
+ * As a person writes it, with `~`.
+ */
+host: string, container: string, 
+/**
+ * The variable by which programs find it there.
+ */
+variable: string | null, 
+/**
+ * What it is, for a question.
+ */
+about: string, 
+/**
+ * The user wants it; others are written as comments.
+ */
+mounted: boolean, };
+
+/**
+ * Parameters of requests that need nothing but a folder.
+ */
+export type FolderParams = { folder: string, };
+
+/**
+ * `gpubay/state`: everything that an editor shows of a folder. Each replaces the one before.
+ */
+export type FolderState = { folder: string, phase: Phase, 
+/**
+ * What is being done now by this helper.
+ */
+work: Work | null, container: StateContainer | null, 
+/**
+ * Of the container; `null` where none runs.
+ */
+gpu: GpuReport | null, hostEnv: HostEnvReport | null, 
+/**
+ * Folders with the container's packages on the host, for tools that take extra paths.
+ */
+paths: Array<HostPath>, 
+/**
+ * Each difference between what runs and what the configuration says.
+ */
+drift: Array<Drift>, 
+/**
+ * Newest last.
+ */
+jobs: Array<Row>, 
+/**
+ * Names in `[jobs]`.
+ */
+knownJobs: Array<string>, 
+/**
+ * Why nothing better can be said, or what failed last.
+ */
+problem: Failure | null, };
+
+export type GpuDevice = { uuid: string | null, index: number, name: string | null, };
+
+export type GpuReport = { injection: string, isolation: string, reason: string, 
+/**
+ * What `--gpus` said, where it decided instead of the configuration.
+ */
+chosen: string | null, devices: Array<GpuDevice>, };
+
+/**
+ * The answer of `gpus`. Later versions add what a driver tells of each device: memory, use, processes.
+ */
+export type GpusReport = { 
+/**
+ * The engine's address.
+ */
+engine: string, 
+/**
+ * How GPUs get into a container: `cdi`, `nvidia-runtime`, `direct`, `none`.
+ */
+injection: string, 
+/**
+ * Why that way.
+ */
+reason: string, 
+/**
+ * Whether `devices` holds all that there are: the NVIDIA runtime does not tell the engine which it has.
+ */
+complete: boolean, devices: Array<OfferedGpu>, 
+/**
+ * Names that the engine takes and that cannot be matched with a device from here: UUIDs, `all`.
+ */
+other_names: Array<string>, };
+
+export type HostEnvReport = { path: HostPath, 
+/**
+ * On the host: the shim.
+ */
+python: HostPath, 
+/**
+ * As `3.12.7`.
+ */
+version: string, roots: Array<RootReport>, };
+
+/**
+ * An absolute path on the machine where the helper runs.
+ */
+export type HostPath = string;
+
+export type ImageReport = { id: string, reference: string, 
+/**
+ * By this call.
+ */
+built: boolean, };
+
+export type ImageWeight = { image: string, 
+/**
+ * What the engine holds of it already: then nothing is pulled.
+ */
+present_bytes: number | null, 
+/**
+ * What a pull would transfer, compressed.
+ */
+compressed_bytes: number | null, 
+/**
+ * Why the size is not known.
+ */
+unknown: string | null, };
+
+export type InitParams = { 
+/**
+ * The name of a preset; `null` with `base` `null`: what is usual here.
+ */
+preset?: string | null, 
+/**
+ * Any other image.
+ */
+base?: string | null, 
+/**
+ * The folder of the Dockerfile in `docker/`.
+ */
+name?: string | null, 
+/**
+ * `autopep8` or `ruff`.
+ */
+style?: string | null, 
+/**
+ * Targets of the offered mounts that the user has agreed to.
+ */
+mounts: Array<string>, 
+/**
+ * Tell what would be written, and write nothing.
+ */
+dryRun: boolean, folder: string, 
+/**
+ * Of the `$/progress` that the client wants; `window/workDoneProgress/cancel` with it ends the work, and the request
+ * answers `cancelled` when everything is cleaned up.
+ */
+workDoneToken?: string | null, 
+/**
+ * Keys of powers that the user has approved just now.
+ */
+allow: Array<string>, 
+/**
+ * The user has agreed to what is lost: processes end, files outside of mounts go.
+ */
+consent: boolean, };
+
+export type InitPreset = { name: string, image: string, about: string, };
+
+/**
+ * What `init` has written, or would write.
+ */
+export type InitReport = { files: Array<PlannedFile>, 
+/**
+ * The image that is built on, where a Dockerfile is written.
+ */
+base: string | null, weight: Weight | null, presets: Array<InitPreset>, 
+/**
+ * The preset that is usual on this engine.
+ */
+usual: string, 
+/**
+ * Folders of the host that can be mounted.
+ */
+mounts: Array<Folder>, notes: Array<string>, undone: Array<string>, };
+
+export type LogLevel = "output" | "step" | "note" | "warning" | "error";
+
+export type LogLine = { level: LogLevel, 
+/**
+ * Without control characters.
+ */
+text: string, };
+
+/**
+ * `gpubay/logLines`: what a container printed, as it came, some at a time.
+ */
+export type LogLinesParams = { subscription: string, text: string, };
+
+/**
+ * `gpubay/log`: lines for the log of a folder's work, in order, some at a time.
+ */
+export type LogParams = { folder: string, lines: Array<LogLine>, };
+
+/**
+ * The end of a log.
+ */
+export type LogsEnd = { container: string, };
+
+export type LogsParams = { 
+/**
+ * A job's name; `null`: the newest job, or the dev container.
+ */
+job?: string | null, 
+/**
+ * Named in each `gpubay/logLines`.
+ */
+subscription: string, follow: boolean, 
+/**
+ * The last so many lines; `null`: all.
+ */
+tail?: number | null, folder: string, 
+/**
+ * Of the `$/progress` that the client wants; `window/workDoneProgress/cancel` with it ends the work, and the request
+ * answers `cancelled` when everything is cleaned up.
+ */
+workDoneToken?: string | null, 
+/**
+ * Keys of powers that the user has approved just now.
+ */
+allow: Array<string>, 
+/**
+ * The user has agreed to what is lost: processes end, files outside of mounts go.
+ */
+consent: boolean, };
+
+/**
+ * What is lost with a container, or would be.
+ */
+export type Losses = { 
+/**
+ * What runs: number and command line.
+ */
+processes: Array<string>, 
+/**
+ * Packages of the system and of its Python that were installed inside.
+ */
+packages: Array<string>, 
+/**
+ * Paths outside of mounts that were changed inside, the first of them.
+ */
+files: Array<string>, 
+/**
+ * How many paths there are beyond those named.
+ */
+more_files: number, };
+
+/**
+ * What a call had to do for the host's copy of the packages.
+ */
+export type MirrorReport = { 
+/**
+ * What the copy holds, and the size of the originals.
+ */
+files: number, bytes: number, written_files: number, 
+/**
+ * Contents of the files that this call wrote.
+ */
+written_bytes: number, 
+/**
+ * The lists of files that it wrote besides.
+ */
+list_bytes: number, 
+/**
+ * Files that this call took from another copy, by a hard link.
+ */
+linked_files: number, ms: number, };
+
+/**
+ * A GPU or a MIG slice; what is not known is `null`.
+ */
+export type OfferedGpu = { 
+/**
+ * What `--gpus` takes for it.
+ */
+select: string, index: number | null, 
+/**
+ * Of a MIG slice: its place in its GPU.
+ */
+slice: number | null, uuid: string | null, 
+/**
+ * The model.
+ */
+name: string | null, 
+/**
+ * Its CDI name.
+ */
+cdi: string | null, };
+
+/**
+ * `initializationOptions` of `initialize`.
+ */
+export type Options = { 
+/**
+ * Of the extension, as `0.1.0`.
+ */
+version: string | null, 
+/**
+ * What the extension speaks; a helper that speaks another refuses to work with it.
+ */
+protocol: number | null, 
+/**
+ * Whether the user trusts the workspace. Until then no engine is contacted, and nothing is built or started.
+ */
+trusted: boolean, };
+
+/**
+ * `gpubay/packages`: what Python tools see has changed; they are to look again.
+ */
+export type PackagesParams = { folder: string, hostEnv: HostEnvReport | null, paths: Array<HostPath>, };
+
+export type Phase = "looking" | "untrusted" | "unconfigured" | "stopped" | "running" | "drifted" | "problem";
+
+/**
+ * A file of the layout.
+ */
+export type PlannedFile = { 
+/**
+ * Relative to the workspace.
+ */
+path: string, state: State, 
+/**
+ * Why it is left.
+ */
+reason: string | null, };
+
+export type PsParams = { folder: string, 
+/**
+ * Of all workspaces of this user on the engine.
+ */
+all: boolean, };
+
+export type RebuildParams = { 
+/**
+ * Every step anew.
+ */
+noCache: boolean, folder: string, 
+/**
+ * Of the `$/progress` that the client wants; `window/workDoneProgress/cancel` with it ends the work, and the request
+ * answers `cancelled` when everything is cleaned up.
+ */
+workDoneToken?: string | null, 
+/**
+ * Keys of powers that the user has approved just now.
+ */
+allow: Array<string>, 
+/**
+ * The user has agreed to what is lost: processes end, files outside of mounts go.
+ */
+consent: boolean, };
+
+export type RmParams = { 
+/**
+ * Jobs, or containers of the workspace.
+ */
+names: Array<string>, 
+/**
+ * All jobs that have ended.
+ */
+finished: boolean, folder: string, 
+/**
+ * Of the `$/progress` that the client wants; `window/workDoneProgress/cancel` with it ends the work, and the request
+ * answers `cancelled` when everything is cleaned up.
+ */
+workDoneToken?: string | null, 
+/**
+ * Keys of powers that the user has approved just now.
+ */
+allow: Array<string>, 
+/**
+ * The user has agreed to what is lost: processes end, files outside of mounts go.
+ */
+consent: boolean, };
+
+/**
+ * The answer of `rm`.
+ */
+export type RmReport = { 
+/**
+ * Names of the containers that were removed.
+ */
+containers: Array<string>, 
+/**
+ * The venv that was emptied, on the host.
+ */
+venv: HostPath | null, 
+/**
+ * What was lost, by container; those that lost nothing are left out.
+ */
+lost: { [key in string]: Losses }, };
+
+export type RootReport = { container: ContainerPath, host: HostPath, files: number, bytes: number, };
+
+/**
+ * One line of `ps`.
+ */
+export type Row = { id: string, name: string, role: string, job: string | null, command: Array<string> | null, workspace: string, 
+/**
+ * `false` where the folder was moved or deleted, or is another machine's.
+ */
+workspace_exists: boolean, state: string, 
+/**
+ * In the engine's words.
+ */
+status: string, gpus: string, 
+/**
+ * Of a job: the name of the record of what it was made of, for `gpubay record`.
+ */
+record: string | null, 
+/**
+ * Of a job: the commit it was started from, with a `+` where tracked files differed from it.
+ */
+commit: string | null, exit_code: number | null, 
+/**
+ * Seconds since the Unix epoch.
+ */
+created: number, };
+
+export type Rows = { containers: Array<Row>, };
+
+export type RunParams = { 
+/**
+ * A job of `[jobs]`, instead of `argv`.
+ */
+job?: string | null, argv: Array<string>, name?: string | null, gpus?: string | null, 
+/**
+ * On a frozen copy of the sources.
+ */
+snapshot: boolean, folder: string, 
+/**
+ * Of the `$/progress` that the client wants; `window/workDoneProgress/cancel` with it ends the work, and the request
+ * answers `cancelled` when everything is cleaned up.
+ */
+workDoneToken?: string | null, 
+/**
+ * Keys of powers that the user has approved just now.
+ */
+allow: Array<string>, 
+/**
+ * The user has agreed to what is lost: processes end, files outside of mounts go.
+ */
+consent: boolean, };
+
+export type SelectGpusParams = { 
+/**
+ * `auto`, `all`, `none`, a count, or names as `gpubay/gpus` gives them, with commas between.
+ */
+gpus: string, folder: string, 
+/**
+ * Of the `$/progress` that the client wants; `window/workDoneProgress/cancel` with it ends the work, and the request
+ * answers `cancelled` when everything is cleaned up.
+ */
+workDoneToken?: string | null, 
+/**
+ * Keys of powers that the user has approved just now.
+ */
+allow: Array<string>, 
+/**
+ * The user has agreed to what is lost: processes end, files outside of mounts go.
+ */
+consent: boolean, };
+
+export type StakesParams = { folder: string, 
+/**
+ * Of the jobs, too.
+ */
+jobs: boolean, };
+
+/**
+ * What a recreate would lose, by container; those that lose nothing are left out.
+ */
+export type StakesReport = { lost: { [key in string]: Losses }, 
+/**
+ * The same as sentences for people.
+ */
+sentences: Array<string>, };
+
+/**
+ * A job that was started, and goes on by itself.
+ */
+export type StartedJob = { name: string, container: string, record: string, };
+
+export type State = "planned" | "written" | "left";
+
+export type StateContainer = { id: string, name: string, 
+/**
+ * In the engine's words: `running`, `exited`, `paused`.
+ */
+state: string, workdir: ContainerPath, };
+
+export type StatusContainer = { id: string, name: string, 
+/**
+ * `created`, `running`, `paused`, `restarting`, `exited`, `dead`.
+ */
+state: string, workdir: ContainerPath, };
+
+/**
+ * The answer of `status`.
+ */
+export type StatusReport = { 
+/**
+ * `None`: there is none.
+ */
+container: StatusContainer | null, 
+/**
+ * Why nothing can be done in the dev container now, with the next step; `None`: it runs.
+ */
+hindrance: string | null, 
+/**
+ * Of the container that runs.
+ */
+gpu: GpuReport | null, 
+/**
+ * What the last `up` made for the tools outside.
+ */
+host_env: HostEnvReport | null, 
+/**
+ * Folders for tools that take extra paths.
+ */
+paths: Array<HostPath>, 
+/**
+ * Each difference between what runs and what the configuration says.
+ */
+drift: Array<Drift>, 
+/**
+ * Oldest first.
+ */
+jobs: Array<Row>, 
+/**
+ * Names in `[jobs]`.
+ */
+known_jobs: Array<string>, };
+
+export type SyncParams = { folder: string, 
+/**
+ * Of the `$/progress` that the client wants; `window/workDoneProgress/cancel` with it ends the work, and the request
+ * answers `cancelled` when everything is cleaned up.
+ */
+workDoneToken?: string | null, 
+/**
+ * Keys of powers that the user has approved just now.
+ */
+allow: Array<string>, 
+/**
+ * The user has agreed to what is lost: processes end, files outside of mounts go.
+ */
+consent: boolean, };
+
+/**
+ * The answer of `sync`.
+ */
+export type SyncReport = { changed: boolean, host_env: HostEnvReport | null, 
+/**
+ * Folders for tools that take extra paths.
+ */
+paths: Array<HostPath>, timings_ms: { [key in string]: number }, warnings: Array<string>, };
+
+/**
+ * `gpubay/trust`: the user trusts the workspace from now on.
+ */
+export type TrustParams = { trusted: boolean, };
+
+export type UpParams = { 
+/**
+ * As `--gpus` takes it; `null` leaves them as they are.
+ */
+gpus?: string | null, folder: string, 
+/**
+ * Of the `$/progress` that the client wants; `window/workDoneProgress/cancel` with it ends the work, and the request
+ * answers `cancelled` when everything is cleaned up.
+ */
+workDoneToken?: string | null, 
+/**
+ * Keys of powers that the user has approved just now.
+ */
+allow: Array<string>, 
+/**
+ * The user has agreed to what is lost: processes end, files outside of mounts go.
+ */
+consent: boolean, };
+
+/**
+ * The answer of `up`.
+ */
+export type UpReport = { workspace: HostPath, container: ContainerReport, image: ImageReport, gpu: GpuReport, host_env: HostEnvReport | null, 
+/**
+ * `None`: nothing was to be looked at.
+ */
+mirror: MirrorReport | null, 
+/**
+ * Each difference between what runs and what the configuration says, and nothing else.
+ */
+drift: Array<Drift>, 
+/**
+ * What `--recreate`, which does away with the drift, would lose.
+ */
+stakes: Losses, 
+/**
+ * What was lost with a container that this call replaced.
+ */
+lost: Losses, 
+/**
+ * Milliseconds by stage, and `total`.
+ */
+timings_ms: { [key in string]: number }, warnings: Array<string>, };
+
+export type Verdict = "ok" | "warning" | "problem";
+
+/**
+ * What is known of the images that a Dockerfile starts from.
+ */
+export type Weight = { images: Array<ImageWeight>, 
+/**
+ * Whether an engine was asked; otherwise what it holds is not known.
+ */
+engine: boolean, 
+/**
+ * Where the engine keeps images, in bytes; absent for an engine elsewhere.
+ */
+free_bytes: number | null, };
+
+export type Work = { 
+/**
+ * The method that asked for it, without `gpubay/`: `up`.
+ */
+method: string, 
+/**
+ * To cancel it with; also where another window's client made the token up.
+ */
+token: string | null, };
+
+/**
+ * Parameters of requests that take a while.
+ */
+export type WorkParams = { folder: string, 
+/**
+ * Of the `$/progress` that the client wants; `window/workDoneProgress/cancel` with it ends the work, and the request
+ * answers `cancelled` when everything is cleaned up.
+ */
+workDoneToken?: string | null, 
+/**
+ * Keys of powers that the user has approved just now.
+ */
+allow: Array<string>, 
+/**
+ * The user has agreed to what is lost: processes end, files outside of mounts go.
+ */
+consent: boolean, };
+
+/** Requests of an editor: parameters and answers by method. */
+export interface Requests {
+  /** what an editor opens to be in the dev container. */
+  "gpubay/attachTarget": { params: AttachTargetParams; answer: AttachReport };
+  /** remembers which of several Dockerfiles is the workspace's. */
+  "gpubay/chooseDockerfile": { params: ChooseDockerfileParams; answer: null };
+  /** what is in the way on this machine, and what to do about it. */
+  "gpubay/doctor": { params: FolderParams; answer: DoctorReport };
+  /** removes the dev container and the jobs; keeps venv, mirror, caches and the image. */
+  "gpubay/down": { params: WorkParams; answer: DownReport };
+  /** what the engine offers. */
+  "gpubay/gpus": { params: FolderParams; answer: GpusReport };
+  /** writes a fresh workspace's files, or tells which it would; what exists is left as it is. */
+  "gpubay/init": { params: InitParams; answer: InitReport };
+  /** what a job or the dev container printed, as `gpubay/logLines`; it answers at the log's end. */
+  "gpubay/logs": { params: LogsParams; answer: LogsEnd };
+  /** the containers of this workspace, or of all. */
+  "gpubay/ps": { params: PsParams; answer: Rows };
+  /** builds the image although it is there, and starts a container of it; one in which something would be lost stays, and is drifted. */
+  "gpubay/rebuild": { params: RebuildParams; answer: UpReport };
+  /** stops the dev container and starts it again, the same one. */
+  "gpubay/restart": { params: WorkParams; answer: UpReport };
+  /** removes jobs that have ended; with consent also what runs. */
+  "gpubay/rm": { params: RmParams; answer: RmReport };
+  /** starts a job, which goes on by itself. */
+  "gpubay/run": { params: RunParams; answer: StartedJob };
+  /** gives the dev container other GPUs; one in which something would be lost stays as it is, and is drifted. */
+  "gpubay/selectGpus": { params: SelectGpusParams; answer: UpReport };
+  /** what a recreate would lose, or with jobs a down. */
+  "gpubay/stakes": { params: StakesParams; answer: StakesReport };
+  /** what runs, compared with what is configured. */
+  "gpubay/status": { params: FolderParams; answer: StatusReport };
+  /** stops the dev container and keeps it. */
+  "gpubay/stop": { params: WorkParams; answer: DownReport };
+  /** brings what the tools outside see up to date. With consent also where most of a folder has vanished inside. */
+  "gpubay/sync": { params: SyncParams; answer: SyncReport };
+  /** builds and starts the dev container and prepares the host env; what is there is reused. */
+  "gpubay/up": { params: UpParams; answer: UpReport };
+}
+
+/** Notifications, by method. */
+export interface Notifications {
+  /** What a folder is like; replaces what was told before. It alone drives what an editor shows. */
+  "gpubay/state": FolderState;
+  /** Lines for the log of a folder's work. */
+  "gpubay/log": LogParams;
+  /** Pieces of a log that `gpubay/logs` was asked for. */
+  "gpubay/logLines": LogLinesParams;
+  /** What Python tools see has changed. */
+  "gpubay/packages": PackagesParams;
+  /** The user trusts the workspace, or does no longer. */
+  "gpubay/trust": TrustParams;
+}

@@ -1,0 +1,281 @@
+//! One folder of the window: what is known of it, and what makes that stale.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use notify::{RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower_lsp::lsp_types::{Diagnostic, DiagnosticSeverity, NumberOrString, Position, Range, Url};
+
+use super::method::{of_config, of_consent, request};
+use super::owner::Event;
+use super::wire::{Failure, FolderState, Phase, StateContainer, Work};
+use crate::config::model::{Dockerfile, Image};
+use crate::config::{self, ConfigError};
+use crate::engine::Engine;
+use crate::progress::Progress;
+use crate::workspace::Workspace;
+use crate::workspace::status::{Configured, StatusReport, status};
+
+/// Between two tries to reach an engine that does not answer.
+const ENGINE_AGAIN: Duration = Duration::from_secs(5);
+/// Editors save a file in several steps.
+const SETTLE: Duration = Duration::from_millis(100);
+
+#[derive(Default)]
+pub(super) struct Folder {
+    pub(super) phase: Phase,
+    pub(super) status: Option<StatusReport>,
+    /// Why nothing better is known.
+    pub(super) problem: Option<Failure>,
+    /// Of the last work that failed.
+    pub(super) failure: Option<Failure>,
+    pub(super) work: Option<(Work, CancellationToken)>,
+    pub(super) looking: bool,
+    pub(super) look_again: bool,
+    pub(super) generation: u64,
+    /// The state that the editor was told last.
+    pub(super) told: String,
+    /// Files that show a diagnostic of ours.
+    marked: Vec<Url>,
+    watching: Option<DropGuard>,
+}
+
+/// What was found out about a folder.
+pub(super) struct Derived {
+    phase: Phase,
+    status: Option<StatusReport>,
+    problem: Option<Failure>,
+}
+
+impl Folder {
+    /// Takes over what was found out; whether Python's tools would see something new.
+    pub(super) fn take(&mut self, derived: Derived) -> bool {
+        let env = |status: &Option<StatusReport>| {
+            let status = status.as_ref()?;
+            serde_json::to_string(&(&status.host_env, &status.paths)).ok()
+        };
+        let before = env(&self.status);
+        self.phase = derived.phase;
+        if derived.status.is_some() || derived.problem.is_none() {
+            self.status = derived.status;
+        }
+        self.problem = derived.problem;
+        before != env(&self.status)
+    }
+
+    pub(super) fn state(&self, folder: &Path) -> FolderState {
+        let status = self.status.as_ref();
+        let runs = matches!(self.phase, Phase::Running | Phase::Drifted);
+        FolderState {
+            folder: folder.display().to_string(),
+            phase: self.phase,
+            work: self.work.as_ref().map(|(work, _)| work.clone()),
+            container: status.and_then(|status| status.container.as_ref()).map(|container| StateContainer {
+                id: container.id.clone(),
+                name: container.name.clone(),
+                state: container.state.clone(),
+                workdir: container.workdir.clone(),
+            }),
+            gpu: status.filter(|_| runs).and_then(|status| status.gpu.clone()),
+            host_env: status.and_then(|status| status.host_env.clone()),
+            paths: status.map(|status| status.paths.clone()).unwrap_or_default(),
+            drift: status.map(|status| status.drift.clone()).unwrap_or_default(),
+            jobs: status.map(|status| status.jobs.clone()).unwrap_or_default(),
+            known_jobs: status.map(|status| status.known_jobs.clone()).unwrap_or_default(),
+            problem: self.failure.clone().or_else(|| self.problem.clone()),
+        }
+    }
+
+    /// Files to mark and to unmark.
+    pub(super) fn diagnostics(&mut self, folder: &Path) -> Vec<(Url, Vec<Diagnostic>)> {
+        let mut files: Vec<(Url, Vec<Diagnostic>)> = self.marked.drain(..).map(|uri| (uri, Vec::new())).collect();
+        if let Some((uri, diagnostic)) = self.failure.as_ref().and_then(|failure| mark(folder, failure)) {
+            files.retain(|(known, _)| *known != uri);
+            self.marked.push(uri.clone());
+            files.push((uri, vec![diagnostic]));
+        }
+        files
+    }
+
+    /// Begins to notice what happens to the folder's container and files.
+    pub(super) fn watch(&mut self, folder: &Path, events: &mpsc::UnboundedSender<Event>) {
+        if self.watching.is_some() {
+            return;
+        }
+        let over = CancellationToken::new();
+        self.watching = Some(over.clone().drop_guard());
+        let (folder, events) = (folder.to_owned(), events.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = over.cancelled() => {}
+                ((), ()) = async { tokio::join!(follow_engine(&folder, &events), follow_files(&folder, &events)) } => {}
+            }
+        });
+    }
+
+    /// It is no folder of the window any more; what is under way for it ends.
+    pub(super) fn leave(self) {
+        if let Some((_, cancel)) = &self.work {
+            cancel.cancel();
+        }
+    }
+}
+
+fn mark(folder: &Path, failure: &Failure) -> Option<(Url, Diagnostic)> {
+    let place = failure.place.as_ref()?;
+    let uri = Url::from_file_path(folder.join(&place.path)).ok()?;
+    let line = place.line.saturating_sub(1);
+    let start = place.column.map_or(0, |column| column.saturating_sub(1));
+    let hint = failure.hint.as_ref().map(|hint| format!("\n{hint}")).unwrap_or_default();
+    let diagnostic = Diagnostic {
+        // To the end of the line, however long.
+        range: Range::new(Position::new(line, start), Position::new(line, u32::from(u16::MAX))),
+        severity: Some(DiagnosticSeverity::ERROR),
+        code: Some(NumberOrString::String(failure.code.to_owned())),
+        source: Some("GPU Bay".to_owned()),
+        message: format!("{}{hint}", failure.message),
+        ..Diagnostic::default()
+    };
+    Some((uri, diagnostic))
+}
+
+/// Looks at configuration, engine and container.
+pub(super) async fn derive(folder: PathBuf) -> Derived {
+    match look(folder).await {
+        Ok(derived) => derived,
+        Err(problem) => Derived { phase: Phase::Problem, status: None, problem: Some(problem) },
+    }
+}
+
+async fn look(folder: PathBuf) -> Result<Derived, Failure> {
+    let (loaded, broken) = config::load_to_reach(&request(folder, None)?).map_err(of_config)?;
+    config::consent::require_to_reach(&loaded, &[], None).map_err(of_consent)?;
+    let unconfigured = matches!(broken, Some(ConfigError::NoDockerfile { .. }));
+    let configured = if broken.is_none() { Configured::Usable } else { Configured::Broken };
+    let workspace = Workspace::open(loaded, Progress::silent()).await?;
+    let found = status(&workspace, configured).await?;
+    let phase = match (&found.container, &found.hindrance) {
+        (None, _) if unconfigured => Phase::Unconfigured,
+        (Some(_), None) if found.drift.is_empty() => Phase::Running,
+        (Some(_), None) => Phase::Drifted,
+        (Some(container), Some(_)) if container.state == "paused" => Phase::Problem,
+        _ => Phase::Stopped,
+    };
+    let problem = match (broken, phase) {
+        (Some(error), phase) if !matches!(error, ConfigError::NoDockerfile { .. }) || phase != Phase::Unconfigured => {
+            Some(of_config(error))
+        }
+        (_, Phase::Problem) => found.hindrance.clone().map(|said| crate::error::Error::new("hindered", said).into()),
+        _ => None,
+    };
+    Ok(Derived { phase, status: Some(found), problem })
+}
+
+/// The engine tells of containers of this workspace; while it does not answer, it is tried again now and then.
+async fn follow_engine(folder: &Path, events: &mpsc::UnboundedSender<Event>) {
+    let mut missed = false;
+    loop {
+        if let Some((engine, id)) = engine(folder).await {
+            let mut told = std::pin::pin!(engine.events(crate::workspace::ID, &id));
+            // Between the look that found no engine and this, something may have happened.
+            if missed && events.send(Event::Stale(folder.to_owned())).is_err() {
+                return;
+            }
+            // The end, too, is something to show: the engine went away.
+            loop {
+                let next = told.next().await;
+                if events.send(Event::Stale(folder.to_owned())).is_err() {
+                    return;
+                }
+                if !matches!(next, Some(Ok(_))) {
+                    break;
+                }
+            }
+        }
+        missed = true;
+        tokio::time::sleep(ENGINE_AGAIN).await;
+    }
+}
+
+async fn engine(folder: &Path) -> Option<(Engine, String)> {
+    let (loaded, _) = config::load_to_reach(&request(folder.to_owned(), None).ok()?).ok()?;
+    config::consent::require_to_reach(&loaded, &[], None).ok()?;
+    let workspace = Workspace::open(loaded, Progress::silent()).await.ok()?;
+    let id = workspace.id().to_owned();
+    Some((workspace.engine, id))
+}
+
+/// The files that say what the container is to be like.
+async fn follow_files(folder: &Path, events: &mpsc::UnboundedSender<Event>) {
+    let (changed, mut changes) = mpsc::unbounded_channel::<()>();
+    let mut watched = files(folder);
+    let names = std::sync::Arc::new(std::sync::Mutex::new(watched.clone()));
+    let telling = names.clone();
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let names = telling.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let tells = match &event {
+            // Events were lost, or there is trouble: look.
+            Err(_) => true,
+            Ok(event) if event.need_rescan() => true,
+            Ok(event) => !event.kind.is_access() && event.paths.iter().any(|path| names.contains(path)),
+        };
+        if tells {
+            let _ = changed.send(());
+        }
+    });
+    let mut watcher = match watcher {
+        Ok(watcher) => watcher,
+        Err(error) => {
+            tracing::warn!(%error, folder = %folder.display(), "changes of its files are not noticed");
+            return;
+        }
+    };
+    let mut folders = std::collections::BTreeSet::new();
+    loop {
+        for parent in watched.iter().filter_map(|file| file.parent()) {
+            if folders.insert(parent.to_owned())
+                && let Err(error) = watcher.watch(parent, RecursiveMode::NonRecursive)
+            {
+                folders.remove(parent);
+                tracing::debug!(%error, folder = %parent.display(), "not watched");
+            }
+        }
+        if changes.recv().await.is_none() {
+            return;
+        }
+        tokio::time::sleep(SETTLE).await;
+        while changes.try_recv().is_ok() {}
+        // A changed configuration names other files.
+        watched = files(folder);
+        names.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&watched);
+        if events.send(Event::Stale(folder.to_owned())).is_err() {
+            return;
+        }
+    }
+}
+
+/// `gpubay.toml`, the user's own configuration, the Dockerfile, what is installed, and the host env.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = vec![
+        folder.join(config::FILE_NAME),
+        folder.join("Dockerfile"),
+        folder.join("docker"),
+        folder.join("requirements.txt"),
+        folder.join(".dockerignore"),
+    ];
+    let Ok(request) = request(folder.to_owned(), None) else { return files };
+    if let Ok((loaded, _)) = config::load_to_reach(&request) {
+        files.push(loaded.user_folder.as_path().join("config.toml"));
+        if let Image::Build(build) = &loaded.config.image
+            && let Dockerfile::File(path) = &build.dockerfile
+        {
+            files.push(path.as_path().to_owned());
+        }
+        files.extend(loaded.config.venv.requirements.iter().map(|path| path.as_path().to_owned()));
+        files.push(folder.join(&loaded.config.venv.name));
+    }
+    files
+}

@@ -1,0 +1,20 @@
+//! `gpubay/gpus`: what the engine offers.
+
+use super::super::method::{Call, Kind, Method};
+use super::super::wire::{Failure, FolderParams};
+use crate::workspace::gpus::{self, GpusReport};
+
+pub(in crate::server) struct Gpus;
+
+impl Method for Gpus {
+    const NAME: &'static str = "gpubay/gpus";
+    const KIND: Kind = Kind::Reads;
+    type Params = FolderParams;
+    type Answer = GpusReport;
+
+    async fn answer(call: Call, params: FolderParams) -> Result<GpusReport, Failure> {
+        let _ = params;
+        let workspace = call.reach(&[]).await?;
+        Ok(gpus::gpus(&workspace).await?)
+    }
+}

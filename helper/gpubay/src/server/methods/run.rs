@@ -1,0 +1,60 @@
+//! `gpubay/run`: starts a job, which goes on by itself.
+
+use super::super::method::{About, Call, Kind, Method};
+use super::super::wire::{Failure, RunParams, StartedJob};
+use crate::config::parse_gpus;
+use crate::engine::Stdio;
+use crate::error::Error;
+use crate::workspace::jobs::{self, RunOptions};
+
+pub(in crate::server) struct Run;
+
+impl Method for Run {
+    const NAME: &'static str = "gpubay/run";
+    const KIND: Kind = Kind::Works;
+    type Params = RunParams;
+    type Answer = StartedJob;
+
+    async fn answer(call: Call, params: RunParams) -> Result<StartedJob, Failure> {
+        let workspace = call.open(&params.work.allow, None).await?;
+        let mut gpus = params.gpus.as_deref().map(parse_gpus).transpose()?;
+        let argv = match &params.job {
+            None => params.argv,
+            Some(name) => {
+                let jobs = &workspace.config().jobs;
+                let job = jobs.get(name).ok_or_else(|| {
+                    let names: Vec<&str> = jobs.keys().map(String::as_str).collect();
+                    let what = format!("[jobs] of gpubay.toml has no {name}; it has: {}", names.join(", "));
+                    Error::new("no_such_job", what)
+                })?;
+                gpus = gpus.or_else(|| job.gpus.clone());
+                job.command.iter().cloned().chain(params.argv).collect()
+            }
+        };
+        if argv.is_empty() {
+            return Err(Error::new("nothing_to_run", "a job needs a command, or the name of one of [jobs]").into());
+        }
+        let options = RunOptions {
+            argv,
+            name: params.name,
+            gpus,
+            stdio: Stdio::Detached,
+            cwd: call.folder.clone(),
+            env: Vec::new(),
+            snapshot: params.snapshot.then(Vec::new),
+            again: None,
+        };
+        let job = jobs::run(&workspace, &options).await?;
+        Ok(StartedJob { name: job.name, container: job.container, record: job.record })
+    }
+}
+
+impl About for RunParams {
+    fn folder(&self) -> &str {
+        &self.work.folder
+    }
+
+    fn token(&self) -> Option<&str> {
+        self.work.token()
+    }
+}

@@ -1,0 +1,347 @@
+//! The one owner of what the server knows. Everything that happens comes here as an [`Event`], one after the other; what
+//! takes time is done by tasks that report back the same way.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::folder::{self, Derived, Folder};
+use super::method::Call;
+use super::outgoing::{Outgoing, Pump};
+use super::wire::{Failure, PackagesParams, Phase, Work};
+use crate::error::Error;
+use crate::progress::Progress;
+
+/// How long work that is cancelled at the end may take to clean up.
+const CLEANING: Duration = Duration::from_secs(10);
+
+pub(super) type Answer = Result<Value, Failure>;
+type Start = Box<dyn FnOnce(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send>;
+
+/// A request on its way.
+pub(super) struct Asked {
+    pub(super) method: &'static str,
+    /// It is work, of which a folder has one at a time.
+    pub(super) works: bool,
+    pub(super) folder: String,
+    pub(super) token: Option<String>,
+    /// Cancelled when the client takes the request back.
+    pub(super) cancel: CancellationToken,
+    pub(super) start: Start,
+    pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// Everything that can happen.
+pub(super) enum Event {
+    Begin {
+        trusted: bool,
+        folders: Vec<PathBuf>,
+    },
+    /// The client is ready to be told things.
+    Initialized,
+    Trust(bool),
+    Folders {
+        added: Vec<PathBuf>,
+        removed: Vec<PathBuf>,
+    },
+    Asked(Asked),
+    /// Work is over, and everything about it has been told.
+    Worked {
+        folder: PathBuf,
+        failure: Option<Failure>,
+        cancelled: bool,
+    },
+    /// `window/workDoneProgress/cancel`
+    Cancel(String),
+    /// What a folder is like may have changed.
+    Stale(PathBuf),
+    /// As it was found out.
+    Derived {
+        folder: PathBuf,
+        generation: u64,
+        derived: Box<Derived>,
+    },
+    Panicked(String),
+    Shutdown,
+    /// The session is over; answered when all work has ended, with whether that was asked for.
+    End(oneshot::Sender<bool>),
+}
+
+pub(super) struct Owner {
+    out: Arc<Outgoing>,
+    events: mpsc::UnboundedSender<Event>,
+    inbox: mpsc::UnboundedReceiver<Event>,
+    trusted: bool,
+    initialized: bool,
+    shut_down: bool,
+    folders: BTreeMap<PathBuf, Folder>,
+    ending: Option<oneshot::Sender<bool>>,
+    generation: u64,
+}
+
+impl Owner {
+    pub(super) fn new(
+        out: Arc<Outgoing>,
+        events: mpsc::UnboundedSender<Event>,
+        inbox: mpsc::UnboundedReceiver<Event>,
+    ) -> Self {
+        Self {
+            out,
+            events,
+            inbox,
+            trusted: false,
+            initialized: false,
+            shut_down: false,
+            folders: BTreeMap::new(),
+            ending: None,
+            generation: 0,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut deadline = None;
+        loop {
+            let event = tokio::select! {
+                event = self.inbox.recv() => event,
+                () = at(deadline) => None,
+            };
+            let Some(event) = event else { break };
+            let ends = matches!(event, Event::End(_));
+            self.take(event).await;
+            if ends {
+                deadline = Some(tokio::time::Instant::now() + CLEANING);
+            }
+            if self.ending.is_some() && self.folders.values().all(|folder| folder.work.is_none()) {
+                break;
+            }
+        }
+        if let Some(ending) = self.ending {
+            let _ = ending.send(self.shut_down);
+        }
+    }
+
+    async fn take(&mut self, event: Event) {
+        match event {
+            Event::Begin { trusted, folders } => {
+                self.trusted = trusted;
+                for folder in folders {
+                    self.add(folder);
+                }
+            }
+            Event::Initialized => {
+                self.initialized = true;
+                self.look_at_all().await;
+            }
+            Event::Trust(trusted) => {
+                self.trusted = trusted;
+                self.look_at_all().await;
+            }
+            Event::Folders { added, removed } => {
+                for folder in removed {
+                    if let Some(folder) = self.folders.remove(&folder) {
+                        folder.leave();
+                    }
+                }
+                for folder in added {
+                    self.add(folder.clone());
+                    self.look_at(&folder).await;
+                }
+            }
+            Event::Asked(asked) => self.asked(asked).await,
+            Event::Worked { folder, failure, cancelled } => {
+                if let Some(known) = self.folders.get_mut(&folder) {
+                    known.work = None;
+                    known.failure = failure.filter(|_| !cancelled);
+                    self.diagnose(&folder).await;
+                    self.look_at(&folder).await;
+                    self.publish(&folder).await;
+                }
+            }
+            Event::Cancel(token) => {
+                for folder in self.folders.values() {
+                    if let Some((work, cancel)) = &folder.work
+                        && work.token.as_deref() == Some(&token)
+                    {
+                        cancel.cancel();
+                    }
+                }
+            }
+            Event::Stale(folder) => self.look_at(&folder).await,
+            Event::Derived { folder, generation, derived } => self.derived(&folder, generation, *derived).await,
+            Event::Panicked(text) => self.out.tell_of_bug(&text).await,
+            Event::Shutdown => self.shut_down = true,
+            Event::End(ending) => {
+                for folder in self.folders.values() {
+                    if let Some((_, cancel)) = &folder.work {
+                        cancel.cancel();
+                    }
+                }
+                self.ending = Some(ending);
+            }
+        }
+    }
+
+    fn add(&mut self, folder: PathBuf) {
+        self.folders.entry(folder).or_default();
+    }
+
+    async fn asked(&mut self, asked: Asked) {
+        let Asked { method, works, folder, token, cancel, start, reply } = asked;
+        let folder = PathBuf::from(folder);
+        let refusal = self.refusal(&folder, method, works);
+        if let Some(refusal) = refusal {
+            let _ = reply.send(Err(refusal.into()));
+            return;
+        }
+        let name = method.trim_start_matches("gpubay/");
+        let (out, events) = (self.out.clone(), self.events.clone());
+        let (progress, pump) = if works || token.is_some() {
+            let (progress, pump) = Pump::start(out.clone(), folder.display().to_string(), token.clone(), name);
+            (progress, Some(pump))
+        } else {
+            (Progress::silent(), None)
+        };
+        // Either side may take it back.
+        let work_cancel = progress.cancel.clone();
+        let over = CancellationToken::new();
+        tokio::spawn({
+            let (work_cancel, over) = (work_cancel.clone(), over.clone());
+            async move {
+                tokio::select! {
+                    () = cancel.cancelled() => work_cancel.cancel(),
+                    () = over.cancelled() => {}
+                }
+            }
+        });
+        if works && let Some(known) = self.folders.get_mut(&folder) {
+            known.work = Some((Work { method: name.to_owned(), token }, work_cancel.clone()));
+            known.failure = None;
+            self.diagnose(&folder).await;
+            self.publish(&folder).await;
+        }
+        let call = Call { folder: folder.clone(), progress, out };
+        tokio::spawn(async move {
+            let answered = match tokio::spawn(start(call)).await {
+                Ok(answered) => answered,
+                Err(error) => {
+                    let what = format!("{method} met a bug of the helper's: {error}");
+                    Err(Error::new("internal", what).with_hint("Please report it, with the log.").into())
+                }
+            };
+            over.cancel();
+            if let Some(pump) = pump {
+                pump.finish().await;
+            }
+            if works {
+                let failure = answered.as_ref().err().cloned();
+                let cancelled = failure.as_ref().is_some_and(|failure| failure.code == "cancelled");
+                let _ = events.send(Event::Worked { folder, failure, cancelled });
+            }
+            let _ = reply.send(answered);
+        });
+    }
+
+    /// Why a request is not even begun.
+    fn refusal(&self, folder: &Path, method: &str, works: bool) -> Option<Error> {
+        let Some(known) = self.folders.get(folder) else {
+            let what = format!("{} is no folder of this window", folder.display());
+            return Some(Error::new("unknown_folder", what).with_hint("Add it to the workspace first."));
+        };
+        if !self.trusted {
+            let what = "the workspace is not trusted, so nothing is built, started or asked";
+            return Some(
+                Error::new("untrusted", what).with_hint("Trust it with «Workspaces: Manage Workspace Trust»."),
+            );
+        }
+        if self.ending.is_some() {
+            return Some(Error::new("going_down", "the helper is ending"));
+        }
+        let (work, _) = known.work.as_ref().filter(|_| works)?;
+        let what =
+            format!("{} waits for {}, which is under way here", method.trim_start_matches("gpubay/"), work.method);
+        Some(Error::new("busy", what).with_hint("Wait for its end, or cancel it."))
+    }
+
+    async fn look_at_all(&mut self) {
+        for folder in self.folders.keys().cloned().collect::<Vec<_>>() {
+            self.look_at(&folder).await;
+        }
+    }
+
+    /// Finds out what a folder is like, once more if that is being done already.
+    async fn look_at(&mut self, folder: &Path) {
+        if !self.initialized || self.ending.is_some() {
+            return;
+        }
+        let Some(known) = self.folders.get_mut(folder) else { return };
+        if !self.trusted {
+            known.phase = Phase::Untrusted;
+            self.publish(folder).await;
+            return;
+        }
+        known.watch(folder, &self.events);
+        if known.looking {
+            known.look_again = true;
+            return;
+        }
+        known.looking = true;
+        self.generation += 1;
+        known.generation = self.generation;
+        let (events, folder, generation) = (self.events.clone(), folder.to_owned(), self.generation);
+        tokio::spawn(async move {
+            let derived = folder::derive(folder.clone()).await;
+            let _ = events.send(Event::Derived { folder, generation, derived: Box::new(derived) });
+        });
+    }
+
+    async fn derived(&mut self, folder: &Path, generation: u64, derived: Derived) {
+        let Some(known) = self.folders.get_mut(folder).filter(|known| known.generation == generation) else { return };
+        known.looking = false;
+        let packages = known.take(derived);
+        let again = std::mem::take(&mut known.look_again);
+        self.publish(folder).await;
+        if packages && let Some(known) = self.folders.get(folder) {
+            let packages = PackagesParams {
+                folder: folder.display().to_string(),
+                host_env: known.status.as_ref().and_then(|status| status.host_env.clone()),
+                paths: known.status.as_ref().map(|status| status.paths.clone()).unwrap_or_default(),
+            };
+            self.out.packages(packages).await;
+        }
+        if again {
+            self.look_at(folder).await;
+        }
+    }
+
+    /// Tells the editor what a folder is like, where that is something new.
+    async fn publish(&mut self, folder: &Path) {
+        let Some(known) = self.folders.get_mut(folder).filter(|_| self.initialized) else { return };
+        let state = known.state(folder);
+        let written = serde_json::to_string(&state).unwrap_or_default();
+        if known.told != written {
+            known.told = written;
+            self.out.state(state).await;
+        }
+    }
+
+    /// Shows on its line what failed, or takes that back.
+    async fn diagnose(&mut self, folder: &Path) {
+        let Some(known) = self.folders.get_mut(folder) else { return };
+        for (uri, diagnostics) in known.diagnostics(folder) {
+            self.out.client().publish_diagnostics(uri, diagnostics, None).await;
+        }
+    }
+}
+
+async fn at(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
