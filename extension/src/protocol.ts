@@ -27,7 +27,8 @@ export type AttachReport = { container: AttachContainer,
  */
 folder: ContainerPath, 
 /**
- * Editors of this machine that can attach, the one that is taken first, each with its command.
+ * Editors of this machine that can attach, the one that is taken first, each with its command; with `--ssh` those
+ * that the other machine may have.
  */
 editors: Array<EditorReport>, 
 /**
