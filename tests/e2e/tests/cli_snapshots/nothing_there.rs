@@ -88,7 +88,7 @@ fn without_an_engine_and_without_a_workspace() {
         &expect![[r#"
             exit 2
             --- stderr
-            error: invalid value 'nonsense' for '[COMMAND]': there is no such command. These are there: attach, build, completions, doctor, down, exec, gpus, init, logs, man, prune, ps, record, rm, run, schema, shell, stop, sync, up
+            error: invalid value 'nonsense' for '[COMMAND]': there is no such command. These are there: attach, build, completions, doctor, down, exec, gpus, init, logs, man, prune, ps, record, rm, run, schema, serve, shell, stop, sync, up
 
             For more information, try '--help'.
         "#]],
