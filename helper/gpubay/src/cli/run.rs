@@ -11,19 +11,20 @@ use tokio::io::AsyncWriteExt;
 use super::args::Common;
 use super::exec::{NOBODY_READS, OWN_FAILURE, working_directory};
 use super::output::Output;
+use super::print::{self, Printing};
 use super::streams::{self, Control, Ended};
 use super::{cancel_on_signals, connect, load, selected_by, terminal, unless_cancelled, values};
 use crate::config::parse_gpus;
 use crate::engine::{Attached, Stdio};
 use crate::error::{Error, Result};
 use crate::workspace::jobs::{self, Job, RunOptions};
-use crate::workspace::record;
 use crate::workspace::{Drift, Workspace};
+use crate::workspace::{print as printed, record};
 
 /// Run a job: a container of its own from the same image and venv
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  gpubay run -- python train.py\n  gpubay run --detach --name lr-3 --gpus 1 -- python train.py --lr 1e-3\n  gpubay run train                   the job of [jobs.train]\n  gpubay run train -- --lr 1e-3      the same, with more arguments\n  gpubay run --snapshot --live outputs -- python train.py\n  gpubay run --again lr-3            as it was recorded; what differs now is said\n\n\
+    after_help = "Examples:\n  gpubay run -- python train.py\n  gpubay run --detach --name lr-3 --gpus 1 -- python train.py --lr 1e-3\n  gpubay run train                   the job of [jobs.train]\n  gpubay run train -- --lr 1e-3      the same, with more arguments\n  gpubay run --snapshot --live outputs -- python train.py\n  gpubay run --again lr-3            as it was recorded; what differs now is said\n  gpubay run --print train           the same container as a `docker run`\n\n\
     In the foreground it ends with the code of the command, like `gpubay exec`, and leaves no container."
 )]
 pub(super) struct Run {
@@ -43,8 +44,10 @@ pub(super) struct Run {
     #[arg(long, value_name = "FOLDER", requires = "snapshot", value_parser = values::live_folder)]
     live: Vec<String>,
     /// Run this job again as it is recorded: command, image, GPUs, folder and snapshot
-    #[arg(long, value_name = "JOB", conflicts_with_all = ["command", "snapshot", "live"])]
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["command", "snapshot", "live", "print"])]
     again: Option<String>,
+    #[command(flatten)]
+    printing: Printing,
     /// The command and its arguments, or the name of a job in gpubay.toml
     #[arg(required_unless_present = "again", trailing_var_arg = true)]
     command: Vec<String>,
@@ -74,7 +77,8 @@ const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
 
 pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
-    let detach = command.detach;
+    let secrets = command.printing.secrets();
+    let runs_nothing = command.detach || secrets.is_some();
     let ended = async {
         let loaded = load(common, None, output)?;
         let progress = output.progress();
@@ -91,12 +95,18 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
             _ => None,
         };
         let options = options(common, command, &workspace, output)?;
-        let started = unless_cancelled(&workspace.progress, jobs::run(&workspace, &options)).await;
-        let mut job = started.map_err(|error| match (&selected, options.argv.as_slice()) {
+        let explained = |error: Error| match (&selected, options.argv.as_slice()) {
             (_, [name]) if error.code == "program_not_found" => error.with_hint(no_such_job(&workspace, name)),
             (Some(place), _) => selected_by(error, place),
             _ => error,
-        })?;
+        };
+        if let Some(secrets) = secrets {
+            let report = unless_cancelled(&workspace.progress, printed::job(&workspace, &options, secrets));
+            print::print(&report.await.map_err(explained)?, output);
+            return Ok(0);
+        }
+        let mut job =
+            unless_cancelled(&workspace.progress, jobs::run(&workspace, &options)).await.map_err(explained)?;
         let mut report = Report {
             job: job.name.clone(),
             container: job.container.clone(),
@@ -148,7 +158,7 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
                 "program_not_executable" => return NOT_EXECUTABLE,
                 _ => {}
             }
-            if detach || error.code == "cancelled" { code } else { OWN_FAILURE }
+            if runs_nothing || error.code == "cancelled" { code } else { OWN_FAILURE }
         }
     }
 }
@@ -165,7 +175,6 @@ fn no_such_job(workspace: &Workspace, name: &str) -> String {
 }
 
 fn options(common: &Common, command: Run, workspace: &Workspace, output: &Output) -> Result<RunOptions> {
-    let config = workspace.config();
     let mut gpus = command.gpus.as_deref().map(parse_gpus).transpose()?;
     let mut argv = command.command;
     let again = command.again.map(|job| record::find(workspace, Some(&job)).map(Box::new)).transpose()?;
@@ -177,30 +186,23 @@ fn options(common: &Common, command: Run, workspace: &Workspace, output: &Output
         }
         snapshot = kept.record.snapshot.as_ref().map(|_| Vec::new());
     }
-    // A first word that names a job of the configuration is that job, and what follows are arguments for it.
-    if again.is_none()
-        && let Some((name, more)) = argv.split_first()
-        && let Some(job) = config.jobs.get(name)
-    {
-        gpus = gpus.or_else(|| job.gpus.clone());
-        let more = more.strip_prefix(&["--".to_owned()]).unwrap_or(more);
-        argv = job.command.iter().chain(more).cloned().collect();
-    }
     let stdio = if command.detach {
         Stdio::Detached
     } else {
         Stdio::Attached { tty: terminal::is_interactive() && !output.is_json() }
     };
-    Ok(RunOptions {
+    let options = RunOptions {
         argv,
         name: command.name,
         gpus,
         stdio,
         cwd: working_directory(common),
         env: if matches!(stdio, Stdio::Attached { tty: true }) { terminal::environment() } else { Vec::new() },
+        configured: None,
         snapshot,
         again,
-    })
+    };
+    Ok(options.as_configured(workspace.config()))
 }
 
 /// Follows a job in the foreground to its end, and takes its container away.

@@ -8,22 +8,22 @@ use super::args::Cli;
 use crate::config;
 use crate::error::Error;
 use crate::scaffold::{self, Base, Wish};
-use crate::workspace::{jobs, record};
+use crate::workspace::jobs;
 
 fn said(error: impl Into<Error>) -> String {
     let error = error.into();
+    // Clap names the option itself.
+    let message = ["--gpus: ", "--live: "].iter().find_map(|option| error.message.strip_prefix(option));
+    let message = message.unwrap_or(&error.message);
     match &error.hint {
-        Some(hint) => format!("{}. {hint}", error.message),
-        None => error.message,
+        Some(hint) => format!("{message}. {hint}"),
+        None => message.to_owned(),
     }
 }
 
 /// As typed, since it is remembered in these words.
 pub(super) fn gpus(text: &str) -> Result<String, String> {
-    config::parse_gpus(text).map(|_| text.to_owned()).map_err(|error| {
-        let error = Error::from(error);
-        said(Error { message: error.message.trim_start_matches("--gpus: ").to_owned(), ..error })
-    })
+    config::parse_gpus(text).map(|_| text.to_owned()).map_err(said)
 }
 
 pub(super) fn job_name(text: &str) -> Result<String, String> {
@@ -31,7 +31,7 @@ pub(super) fn job_name(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn live_folder(text: &str) -> Result<String, String> {
-    record::check_live_folder(text).map(|()| text.to_owned()).map_err(said)
+    config::check_live_folder(text).map(|()| text.to_owned()).map_err(said)
 }
 
 pub(super) fn dockerfile_name(text: &str) -> Result<String, String> {

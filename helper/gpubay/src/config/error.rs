@@ -128,6 +128,8 @@ pub enum BadValue {
     User(String),
     #[error("{0:?} is not a restart policy")]
     Restart(String),
+    #[error("{0:?} is no folder of the workspace")]
+    FolderOfWorkspace(String),
     #[error("{given:?} is not a folder inside the container: {why}")]
     Workdir { given: String, why: String },
     #[error("{given:?} is not a name for the virtual environment: {why}")]
@@ -260,6 +262,7 @@ impl BadValue {
             Self::Device(_) => "bad_device",
             Self::User(_) => "bad_user",
             Self::Restart(_) => "bad_restart",
+            Self::FolderOfWorkspace(_) => "bad_folder",
             Self::Workdir { .. } => "bad_workdir",
             Self::VenvPath { .. } => "bad_venv_path",
             Self::Secret(_) => "bad_secret",
@@ -304,6 +307,7 @@ impl BadValue {
             }
             Self::User(_) => "Write \"host\", \"image\", \"root\" or numbers such as \"1000:1000\".",
             Self::Restart(_) => "Write \"no\", \"always\", \"unless-stopped\", \"on-failure\" or \"on-failure:3\".",
+            Self::FolderOfWorkspace(_) => "Name one relative to the workspace, such as \"outputs\".",
             Self::Workdir { .. } => "Write an absolute path such as \"/workspace\", or \"host\".",
             Self::VenvPath { .. } => "It is one name directly under the workdir, such as \".venv\".",
             Self::Secret(_) => "Write \"id=env:VARIABLE\" or \"id=file:path\".",

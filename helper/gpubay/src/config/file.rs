@@ -157,6 +157,18 @@ pub struct Job {
     /// The job's GPUs, as in `[gpus] use`.
     #[serde(default)]
     pub gpus: Option<GpuUse>,
+    /// Variables of this job, above those of the container.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Where it starts: a folder of the workspace, or an absolute path inside.
+    #[serde(default)]
+    pub workdir: Option<String>,
+    /// Work on a frozen copy of the sources, as `run --snapshot` does.
+    #[serde(default)]
+    pub snapshot: bool,
+    /// With a snapshot: folders that stay the workspace's own, as `run --live` names them.
+    #[serde(default)]
+    pub live: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]

@@ -105,7 +105,28 @@ pub(super) fn resolve(file: &File, context: Context<'_>) -> Result<Layer, Proble
             return Err(BadValue::EmptyCommand(name.clone())).at(at!["jobs", name.as_str(), "command"]);
         }
         let gpus = job.gpus.as_ref().map(values::gpu_use).transpose().at(at!["jobs", name.as_str(), "gpus"])?;
-        layer.jobs.insert(name.clone(), Job { command: job.command.clone(), gpus });
+        for (variable, value) in &job.env {
+            values::env_name(variable).and_then(|()| values::env_value(variable, value)).at(at![
+                "jobs",
+                name.as_str(),
+                "env",
+                variable.as_str()
+            ])?;
+        }
+        let workdir = job.workdir.as_deref().map(values::job_workdir).transpose();
+        let workdir = workdir.at(at!["jobs", name.as_str(), "workdir"])?;
+        for (i, folder) in job.live.iter().enumerate() {
+            values::folder_of_workspace(folder).at(at!["jobs", name.as_str(), "live", i])?;
+        }
+        let job = Job {
+            command: job.command.clone(),
+            gpus,
+            env: job.env.clone(),
+            workdir,
+            snapshot: job.snapshot,
+            live: job.live.clone(),
+        };
+        layer.jobs.insert(name.clone(), job);
     }
     layer.host = file.engine.host.as_deref().map(engine_host::check).transpose().at(at!["engine", "host"])?;
     let ours = |text: &Option<String>| text.as_deref().map(|text| context.places.ours(text)).transpose();
@@ -291,8 +312,7 @@ pub(super) fn workdir(text: &str, places: &Places<'_>) -> Result<ContainerPath, 
     let path = ContainerPath::new(path).map_err(|e| bad(&e.to_string()))?;
     // A system folder under the workspace would hide what the image brought, or worse (WORKDIR /proc/self/fd/N).
     let system = ["/proc", "/sys", "/dev", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr"];
-    let inside = |base: &str| path.below(&ContainerPath::new(base).expect("absolute")).is_some();
-    if path.as_str() == "/" || ["/proc", "/sys", "/dev"].iter().any(|base| inside(base)) {
+    if path.as_str() == "/" || values::is_of_the_kernel(&path) {
         Err(bad("the workspace cannot be mounted there"))
     } else if system.contains(&path.as_str()) {
         Err(bad("it would hide the image's own files"))

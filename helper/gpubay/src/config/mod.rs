@@ -44,6 +44,14 @@ pub fn parse_gpus(text: &str) -> Result<model::GpuSelection, ConfigError> {
     values::gpus(text).map_err(|problem| ConfigError::Option { option: "--gpus".to_owned(), problem })
 }
 
+/// A folder of the workspace as `--live` names it.
+///
+/// # Errors
+/// [`ConfigError::Option`] for what is none.
+pub fn check_live_folder(text: &str) -> Result<(), ConfigError> {
+    values::folder_of_workspace(text).map_err(|problem| ConfigError::Option { option: "--live".to_owned(), problem })
+}
+
 /// The known word that was probably meant.
 fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     let limit = (given.chars().count() / 3).max(1) + 1;

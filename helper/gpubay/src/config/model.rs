@@ -337,6 +337,20 @@ pub enum Installer {
 pub struct Job {
     pub command: Vec<String>,
     pub gpus: Option<GpuSelection>,
+    /// Above the container's.
+    pub env: BTreeMap<String, String>,
+    pub workdir: Option<JobWorkdir>,
+    pub snapshot: bool,
+    /// Relative to the workspace; what stays its own where there is a snapshot.
+    pub live: Vec<String>,
+}
+
+/// Where a job starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobWorkdir {
+    /// Below the workspace.
+    Below(String),
+    Inside(ContainerPath),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

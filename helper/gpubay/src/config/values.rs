@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::BadValue;
 use super::file;
-use super::model::{Decimal, Device, GpuSelection, Port, Protocol, Restart, Secret, SecretSource, Ulimit, User};
+use super::model::{
+    Decimal, Device, GpuSelection, JobWorkdir, Port, Protocol, Restart, Secret, SecretSource, Ulimit, User,
+};
 use crate::{ContainerPath, HostPath};
 
 /// In bytes; units are powers of 1024, as the engine's own tool reads them.
@@ -37,6 +39,28 @@ pub(super) fn size(text: &str) -> Result<u64, BadValue> {
         bytes as u64
     };
     if bytes == 0 || bytes > i64::MAX as u64 { Err(bad()) } else { Ok(bytes) }
+}
+
+/// A folder below the workspace, named relative to it.
+pub(super) fn folder_of_workspace(text: &str) -> Result<(), BadValue> {
+    let normal = |part| matches!(part, std::path::Component::Normal(_));
+    let below = !text.is_empty() && !text.contains('\0') && Path::new(text).components().all(normal);
+    if below { Ok(()) } else { Err(BadValue::FolderOfWorkspace(text.to_owned())) }
+}
+
+/// What the kernel shows there is no place to work in, and a way out of a container with old engines
+/// (CVE-2024-21626).
+pub(super) fn is_of_the_kernel(path: &ContainerPath) -> bool {
+    ["/proc", "/sys", "/dev"].iter().any(|base| path.below(&ContainerPath::new(base).expect("absolute")).is_some())
+}
+
+pub(super) fn job_workdir(text: &str) -> Result<JobWorkdir, BadValue> {
+    if !text.starts_with('/') {
+        return folder_of_workspace(text).map(|()| JobWorkdir::Below(text.to_owned()));
+    }
+    let bad = |why: String| BadValue::Workdir { given: text.to_owned(), why };
+    let path = ContainerPath::new(text).map_err(|error| bad(error.to_string()))?;
+    if is_of_the_kernel(&path) { Err(bad("no job starts there".to_owned())) } else { Ok(JobWorkdir::Inside(path)) }
 }
 
 /// A size as a key of its own has it. Nobody means 16 bytes: a number that small lacks its unit.

@@ -8,8 +8,10 @@ use super::labels;
 use super::report::Row;
 use super::spec::{Task, plan};
 use super::{Workspace, delivery, dev, down, exec, exposure, lock, python, record, unique, up};
+use crate::ContainerPath;
 use crate::agent;
-use crate::config::model::GpuSelection;
+use crate::config;
+use crate::config::model::{Config, GpuSelection, Gpus, JobWorkdir};
 use crate::engine::{Attached, ContainerState, Engine, EngineError, Listed, LogChunk, LogOptions, Stdio};
 use crate::error::{Error, Result};
 use crate::failpoint;
@@ -25,7 +27,10 @@ pub struct RunOptions {
     pub stdio: Stdio,
     /// The caller's working directory; used where the container can see it.
     pub cwd: std::path::PathBuf,
+    /// Of the caller's terminal.
     pub env: Vec<(String, String)>,
+    /// The job of the configuration that it is, if it is one: its variables and folder count.
+    pub configured: Option<String>,
     /// Work on a frozen copy of the sources; with folders that stay the workspace's own besides what git ignores.
     pub snapshot: Option<Vec<String>>,
     /// Run this one again: its image, its folder and its sources.
@@ -47,6 +52,74 @@ pub struct Job {
     pub differences: Vec<super::Drift>,
 }
 
+impl RunOptions {
+    /// A first word that names a job of the configuration is that job, and what follows are arguments for it. What was
+    /// asked for besides counts more than what the configuration says of the job.
+    #[must_use]
+    pub fn as_configured(mut self, config: &Config) -> Self {
+        if let Some(kept) = &self.again {
+            self.configured = kept.record.configured.clone().filter(|name| config.jobs.contains_key(name));
+            return self;
+        }
+        let Some((name, job)) = self.argv.first().and_then(|name| config.jobs.get_key_value(name)) else { return self };
+        let more = &self.argv[1..];
+        let more = more.strip_prefix(&["--".to_owned()]).unwrap_or(more);
+        self.argv = job.command.iter().chain(more).cloned().collect();
+        self.gpus = self.gpus.or_else(|| job.gpus.clone());
+        if self.snapshot.is_some() || job.snapshot {
+            let mut live = self.snapshot.unwrap_or_default();
+            live.extend(job.live.iter().filter(|folder| !live.contains(folder)).cloned().collect::<Vec<_>>());
+            self.snapshot = Some(live);
+        }
+        self.configured = Some(name.clone());
+        self
+    }
+
+    fn job<'a>(&self, config: &'a Config) -> Option<&'a config::model::Job> {
+        config.jobs.get(self.configured.as_ref()?)
+    }
+
+    /// Its own variables, and those of the call.
+    pub(super) fn variables(&self, config: &Config) -> Vec<(String, String)> {
+        let own = self.job(config).into_iter().flat_map(|job| job.env.clone());
+        own.chain(self.env.iter().cloned()).collect()
+    }
+
+    /// Where it starts: as recorded, as configured, or the caller's folder inside.
+    ///
+    /// # Errors
+    /// `no_workdir` for a folder of the workspace that is not there: an engine would make it, as root.
+    pub(super) fn folder(&self, workspace: &Workspace) -> Result<ContainerPath> {
+        if let Some(cwd) = self.again.as_ref().and_then(|kept| ContainerPath::new(&kept.record.cwd).ok()) {
+            return Ok(cwd);
+        }
+        let workdir = &workspace.config().container.workdir;
+        match self.job(workspace.config()).and_then(|job| job.workdir.as_ref()) {
+            None => Ok(exec::inside(workspace, &self.cwd)),
+            Some(JobWorkdir::Inside(path)) => Ok(path.clone()),
+            Some(JobWorkdir::Below(path)) if workspace.folder().join(path).as_path().is_dir() => Ok(workdir
+                .join(path)
+                .map_err(|error| Error::new("no_workdir", format!("the job cannot start in {path:?}: {error}")))?),
+            Some(JobWorkdir::Below(path)) => {
+                let name = self.configured.as_deref().unwrap_or_default();
+                Err(Error::new("no_workdir", format!("{path:?}, where the job starts, is no folder of the workspace"))
+                    .with_hint(format!("Make it, or correct [jobs.{name}] workdir.")))
+            }
+        }
+    }
+}
+
+/// The wish that counts for it.
+pub(super) fn gpus_of(workspace: &Workspace, options: &RunOptions) -> Gpus {
+    let gpus = workspace.config().gpus.clone();
+    Gpus { select: options.gpus.clone().unwrap_or_else(|| gpus.select.clone()), ..gpus }
+}
+
+pub(super) fn name_of(options: &RunOptions) -> Result<String> {
+    let name = options.name.clone().unwrap_or_else(|| format!("job-{}", &unique()[..6]));
+    check_name(&name).map(|()| name)
+}
+
 /// Makes and starts a job. The image is built and the venv prepared where they are not yet.
 ///
 /// # Errors
@@ -58,12 +131,10 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
         let what = "the requirements are not those that were installed: the job starts with the packages of the last `gpubay up`";
         workspace.progress.warn(what.to_owned());
     }
-    let name = options.name.clone().unwrap_or_else(|| format!("job-{}", &unique()[..6]));
-    check_name(&name)?;
-    let mut selection = workspace.config().gpus.clone();
-    if let Some(gpus) = &options.gpus {
-        selection.select = gpus.clone();
-    }
+    let name = name_of(options)?;
+    let cwd = options.folder(workspace)?;
+    let env = options.variables(workspace.config());
+    let selection = gpus_of(workspace, options);
     // While the image is made or looked into: a helper container that exists under a free lock was left behind.
     let lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let facts = tokio::task::spawn_blocking(record::Facts::gather(workspace));
@@ -82,24 +153,13 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     std::fs::create_dir_all(ground.places.run.as_path())
         .and_then(|()| mode.map_or(Ok(()), |mode| std::fs::set_permissions(ground.places.run.as_path(), mode)))
         .map_err(delivery::at(ground.places.run.as_path()))?;
-    let cwd = match again.and_then(|kept| crate::ContainerPath::new(&kept.record.cwd).ok()) {
-        Some(cwd) => cwd,
-        None => exec::inside(workspace, &options.cwd),
-    };
     let folder = record::Folder::make(workspace, &name)?;
     let frozen = match &options.snapshot {
         Some(live) => Some(folder.freeze(workspace, python::host_env_names(workspace), live, again).await?),
         None => None,
     };
     let frozen = frozen.as_ref();
-    let task = Task::Job {
-        name: &name,
-        argv: &options.argv,
-        cwd: Some(&cwd),
-        env: &options.env,
-        stdio: options.stdio,
-        frozen,
-    };
+    let task = Task::Job { name: &name, argv: &options.argv, cwd: Some(&cwd), env: &env, stdio: options.stdio, frozen };
     let mut planned = plan(&ground.inputs(workspace), &task);
     planned.spec.labels.extend(folder.labels(&ground, &facts));
     dev::prepare_mount_points(&planned)?;
@@ -122,7 +182,14 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
         };
         exposure::sources_are_as_they_were(&planned.spec.mounts)?;
         failpoint::reach("job.checked").await?;
-        let about = record::About { name: &name, argv: &options.argv, gpus: &selection, env: &options.env, frozen };
+        let about = record::About {
+            name: &name,
+            argv: &options.argv,
+            configured: options.configured.as_deref(),
+            gpus: &selection,
+            env: &options.env,
+            frozen,
+        };
         let (mut record, diff) = folder.record(workspace, &ground, &planned, &about, facts)?;
         let differences = again.map_or_else(Vec::new, |kept| record::differences(kept, &record, &diff, frozen));
         for difference in &differences {

@@ -1,14 +1,16 @@
-//! `up --print`: the container that `up` would make, as a command of the engine's own tool. Makes nothing.
+//! `up --print` and `run --print`: the container that they would make, as a command of the engine's own tool. Makes
+//! nothing.
 
 use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::jobs::RunOptions;
 use super::spec::{Planned, Task, plan};
 use super::up::{self, Ground};
-use super::{Workspace, dev};
-use crate::engine::{DockerRun, Values};
+use super::{Workspace, dev, jobs};
+use crate::engine::{DockerRun, Stdio, Values};
 use crate::error::Result;
 
 /// Whether the command may hold what may be a secret.
@@ -49,17 +51,44 @@ pub async fn dev(workspace: &Workspace, secrets: Secrets) -> Result<PrintReport>
     let (mut ground, there) = up::expected_ground(workspace, &gpus).await?;
     ground.chosen = chosen;
     let planned = plan(&ground.inputs(workspace), &Task::Dev);
-    Ok(report(workspace, &ground, &planned, there, secrets))
+    Ok(report(workspace, &ground, &planned, there, BTreeSet::new(), secrets))
 }
 
-pub(super) fn report(
+/// A job. Nothing of the sources is frozen for it.
+///
+/// # Errors
+/// What would keep `run` from planning it.
+pub async fn job(workspace: &Workspace, options: &RunOptions, secrets: Secrets) -> Result<PrintReport> {
+    let name = jobs::name_of(options)?;
+    let cwd = options.folder(workspace)?;
+    let env = options.variables(workspace.config());
+    let (mut ground, there) = up::expected_ground(workspace, &jobs::gpus_of(workspace, options)).await?;
+    ground.places.run = workspace.job_run_folder(&name);
+    let (argv, stdio) = (options.argv.as_slice(), options.stdio);
+    let task = Task::Job { name: &name, argv, cwd: Some(&cwd), env: &env, stdio, frozen: None };
+    let mut planned = plan(&ground.inputs(workspace), &task);
+    // Whoever watches a job to its end takes its container away then.
+    planned.spec.removes_itself = matches!(stdio, Stdio::Attached { .. });
+    let own = env.iter().filter(|variable| !options.env.contains(variable)).map(|(name, _)| name.clone()).collect();
+    let mut report = report(workspace, &ground, &planned, there, own, secrets);
+    let folder = crate::quoting::quoted(&ground.places.run.to_string());
+    report.notes.push(format!("it mounts a folder of its own, which `gpubay run` makes: mkdir -p {folder}"));
+    if options.snapshot.is_some() {
+        report.notes.push("it works on the workspace itself: only `gpubay run` freezes the sources".to_owned());
+    }
+    Ok(report)
+}
+
+/// `own` are variables besides the container's whose values are the user's.
+fn report(
     workspace: &Workspace,
     ground: &Ground,
     planned: &Planned,
     there: bool,
+    mut own: BTreeSet<String>,
     secrets: Secrets,
 ) -> PrintReport {
-    let own: BTreeSet<String> = workspace.config().container.env.keys().cloned().collect();
+    own.extend(workspace.config().container.env.keys().cloned());
     let values = match secrets {
         Secrets::Hidden => Values::Hidden(&own),
         Secrets::Shown => Values::Shown,

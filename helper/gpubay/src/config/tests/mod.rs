@@ -215,6 +215,13 @@ installer    = "uv"
 [jobs.train]
 command = ["python", "train.py", "--epochs", "10"]
 gpus    = 1
+env     = { WANDB_MODE = "online", EPOCHS = "10" }
+workdir = "experiments/one"
+snapshot = true
+live    = ["outputs"]
+[jobs.there]
+command = ["ls"]
+workdir = "/opt/./tools"
 [engine]
 host = "ssh://gpu-server"
 [paths]
@@ -259,7 +266,15 @@ data = "~/bay"
     assert_eq!((config.venv.name.as_str(), config.venv.installer), (".env310", Installer::Uv));
     assert_eq!(config.venv.requirements, [host(&lab.ws.join("docker/nvc/requirements.txt"))]);
     assert_eq!(config.jobs["train"].gpus, Some(GpuSelection::Count { count: 1, min_free: None }));
-    assert_eq!(config.jobs["train"].command.len(), 4);
+    let train = &config.jobs["train"];
+    assert_eq!(
+        (train.command.len(), train.env["WANDB_MODE"].as_str(), train.env["EPOCHS"].as_str()),
+        (4, "online", "10")
+    );
+    assert_eq!(train.workdir, Some(JobWorkdir::Below("experiments/one".into())));
+    assert_eq!((train.snapshot, train.live.as_slice()), (true, &["outputs".to_owned()][..]));
+    assert_eq!(config.jobs["there"].workdir, Some(JobWorkdir::Inside(inside("/opt/tools"))));
+    assert!(!config.jobs["there"].snapshot && config.jobs["there"].env.is_empty());
     assert_eq!(config.engine.host.as_deref(), Some("ssh://gpu-server"));
     assert_eq!(config.paths.data, host(&lab.home.join("bay")));
 }

@@ -57,6 +57,9 @@ pub struct Record {
     pub container: String,
     pub workspace: HostPath,
     pub command: Vec<String>,
+    /// The job of the configuration that it was.
+    #[serde(default)]
+    pub configured: Option<String>,
     /// Inside.
     pub cwd: String,
     pub image: RecordedImage,
@@ -170,6 +173,7 @@ fn version_of(text: &str) -> Option<String> {
 pub(super) struct About<'a> {
     pub(super) name: &'a str,
     pub(super) argv: &'a [String],
+    pub(super) configured: Option<&'a str>,
     pub(super) gpus: &'a Gpus,
     /// Variables of this one call.
     pub(super) env: &'a [(String, String)],
@@ -266,13 +270,16 @@ impl Folder {
                 None
             });
             let rules = snapshot::Rules { ignored, live, ours, only };
-            let (snapshot, manifest) = snapshot::freeze(from.as_path(), into.as_path(), &rules, &progress)?;
+            let (snapshot, manifest, unreadable) = snapshot::freeze(from.as_path(), into.as_path(), &rules, &progress)?;
             let changed = rules.only.map_or_else(Vec::new, |only| only.changed(&manifest));
-            Ok::<_, Error>((snapshot, manifest, changed))
+            Ok::<_, Error>((snapshot, manifest, changed, unreadable))
         });
         let frozen = freezing.await.map_err(|error| Error::new("snapshot_failed", error.to_string()))?;
-        let (mut snapshot, manifest, changed) = frozen?;
+        let (mut snapshot, manifest, changed, unreadable) = frozen?;
         workspace.reach("job.frozen")?;
+        if let Some(warning) = not_frozen(&unreadable) {
+            workspace.progress.warn(warning);
+        }
         if let Some(earlier) = earlier.and_then(|kept| kept.record.snapshot) {
             snapshot.live = earlier.live;
             snapshot.live.retain(|live| workspace.folder().join(&live.path).as_path().exists());
@@ -331,6 +338,7 @@ impl Folder {
             container: planned.spec.name.clone(),
             workspace: workspace.folder().clone(),
             command: about.argv.to_vec(),
+            configured: about.configured.map(str::to_owned),
             cwd: planned.spec.workdir.to_string(),
             image: RecordedImage {
                 id: ground.image.id.clone(),
@@ -410,28 +418,23 @@ pub fn find(workspace: &Workspace, job: Option<&str>) -> Result<Kept> {
         .with_hint("`gpubay run -- COMMAND` makes one; `gpubay record --list` lists them."))
 }
 
-/// Whether it can be a folder of a workspace, relative to it.
-///
-/// # Errors
-/// `bad_live_folder`
-pub fn check_live_folder(path: &str) -> Result<()> {
-    use std::path::{Component, Path};
-    let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
-    if inside && !path.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new("bad_live_folder", format!("{path:?} is no folder of the workspace"))
-        .with_hint("Name one relative to the workspace: --live outputs."))
-}
-
 /// A folder that is to stay the workspace's own, made where it is missing.
 fn live_folder(workspace: &Workspace, path: &str) -> Result<std::path::PathBuf> {
-    check_live_folder(path)?;
+    crate::config::check_live_folder(path)?;
     let plain = std::path::Path::new(path);
     let made = cap_std::fs::Dir::open_ambient_dir(workspace.folder().as_path(), cap_std::ambient_authority())
         .and_then(|root| root.create_dir_all(plain).or_else(|error| root.metadata(plain).map(drop).map_err(|_| error)));
     made.map_err(delivery::at(workspace.folder().join(path).as_path()))?;
     Ok(plain.components().collect())
+}
+
+/// What the job will not find, although it is among the sources.
+fn not_frozen(unreadable: &[String]) -> Option<String> {
+    const SHOWN: usize = 5;
+    let shown = unreadable.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = unreadable.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    (!unreadable.is_empty()).then(|| format!("left out of the frozen sources, since it cannot be read: {shown}{more}"))
 }
 
 fn sources(kept: &Kept) -> Result<snapshot::Manifest> {

@@ -88,21 +88,18 @@ pub(super) struct Rules {
     pub(super) only: Option<Manifest>,
 }
 
+/// What was frozen, and what could not be read, each with why.
+type Freezing = (Snapshot, Manifest, Vec<String>);
+
 /// Copies `from` into the empty folder `into`.
 ///
 /// # Errors
 /// `snapshot_too_large` with what is large; a full disk; `cancelled`. What was copied stays for the caller to remove.
-pub(super) fn freeze(from: &Path, into: &Path, rules: &Rules, progress: &Progress) -> Result<(Snapshot, Manifest)> {
+pub(super) fn freeze(from: &Path, into: &Path, rules: &Rules, progress: &Progress) -> Result<Freezing> {
     freeze_at_most(MOST_ENTRIES, from, into, rules, progress)
 }
 
-fn freeze_at_most(
-    most: u64,
-    from: &Path,
-    into: &Path,
-    rules: &Rules,
-    progress: &Progress,
-) -> Result<(Snapshot, Manifest)> {
+fn freeze_at_most(most: u64, from: &Path, into: &Path, rules: &Rules, progress: &Progress) -> Result<Freezing> {
     let step = progress.step("Freezing the sources");
     let mut copy = Copy {
         rules,
@@ -110,6 +107,7 @@ fn freeze_at_most(
         step: &step,
         snapshot: Snapshot::default(),
         manifest: Manifest::default(),
+        unreadable: Vec::new(),
         most,
         entries: 0,
         by_top: BTreeMap::new(),
@@ -118,9 +116,9 @@ fn freeze_at_most(
     let source = open(from).map_err(|error| failed(from, &error))?;
     let target = open(into).map_err(|error| failed(into, &error))?;
     copy.folder(&source, &target, Path::new(""), 0)?;
-    let Copy { snapshot, manifest, .. } = copy;
+    let Copy { snapshot, manifest, unreadable, .. } = copy;
     step.done();
-    Ok((snapshot, manifest))
+    Ok((snapshot, manifest, unreadable))
 }
 
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::RDONLY);
@@ -131,6 +129,7 @@ struct Copy<'a> {
     step: &'a Step,
     snapshot: Snapshot,
     manifest: Manifest,
+    unreadable: Vec<String>,
     most: u64,
     entries: u64,
     /// Entries and bytes of each entry of the workspace itself, to say which is large.
@@ -167,8 +166,13 @@ impl Copy<'_> {
             if depth == 0 && self.rules.ours.iter().any(|ours| name == ours.as_str()) || name == "__pycache__" {
                 continue;
             }
-            // Gone since it was listed.
-            let Ok(stat) = rustix::fs::statat(from, &name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let stat = match rustix::fs::statat(from, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(error) => {
+                    self.unreadable(&path, error)?;
+                    continue;
+                }
+            };
             let kind = FileType::from_raw_mode(stat.st_mode);
             let size = u64::try_from(stat.st_size).unwrap_or(0);
             let ignored = self.rules.ignored.as_ref().is_some_and(|ignored| ignored.contains(&path));
@@ -182,10 +186,12 @@ impl Copy<'_> {
             }
             match kind {
                 FileType::Directory => {
-                    // What became something else meanwhile is left out.
-                    let Ok(source) = rustix::fs::openat(from, &name, FOLDER, Mode::empty()) else {
-                        self.left_out(&path);
-                        continue;
+                    let source = match rustix::fs::openat(from, &name, FOLDER, Mode::empty()) {
+                        Ok(source) => source,
+                        Err(error) => {
+                            self.unreadable(&path, error)?;
+                            continue;
+                        }
                     };
                     rustix::fs::mkdirat(to, &name, Mode::RWXU).map_err(wrong)?;
                     let target = rustix::fs::openat(to, &name, FOLDER, Mode::empty()).map_err(wrong)?;
@@ -211,9 +217,9 @@ impl Copy<'_> {
         let wrong = |error: io::Error| failed(path, &error);
         // A FIFO must not block the open.
         let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
-        let Ok(source) = rustix::fs::openat(from, name, flags, Mode::empty()) else {
-            self.left_out(path);
-            return Ok(());
+        let source = match rustix::fs::openat(from, name, flags, Mode::empty()) {
+            Ok(source) => source,
+            Err(error) => return self.unreadable(path, error),
         };
         let stat = rustix::fs::fstat(&source).map_err(|error| wrong(error.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -292,11 +298,32 @@ impl Copy<'_> {
         Ok(())
     }
 
+    /// What another user's mode forbids, or what became something else meanwhile. What is gone by now was no source, and
+    /// where this machine lacks something the copy would be another with each try.
+    fn unreadable(&mut self, path: &Path, error: rustix::io::Errno) -> Result<()> {
+        let error = io::Error::from(error);
+        if error.kind() == io::ErrorKind::NotFound {
+            return Ok(());
+        }
+        if Shortage::of(&error).is_some() {
+            return Err(failed(path, &error));
+        }
+        self.unreadable.push(format!("{} ({})", path.display(), said(&error)));
+        self.left_out(path);
+        Ok(())
+    }
+
     fn left_out(&mut self, path: &Path) {
         if self.snapshot.left_out.len() < 100 {
             self.snapshot.left_out.push(path.to_string_lossy().into_owned());
         }
     }
+}
+
+/// Without the number.
+fn said(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 fn key(path: &Path) -> String {
@@ -388,10 +415,10 @@ mod tests {
         std::fs::File::create(from.join("big.bin")).and_then(|file| file.set_len(LARGE + 1)).expect("made");
         std::fs::create_dir(from.join("data")).expect("made");
         let rules = rules(&["exp/runs", "a.py"], &["data"]);
-        let (snapshot, manifest) = freeze(&from, &into, &rules, &Progress::silent()).expect("frozen");
+        let (snapshot, manifest, unreadable) = freeze(&from, &into, &rules, &Progress::silent()).expect("frozen");
         let live: Vec<(&str, bool)> = snapshot.live.iter().map(|live| (live.path.as_str(), live.read_only)).collect();
         assert_eq!(live, [(".git", true), ("big.bin", false), ("data", false), ("exp/runs", false)]);
-        assert_eq!((snapshot.files, snapshot.left_out), (3, vec!["pipe".to_owned()]));
+        assert_eq!((snapshot.files, snapshot.left_out, unreadable), (3, vec!["pipe".to_owned()], Vec::new()));
         assert!(!into.join("pkg/__pycache__").exists() && !into.join(".venv").exists());
         assert_eq!(std::fs::read_link(into.join("link")).expect("a link"), Path::new("../secret"));
         assert!(into.join("out").is_symlink());
@@ -414,7 +441,7 @@ mod tests {
         std::fs::create_dir(into.join("made")).expect("made");
         symlink("/", into.join("planted")).expect("linked");
         let only = Rules { only: Some(manifest.clone()), ..Rules::default() };
-        let (snapshot, now) = freeze(&into, &again, &only, &Progress::silent()).expect("frozen");
+        let (snapshot, now, _) = freeze(&into, &again, &only, &Progress::silent()).expect("frozen");
         assert!(snapshot.files == 3 && snapshot.live.is_empty() && again.join("link").is_symlink());
         for name in ["model.pt", "made", "planted"] {
             assert!(again.join(name).symlink_metadata().is_err(), "{name} is the job's");
@@ -424,7 +451,7 @@ mod tests {
         std::fs::remove_dir_all(into.join("pkg")).expect("removed");
         std::fs::remove_file(into.join("link")).and_then(|()| symlink("/", into.join("link"))).expect("linked");
         std::fs::remove_dir_all(&again).and_then(|()| std::fs::create_dir(&again)).expect("empty");
-        let (_, now) = freeze(&into, &again, &only, &Progress::silent()).expect("frozen");
+        let (_, now, _) = freeze(&into, &again, &only, &Progress::silent()).expect("frozen");
         assert_eq!(manifest.changed(&now), ["a.py", "link", "pkg", "pkg/b.py"]);
     }
 
