@@ -17,33 +17,32 @@ impl Method for Run {
 
     async fn answer(call: Call, params: RunParams) -> Result<StartedJob, Failure> {
         let workspace = call.open(&params.work.allow, None).await?;
-        let mut gpus = params.gpus.as_deref().map(parse_gpus).transpose()?;
-        let argv = match &params.job {
-            None => params.argv,
-            Some(name) => {
-                let jobs = &workspace.config().jobs;
-                let job = jobs.get(name).ok_or_else(|| {
-                    let names: Vec<&str> = jobs.keys().map(String::as_str).collect();
-                    let what = format!("[jobs] of gpubay.toml has no {name}; it has: {}", names.join(", "));
-                    Error::new("no_such_job", what)
-                })?;
-                gpus = gpus.or_else(|| job.gpus.clone());
-                job.command.iter().cloned().chain(params.argv).collect()
-            }
-        };
+        let gpus = params.gpus.as_deref().map(parse_gpus).transpose()?;
+        let jobs = &workspace.config().jobs;
+        if let Some(name) = params.job.as_ref().filter(|name| !jobs.contains_key(*name)) {
+            let names: Vec<&str> = jobs.keys().map(String::as_str).collect();
+            let what = format!("[jobs] of gpubay.toml has no {name}; it has: {}", names.join(", "));
+            return Err(Error::new("no_such_job", what).into());
+        }
+        let configured = params.job.is_some();
+        let argv: Vec<String> = params.job.into_iter().chain(params.argv).collect();
         if argv.is_empty() {
             return Err(Error::new("nothing_to_run", "a job needs a command, or the name of one of [jobs]").into());
         }
-        let options = RunOptions {
+        let mut options = RunOptions {
             argv,
             name: params.name,
             gpus,
             stdio: Stdio::Detached,
             cwd: call.folder.clone(),
             env: Vec::new(),
+            configured: None,
             snapshot: params.snapshot.then(Vec::new),
             again: None,
         };
+        if configured {
+            options = options.as_configured(workspace.config());
+        }
         let job = jobs::run(&workspace, &options).await?;
         Ok(StartedJob { name: job.name, container: job.container, record: job.record })
     }
