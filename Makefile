@@ -9,13 +9,23 @@ SHELL := /bin/bash
 PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 LAB := $(PYTHON) tests/lab/lab
 
-.PHONY: help build test lint audit parity demo bench clean-lab
+.PHONY: help build extension package test lint audit parity demo bench clean-lab
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 build: ## target/release/gpubay, whole
 	cargo build --release --locked
+
+node_modules/.package-lock.json: package-lock.json
+	npm ci --no-audit --no-fund
+	@touch $@
+
+extension: node_modules/.package-lock.json ## The editor's extension, bundled: extension/dist/extension.js
+	npm run --silent build
+
+package: node_modules/.package-lock.json ## gpubay-linux-x64-<version>.vsix, with the helper inside
+	npm run --silent package
 
 test: ## Everything that CI checks; takes root, since it starts engines
 	$(LAB) setup
@@ -25,9 +35,11 @@ test: ## Everything that CI checks; takes root, since it starts engines
 	eval "$$($(LAB) env)"; GPUBAY_BIN='$(CURDIR)/target/debug/gpubay' cargo nextest run --workspace --locked --no-fail-fast
 	$(PYTHON) -m unittest discover -q -s tests/parity
 
-lint: audit ## Formatting, clippy at zero, dependencies
+lint: audit node_modules/.package-lock.json ## Formatting, clippy and ESLint at zero, dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	npm run --silent check
+	npm run --silent test:unit
 
 audit: ## Licences, bans and sources of the dependencies
 	$(PYTHON) tests/audit/test_audit.py
