@@ -5,6 +5,8 @@
 
 mod schema;
 
+mod editor;
+
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub use editor::Editor;
 
 /// Where a first `up` can be interrupted, in its order: the program's own failpoints, until there is a venv in a container.
 pub const STAGES_OF_THE_CONTAINER: [&str; 6] =

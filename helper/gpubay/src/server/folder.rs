@@ -33,6 +33,8 @@ pub(super) struct Folder {
     /// Of the last work that failed.
     pub(super) failure: Option<Failure>,
     pub(super) work: Option<(Work, CancellationToken)>,
+    /// The work that is shown: until it is known what came of it.
+    pub(super) shown: Option<Work>,
     pub(super) looking: bool,
     pub(super) look_again: bool,
     pub(super) generation: u64,
@@ -72,7 +74,7 @@ impl Folder {
         FolderState {
             folder: folder.display().to_string(),
             phase: self.phase,
-            work: self.work.as_ref().map(|(work, _)| work.clone()),
+            work: self.shown.clone(),
             container: status.and_then(|status| status.container.as_ref()).map(|container| StateContainer {
                 id: container.id.clone(),
                 name: container.name.clone(),

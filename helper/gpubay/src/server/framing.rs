@@ -86,11 +86,16 @@ async fn length(from: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Optio
 fn understood(body: Vec<u8>) -> Result<Vec<u8>, String> {
     let text = std::str::from_utf8(&body).map_err(|error| format!("a message is not UTF-8: {error}"))?;
     match serde_json::from_str::<Request>(text) {
-        Ok(_) => Ok(body),
-        Err(no_request) => match serde_json::from_str::<Response>(text) {
-            Ok(_) => Ok(body),
-            Err(_) => Err(format!("a message is no JSON-RPC: {no_request}")),
-        },
+        // One without a method is an answer, or nothing.
+        Ok(request) if !request.method().is_empty() => Ok(body),
+        other => {
+            // tower-lsp takes anything without a method for an answer.
+            let answers = |value: &serde_json::Value| value.get("result").is_some() || value.get("error").is_some();
+            let is_answer = serde_json::from_str::<Response>(text).is_ok()
+                && serde_json::from_str(text).is_ok_and(|value| answers(&value));
+            let why = other.err().map_or_else(|| "it has no method".to_owned(), |error| error.to_string());
+            if is_answer { Ok(body) } else { Err(format!("a message is no JSON-RPC: {why}")) }
+        }
     }
 }
 
@@ -124,6 +129,7 @@ mod tests {
             b"",
             b"[]",
             b"{}",
+            br#"{"jsonrpc":"2.0"}"#,
             br#"{"jsonrpc":"1.0","method":"x"}"#,
             br#"{"jsonrpc":"2.0","method":5}"#,
             br#"{"jsonrpc":"2.0","id":1,"result":1,"error":2,"x":"#,

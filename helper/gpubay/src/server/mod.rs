@@ -71,7 +71,12 @@ pub async fn serve(from: impl AsyncRead + Unpin + Send + 'static, to: impl Async
         .custom_method("window/workDoneProgress/cancel", Backend::cancel)
         .finish();
     let (written, read) = tokio::io::duplex(64 << 10);
-    let forwarding = tokio::spawn(framing::forward(from, written));
+    let hung_up = exit.clone();
+    let forwarding = tokio::spawn(async move {
+        framing::forward(from, written).await;
+        // tower-lsp would wait for the work that is under way.
+        hung_up.cancel();
+    });
     // A handler only waits for the owner: as many as there are messages may wait.
     let serving = Server::new(read, to, socket).concurrency_level(usize::MAX);
     let watched = Watched { service, exit: exit.clone() };

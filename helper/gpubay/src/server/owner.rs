@@ -160,7 +160,6 @@ impl Owner {
                     known.failure = failure.filter(|_| !cancelled);
                     self.diagnose(&folder).await;
                     self.look_at(&folder).await;
-                    self.publish(&folder).await;
                 }
             }
             Event::Cancel(token) => {
@@ -220,7 +219,9 @@ impl Owner {
             }
         });
         if works && let Some(known) = self.folders.get_mut(&folder) {
-            known.work = Some((Work { method: name.to_owned(), token }, work_cancel.clone()));
+            let work = Work { method: name.to_owned(), token };
+            known.shown = Some(work.clone());
+            known.work = Some((work, work_cancel.clone()));
             known.failure = None;
             self.diagnose(&folder).await;
             self.publish(&folder).await;
@@ -282,6 +283,7 @@ impl Owner {
         let Some(known) = self.folders.get_mut(folder) else { return };
         if !self.trusted {
             known.phase = Phase::Untrusted;
+            known.shown = None;
             self.publish(folder).await;
             return;
         }
@@ -305,6 +307,9 @@ impl Owner {
         known.looking = false;
         let packages = known.take(derived);
         let again = std::mem::take(&mut known.look_again);
+        if known.work.is_none() && !again {
+            known.shown = None;
+        }
         self.publish(folder).await;
         if packages && let Some(known) = self.folders.get(folder) {
             let packages = PackagesParams {

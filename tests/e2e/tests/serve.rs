@@ -1,0 +1,260 @@
+//! `gpubay serve` on real engines: what an editor asks for, and what it is told.
+
+use std::process::Command;
+
+use gpubay_e2e::{Bench, Editor, Who, ended, kill};
+use serde_json::{Value, json};
+
+const BUSYBOX: &str = "FROM gpubay-lab/busybox\n";
+
+#[expect(clippy::needless_pass_by_value, reason = "parameters are written where they are given")]
+fn with(bench: &Bench, more: Value) -> Value {
+    let mut params = json!({ "folder": bench.workspace });
+    for (name, value) in more.as_object().expect("an object") {
+        params[name] = value.clone();
+    }
+    params
+}
+
+fn phase(wanted: &str) -> impl Fn(&Value) -> bool {
+    move |state| state["phase"] == wanted && state["work"].is_null()
+}
+
+fn the_day_of_an_editor(engine: &str, who: Who) {
+    let bench = Bench::new(engine, who, "a folder ü");
+    bench.write("Dockerfile", "FROM gpubay-lab/python\n");
+    bench.write("gpubay.toml", "[jobs.count]\ncommand = [\"sh\", \"-c\", \"echo one; sleep 1000\"]\ngpus = \"none\"\n");
+    let mut editor = Editor::of(&bench);
+    let state = editor.state("the first state", phase("stopped"));
+    assert_eq!((&state["container"], &state["knownJobs"]), (&Value::Null, &json!(["count"])), "{state}");
+
+    // The start tells how far it is, and what an editor shows follows from the state alone.
+    let up = editor.ask("gpubay/up", with(&bench, json!({ "workDoneToken": "w1" })));
+    editor.state("that it starts", |state| state["work"] == json!({ "method": "up", "token": "w1" }));
+    let report = editor.answer(up).expect("it starts");
+    let running = editor.state("that it runs", phase("running"));
+    assert_eq!(running["container"]["id"], report["container"]["id"]);
+    assert_eq!(running["hostEnv"]["python"], json!(bench.workspace.join(".venv/bin/python")), "{running}");
+    let kinds: Vec<Value> = editor
+        .told("$/progress")
+        .iter()
+        .filter(|told| told["token"] == "w1")
+        .map(|told| told["value"]["kind"].clone())
+        .collect();
+    assert_eq!((kinds.first(), kinds.last()), (Some(&json!("begin")), Some(&json!("end"))), "{kinds:?}");
+    assert!(kinds.iter().filter(|kind| *kind == "report").count() > 0);
+    assert!(editor.told("gpubay/log").iter().any(|told| told.to_string().contains("FROM")), "the build's steps");
+    editor.wait("that Python's tools have something new", |message| {
+        message["method"] == "gpubay/packages" && message["params"]["hostEnv"].is_object()
+    });
+
+    let again = editor.request("gpubay/up", with(&bench, json!({}))).expect("it runs");
+    assert_eq!(again["container"]["reused"], true);
+    assert_eq!(editor.request("gpubay/status", with(&bench, json!({}))).expect("it answers")["drift"], json!([]));
+
+    // A job starts, is shown, says its lines, and is removed with consent only.
+    let job = editor.request("gpubay/run", with(&bench, json!({ "job": "count", "name": "j1" }))).expect("it starts");
+    assert_eq!(job["name"], "j1");
+    editor.state("the job", |state| state["jobs"][0]["job"] == "j1" && state["jobs"][0]["state"] == "running");
+    let logs = editor.ask("gpubay/logs", with(&bench, json!({ "job": "j1", "subscription": "s", "follow": true })));
+    editor.wait("its line", |message| {
+        message["method"] == "gpubay/logLines" && message["params"] == json!({ "subscription": "s", "text": "one\n" })
+    });
+    editor.notify("$/cancelRequest", json!({ "id": logs }));
+    assert_eq!(editor.answer(logs).expect_err("taken back")["code"], -32800);
+    let (code, _) = editor.failure("gpubay/rm", with(&bench, json!({ "names": ["j1"] })));
+    assert_eq!(code, "work_running");
+    editor.request("gpubay/rm", with(&bench, json!({ "names": ["j1"], "consent": true }))).expect("removed");
+    editor.state("that it is gone", |state| state["jobs"] == json!([]));
+
+    // What another program does is seen, too.
+    bench.run(&["stop", "--force"]).succeeded();
+    editor.state("that it is stopped", phase("stopped"));
+    bench.up();
+    editor.state("that it runs again", phase("running"));
+
+    // The configuration changes under it.
+    bench.write("gpubay.toml", "[container]\nenv = { A = \"1\" }\n");
+    let drifted = editor.state("the drift", phase("drifted"));
+    assert_eq!(drifted["drift"][0]["option"], "env.A", "{drifted}");
+    bench.write("gpubay.toml", "[contaner]\n");
+    let broken = editor.state("what is wrong with it", |state| state["problem"]["code"] == "unknown_key");
+    assert_eq!(broken["problem"]["place"]["line"], 1, "{broken}");
+    bench.write("gpubay.toml", "");
+    editor.state("that all is well again", |state| phase("running")(state) && state["problem"].is_null());
+
+    let target = editor.request("gpubay/attachTarget", with(&bench, json!({}))).expect("a target");
+    assert!(target["uri"].as_str().is_some_and(|uri| uri.starts_with("vscode-remote://attached-container+")));
+    editor.request("gpubay/restart", with(&bench, json!({ "consent": true }))).expect("restarted");
+    editor.request("gpubay/down", with(&bench, json!({ "consent": true }))).expect("removed");
+    editor.state("that there is none", |state| phase("stopped")(state) && state["container"].is_null());
+    assert_eq!(bench.containers(), Vec::<String>::new());
+}
+
+#[test]
+fn an_editor_does_its_day_on_docker() {
+    the_day_of_an_editor("docker28", Who::Ordinary);
+}
+
+#[test]
+fn an_editor_does_its_day_as_root_on_an_old_docker() {
+    the_day_of_an_editor("docker20", Who::Root);
+}
+
+#[test]
+fn an_editor_does_its_day_on_rootless_podman() {
+    the_day_of_an_editor("podman-rootless", Who::Ordinary);
+}
+
+#[test]
+fn a_failing_line_is_shown_on_that_line_until_it_is_mended() {
+    let bench = Bench::new("docker28", Who::Ordinary, "failing");
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\nRUN echo said here\nRUN echo why; exit 3\n");
+    let mut editor = Editor::of(&bench);
+    let (code, failure) = editor.failure("gpubay/up", with(&bench, json!({})));
+    assert_eq!((code.as_str(), &failure["place"]["line"]), ("build_step_failed", &json!(3)), "{failure}");
+    let uri = format!("file://{}", bench.workspace.join("Dockerfile").display());
+    let shown = editor.wait("a diagnostic", |message| message["method"] == "textDocument/publishDiagnostics");
+    let diagnostic = &shown["params"]["diagnostics"][0];
+    assert_eq!((&shown["params"]["uri"], &diagnostic["range"]["start"]["line"]), (&json!(uri), &json!(2)), "{shown}");
+    assert!(diagnostic["message"].as_str().is_some_and(|said| said.contains("why") && said.contains("exit code 3")));
+    let state = editor.state("what failed", |state| state["problem"]["code"] == "build_step_failed");
+    assert_eq!(state["phase"], "stopped");
+
+    bench.write("Dockerfile", BUSYBOX);
+    editor.request("gpubay/up", with(&bench, json!({}))).expect("mended");
+    let shown = editor.wait("that it is mended", |message| message["method"] == "textDocument/publishDiagnostics");
+    assert_eq!(shown["params"], json!({ "uri": uri, "diagnostics": [] }));
+}
+
+#[test]
+fn work_is_cancelled_by_its_token_and_leaves_nothing() {
+    let bench = Bench::new("docker28", Who::Ordinary, "cancelled");
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\nRUN echo begun; sleep 1000\n");
+    let mut editor = Editor::of(&bench);
+    let up = editor.ask("gpubay/up", with(&bench, json!({ "workDoneToken": "w" })));
+    editor.wait("that the step runs", |message| message.to_string().contains("begun"));
+    let (code, failure) = editor.failure("gpubay/down", with(&bench, json!({})));
+    assert_eq!(code, "busy", "{failure}");
+    editor.notify("window/workDoneProgress/cancel", json!({ "token": "w" }));
+    let error = editor.answer(up).expect_err("cancelled");
+    assert_eq!((&error["code"], &error["data"]["code"]), (&json!(-32800), &json!("cancelled")));
+    let state = editor.state("that nothing is wrong", phase("stopped"));
+    assert_eq!(state["problem"], Value::Null);
+    assert_eq!(bench.containers(), Vec::<String>::new());
+}
+
+/// THREATS R4: a window that is closed during a build.
+#[test]
+fn work_ends_with_its_editor() {
+    let bench = Bench::new("docker28", Who::Ordinary, "left");
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\nRUN echo begun; sleep 1000\n");
+    let mut editor = Editor::of(&bench);
+    editor.ask("gpubay/up", with(&bench, json!({})));
+    editor.wait("that the step runs", |message| message.to_string().contains("begun"));
+    editor.hang_up();
+    ended(&mut editor.child);
+    // The workspace is free again, and the engine does not go on.
+    bench.write("Dockerfile", BUSYBOX);
+    bench.up();
+}
+
+/// THREATS R5, R6: state is derived from what runs.
+#[test]
+fn a_helper_that_was_killed_is_followed_by_one_that_knows_as_much() {
+    let bench = Bench::new("docker28", Who::Ordinary, "killed");
+    bench.write("Dockerfile", BUSYBOX);
+    let mut editor = Editor::of(&bench);
+    let up = editor.request("gpubay/up", with(&bench, json!({}))).expect("it runs");
+    kill(&mut editor.child);
+    let mut next = Editor::of(&bench);
+    let state = next.state("what the next one finds", phase("running"));
+    assert_eq!(state["container"]["id"], up["container"]["id"]);
+    // Two windows and a command line at once make one container.
+    let mut other = Editor::of(&bench);
+    next.request("gpubay/down", with(&bench, json!({ "consent": true }))).expect("removed");
+    other.state("that it is gone", |state| state["container"].is_null() && state["phase"] == "stopped");
+    let (one, two) = (next.ask("gpubay/up", with(&bench, json!({}))), other.ask("gpubay/up", with(&bench, json!({}))));
+    let third = bench.up();
+    let ids = [
+        next.answer(one).expect("up")["container"]["id"].clone(),
+        other.answer(two).expect("up")["container"]["id"].clone(),
+    ];
+    assert_eq!(ids, [third["container"]["id"].clone(), third["container"]["id"].clone()]);
+    assert_eq!(bench.containers().len(), 1);
+}
+
+#[test]
+fn powers_are_asked_for_by_name_and_given_once() {
+    let bench = Bench::new("docker28", Who::Ordinary, "powers");
+    bench.write("Dockerfile", BUSYBOX);
+    bench.write("gpubay.toml", &format!("[container]\nmounts = [\"{}:/outside:ro\"]\n", bench.outside().display()));
+    let mut editor = Editor::of(&bench);
+    let (code, failure) = editor.failure("gpubay/up", with(&bench, json!({})));
+    assert_eq!(code, "needs_consent");
+    let power = &failure["powers"][0];
+    assert!(power["key"].as_str().is_some_and(|key| key.starts_with("mount:")), "{failure}");
+    assert!(power["sentence"].is_string() && power["grave"].is_boolean(), "{failure}");
+    editor.request("gpubay/up", with(&bench, json!({ "allow": [power["key"]] }))).expect("allowed");
+    editor.request("gpubay/up", with(&bench, json!({}))).expect("remembered");
+}
+
+#[test]
+fn a_folder_with_nothing_to_build_gets_something() {
+    let bench = Bench::new("docker28", Who::Ordinary, "empty");
+    let mut editor = Editor::of(&bench);
+    editor.state("that there is nothing to build", phase("unconfigured"));
+    let (code, failure) = editor.failure("gpubay/up", with(&bench, json!({})));
+    assert_eq!(code, "no_dockerfile", "{failure}");
+    let plan = editor.request("gpubay/init", with(&bench, json!({ "dryRun": true, "base": "gpubay-lab/python" })));
+    let plan = plan.expect("a plan");
+    assert!(plan["presets"].as_array().is_some_and(|presets| presets.len() == 4), "{plan}");
+    assert!(!bench.workspace.join("gpubay.toml").exists());
+    editor.request("gpubay/init", with(&bench, json!({ "base": "gpubay-lab/python" }))).expect("written");
+    editor.state("that there is something to build", phase("stopped"));
+
+    let bench = Bench::new("docker28", Who::Ordinary, "several");
+    bench.write("docker/a/Dockerfile", BUSYBOX);
+    bench.write("docker/b/Dockerfile", BUSYBOX);
+    let mut editor = Editor::of(&bench);
+    let (code, failure) = editor.failure("gpubay/up", with(&bench, json!({})));
+    assert_eq!((code.as_str(), &failure["candidates"][1]), ("ambiguous_dockerfile", &json!("docker/b/Dockerfile")));
+    let chosen = json!({ "dockerfile": "docker/b/Dockerfile" });
+    editor.request("gpubay/chooseDockerfile", with(&bench, chosen)).expect("remembered");
+    editor.request("gpubay/up", with(&bench, json!({}))).expect("it runs");
+}
+
+#[test]
+fn other_gpus_are_picked() {
+    let bench = Bench::new("docker28", Who::Ordinary, "picked");
+    bench.write("Dockerfile", BUSYBOX);
+    let mut editor = Editor::of(&bench);
+    let gpus = editor.request("gpubay/gpus", with(&bench, json!({}))).expect("what there is");
+    let names: Vec<&Value> = gpus["devices"].as_array().expect("devices").iter().map(|gpu| &gpu["select"]).collect();
+    assert_eq!(names, ["0", "1"]);
+    for chosen in ["1", "0,1", "none"] {
+        editor.request("gpubay/selectGpus", with(&bench, json!({ "gpus": chosen }))).expect("picked");
+        let state = editor.state("the choice", |state| phase("running")(state) && state["gpu"]["chosen"] == chosen);
+        let count = if chosen == "none" { 0 } else { chosen.split(',').count() };
+        assert_eq!(state["gpu"]["devices"].as_array().map(Vec::len), Some(count), "{state}");
+    }
+    let (code, _) = editor.failure("gpubay/selectGpus", with(&bench, json!({ "gpus": "9" })));
+    assert_eq!(code, "gpu_too_many");
+}
+
+/// THREATS R7, R8: the engine goes and comes.
+#[test]
+fn an_engine_that_is_not_there_is_a_sentence_with_a_next_step() {
+    let bench = Bench::new("docker28", Who::Ordinary, "engineless");
+    bench.write("Dockerfile", BUSYBOX);
+    let socket = bench.outside().join("engine.sock");
+    let mut helper: Command = bench.gpubay(&["serve"]);
+    helper.env("DOCKER_HOST", format!("unix://{}", socket.display()));
+    let mut editor = Editor::start(&mut helper);
+    editor.initialize(&[&bench.workspace], true);
+    let state = editor.state("that there is no engine", |state| state["phase"] == "problem");
+    assert!(state["problem"]["hint"].is_string(), "{state}");
+    // It begins to answer: a link to one that does.
+    std::os::unix::fs::symlink(&bench.socket, &socket).expect("linked");
+    editor.state("that the engine is seen", phase("stopped"));
+}
