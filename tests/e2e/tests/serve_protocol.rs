@@ -185,7 +185,7 @@ fn nonsense_is_answered_and_harms_nobody() {
         assert_eq!(answer["error"]["code"], -32700, "{answer}");
     }
     assert_eq!(code(editor.request("gpubay/nothing", json!({}))), -32601);
-    for params in [json!([]), json!(5), json!({ "folder": 5 }), json!({ "folder": place.folder(), "all": "x" })] {
+    for params in [json!(5), json!("x"), json!({ "folder": 5 }), json!({ "folder": place.folder(), "all": "x" })] {
         assert_eq!(code(editor.request("gpubay/ps", params)), -32602);
     }
     let (said, _) = editor.failure("gpubay/ps", json!({ "folder": "/nowhere" }));
