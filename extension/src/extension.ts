@@ -1,6 +1,28 @@
 import * as vscode from "vscode";
 import { useTranslations } from "./l10n";
+import { GpuBay } from "./gpubay";
+import type { Session } from "./session";
+import { registerCommands } from "./commands";
+import { registerPicker } from "./gpus/picker";
+import { registerStatusBar } from "./status/statusBar";
 
-export function activate(_context: vscode.ExtensionContext): void {
+/** Each has one room of the extension; it adds what it registers to the subscriptions. */
+type Part = (context: vscode.ExtensionContext, session: Session) => void;
+const parts: Part[] = [registerCommands, registerPicker, registerStatusBar];
+
+let bay: GpuBay | undefined;
+
+/** Only registers; the helper is started when the editor has had its turn. */
+export function activate(context: vscode.ExtensionContext): { session: Session } {
   useTranslations((message, ...args) => vscode.l10n.t(message, ...args));
+  bay = new GpuBay(context);
+  for (const part of parts) {
+    part(context, bay);
+  }
+  bay.startSoon();
+  return { session: bay };
+}
+
+export async function deactivate(): Promise<void> {
+  await bay?.stop();
 }

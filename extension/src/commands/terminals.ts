@@ -1,0 +1,95 @@
+import path from "node:path";
+import * as vscode from "vscode";
+import { WorkError, failure } from "../failure";
+import { l10n } from "../l10n";
+import type { Session } from "../session";
+import { plain } from "../text";
+
+/** A terminal in the dev container of a folder, for commands and for the terminal profile. Throws a `WorkError`. */
+export async function shellOptions(
+  session: Session,
+  folder: vscode.WorkspaceFolder,
+  root: boolean,
+): Promise<vscode.TerminalOptions> {
+  const who = root ? l10n.t("{0} (GPU container, root)", folder.name) : l10n.t("{0} (GPU container)", folder.name);
+  return {
+    name: who,
+    shellPath: await session.helperPath(),
+    shellArgs: ["-C", folder.uri.fsPath, "shell", ...(root ? ["--root"] : [])],
+    cwd: folder.uri,
+    iconPath: new vscode.ThemeIcon(root ? "shield" : "circuit-board"),
+    // After a reload it would be another shell than the one that is shown.
+    isTransient: true,
+  };
+}
+
+export async function openShell(session: Session, folder: vscode.WorkspaceFolder, root: boolean): Promise<void> {
+  try {
+    if (await runs(session, folder)) {
+      vscode.window.createTerminal(await shellOptions(session, folder, root)).show();
+    }
+  } catch (error) {
+    void session.showFailure(error, { folder, retry: () => openShell(session, folder, root) });
+  }
+}
+
+/** Whether the container runs, and if not: whether it was started just now. */
+export async function runs(session: Session, folder: vscode.WorkspaceFolder): Promise<boolean> {
+  const { container } = await session.request("gpubay/status", { folder: folder.uri.fsPath });
+  if (container?.state === "running") {
+    return true;
+  }
+  const start = l10n.t("Start GPU Container");
+  const said = l10n.t("The container of {0} does not run.", plain(folder.name));
+  if ((await vscode.window.showInformationMessage(said, start)) !== start) {
+    return false;
+  }
+  const title = l10n.t("Starting the container of {0}", folder.name);
+  return (await session.runWork(folder, "gpubay/up", {}, title)) !== undefined;
+}
+
+/** Runs the file of the active editor, or the one that is named, as a task: its output stays when it has ended. */
+export async function runPython(session: Session, about: unknown): Promise<void> {
+  const named = about instanceof vscode.Uri ? about : vscode.window.activeTextEditor?.document.uri;
+  const folder = named && vscode.workspace.getWorkspaceFolder(named);
+  try {
+    if (!named) {
+      throw new WorkError(
+        failure("outside_of_folders", l10n.t("No Python file is open"), l10n.t("Open the file that is to run.")),
+      );
+    }
+    if (!folder || named.scheme !== "file") {
+      throw new WorkError(
+        failure(
+          "outside_of_folders",
+          l10n.t("{0} is in no folder of this window, so the container does not see it", path.basename(named.path)),
+          l10n.t("Move it into the folder, or add its folder to the workspace."),
+        ),
+      );
+    }
+    const document = vscode.workspace.textDocuments.find((document) => document.uri.toString() === named.toString());
+    if (document?.isDirty && !(await document.save())) {
+      return;
+    }
+    if (await runs(session, folder)) {
+      await vscode.tasks.executeTask(pythonTask(await session.helperPath(), folder, named));
+    }
+  } catch (error) {
+    void session.showFailure(error, { folder, retry: () => runPython(session, about) });
+  }
+}
+
+function pythonTask(helper: string, folder: vscode.WorkspaceFolder, file: vscode.Uri): vscode.Task {
+  // Never taken for an option, whatever the file's name.
+  const script = `./${path.relative(folder.uri.fsPath, file.fsPath)}`;
+  const argv = ["-C", folder.uri.fsPath, "exec", "--", "python", script];
+  const task = new vscode.Task(
+    { type: "gpubay.python", file: script },
+    folder,
+    path.basename(file.fsPath),
+    "GPU Bay",
+    new vscode.ProcessExecution(helper, argv, { cwd: folder.uri.fsPath }),
+  );
+  task.presentationOptions = { clear: true, focus: true, reveal: vscode.TaskRevealKind.Always };
+  return task;
+}

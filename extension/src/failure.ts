@@ -1,0 +1,151 @@
+// What fails, as the helper tells it and as this side finds it out; and what can be done about it.
+
+import { l10n } from "./l10n";
+import type { Failure } from "./protocol";
+
+/** A failed request. */
+export class WorkError extends Error {
+  constructor(readonly failure: Failure) {
+    super(failure.message);
+    this.name = "WorkError";
+  }
+}
+
+export function failure(code: string, message: string, hint: string | null = null): Failure {
+  return { code, message, hint, place: null, powers: [], candidates: [] };
+}
+
+// Codes of JSON-RPC and LSP.
+const CANCELLED = -32800;
+const CONNECTION_GONE = [-32097, -32099, -32096];
+
+/** Whatever was thrown, as a failure. */
+export function asFailure(error: unknown): Failure {
+  if (error instanceof WorkError) {
+    return error.failure;
+  }
+  if (typeof error === "object" && error !== null) {
+    const { code, data, message } = error as { code?: unknown; data?: unknown; message?: unknown };
+    if (isFailure(data)) {
+      return data;
+    }
+    if (code === CANCELLED) {
+      return failure("cancelled", l10n.t("Cancelled."));
+    }
+    if (typeof code === "number" && CONNECTION_GONE.includes(code)) {
+      return helperGone();
+    }
+    if (typeof message === "string") {
+      return failure("internal", message);
+    }
+  }
+  return failure("internal", String(error));
+}
+
+/** The helper ended while something was asked. */
+export function helperGone(): Failure {
+  return failure(
+    "helper_gone",
+    l10n.t("The helper ended while it was working on this."),
+    l10n.t("Containers go on running. Try it again."),
+  );
+}
+
+function isFailure(data: unknown): data is Failure {
+  const { code, message } = (data ?? {}) as { code?: unknown; message?: unknown };
+  return typeof code === "string" && typeof message === "string";
+}
+
+export function sentence({ message, hint }: Failure): string {
+  const said = /[.!?。]$/.test(message) ? message : `${message}.`;
+  const whole = hint ? `${said} ${hint}` : said;
+  return whole.charAt(0).toUpperCase() + whole.slice(1);
+}
+
+export type Button =
+  | "retry"
+  | "showLog"
+  | "openFile"
+  | "initialize"
+  | "doctor"
+  | "trust"
+  | "settings"
+  | "reload"
+  | "start"
+  | "cancelWork"
+  | "openFolder";
+
+/** What to do next, the likeliest first. The log is always there. */
+export function buttonsFor(failure: Failure, canRetry: boolean): Button[] {
+  const retry: Button[] = canRetry ? ["retry"] : [];
+  const next = (): Button[] => {
+    switch (failure.code) {
+      case "no_dockerfile":
+        return ["initialize", ...retry];
+      case "untrusted":
+        return ["trust"];
+      case "busy":
+        return ["cancelWork", ...retry];
+      case "not_running":
+        return ["start"];
+      case "helper_missing":
+      case "helper_not_executable":
+      case "helper_failed":
+        return ["settings", ...retry];
+      case "other_version":
+        return ["reload", "settings"];
+      case "helper_gone":
+      case "helper_crashed":
+        return ["retry"];
+      case "no_folder":
+        return ["openFolder"];
+      case "not_on_disk":
+      case "outside_of_folders":
+        return [];
+      case "no_engine":
+      case "engine_lost":
+      case "engine_permission":
+      case "engine_refused":
+      case "engine_stopped":
+      case "engine_too_old":
+      case "engine_unreachable":
+      case "gpu_broken":
+      case "gpu_injection":
+      case "gpu_required":
+      case "gpu_unknown":
+      case "disk_full":
+        return [...retry, "doctor"];
+      default:
+        return retry;
+    }
+  };
+  const place: Button[] = failure.place ? ["openFile"] : [];
+  return [...place, ...next(), "showLog"];
+}
+
+export function buttonText(button: Button): string {
+  switch (button) {
+    case "retry":
+      return l10n.t("Retry");
+    case "showLog":
+      return l10n.t("Show Log");
+    case "openFile":
+      return l10n.t("Open File");
+    case "initialize":
+      return l10n.t("Initialize…");
+    case "doctor":
+      return l10n.t("Doctor");
+    case "trust":
+      return l10n.t("Manage Trust");
+    case "settings":
+      return l10n.t("Open Settings");
+    case "reload":
+      return l10n.t("Reload Window");
+    case "start":
+      return l10n.t("Start GPU Container");
+    case "cancelWork":
+      return l10n.t("Cancel It");
+    case "openFolder":
+      return l10n.t("Open Folder…");
+  }
+}

@@ -1,0 +1,258 @@
+// The session of this window: the helper's life, what it has told, and the way to it.
+
+import { randomUUID } from "node:crypto";
+import * as vscode from "vscode";
+import type { LanguageClient } from "vscode-languageclient/node";
+import { WorkError, asFailure, failure } from "./failure";
+import { pickFolder } from "./folders";
+import { begin, type Life } from "./helper/client";
+import { Crashes } from "./helper/crashes";
+import { locate } from "./helper/locate";
+import { l10n } from "./l10n";
+import { writeLog } from "./log";
+import { showFailure } from "./present";
+import type { Failure, FolderState, LogLinesParams, LogParams, PackagesParams } from "./protocol";
+import type { Answer, HelperState, Method, Params, Session, WorkMethod, WorkParams } from "./session";
+import { type ProgressValue, withWork } from "./work/progress";
+import { workWithQuestions } from "./work/questions";
+
+export class GpuBay implements Session {
+  readonly log = vscode.window.createOutputChannel("GPU Bay", { log: true });
+  helper: HelperState = { status: "off" };
+  inside = false;
+
+  private readonly stateChanged = new vscode.EventEmitter<vscode.WorkspaceFolder>();
+  private readonly helperChanged = new vscode.EventEmitter<void>();
+  private readonly packagesChanged = new vscode.EventEmitter<PackagesParams>();
+  private readonly logLines = new vscode.EventEmitter<LogLinesParams>();
+  readonly onDidChangeState = this.stateChanged.event;
+  readonly onDidChangeHelper = this.helperChanged.event;
+  readonly onDidChangePackages = this.packagesChanged.event;
+  readonly onLogLines = this.logLines.event;
+
+  private readonly states = new Map<string, FolderState>();
+  private readonly crashes = new Crashes();
+  private readonly progress = new Map<string, (value: ProgressValue) => void>();
+  private life: Promise<Life> | undefined;
+  private stopped = false;
+
+  constructor(private readonly context: vscode.ExtensionContext) {
+    context.subscriptions.push(
+      this.log,
+      this.stateChanged,
+      this.helperChanged,
+      this.packagesChanged,
+      this.logLines,
+      vscode.workspace.onDidGrantWorkspaceTrust(() => void this.tellTrust()),
+      vscode.workspace.onDidChangeWorkspaceFolders(({ removed }) => {
+        for (const folder of removed) {
+          this.states.delete(folder.uri.fsPath);
+        }
+        this.startSoon();
+        this.helperChanged.fire();
+      }),
+      vscode.workspace.onDidChangeConfiguration((event) => {
+        if (event.affectsConfiguration("gpubay.helper.path")) {
+          void this.restart();
+        }
+      }),
+    );
+  }
+
+  get folders(): readonly vscode.WorkspaceFolder[] {
+    return (vscode.workspace.workspaceFolders ?? []).filter((folder) => folder.uri.scheme === "file");
+  }
+
+  state(folder: vscode.WorkspaceFolder): FolderState | undefined {
+    return this.states.get(folder.uri.fsPath);
+  }
+
+  /** After the activation, so that it costs the editor's start nothing. */
+  startSoon(): void {
+    if (this.folders.length > 0) {
+      setImmediate(() => void this.connect().catch(() => undefined));
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await this.leave();
+  }
+
+  /** Another program is to be the helper, or the same once more. */
+  async restart(): Promise<void> {
+    this.crashes.forget();
+    await this.leave();
+    this.startSoon();
+  }
+
+  helperPath(): Promise<string> {
+    const setting = vscode.workspace.getConfiguration("gpubay").inspect("helper.path");
+    return locate(setting, this.context.asAbsolutePath("bin/gpubay"));
+  }
+
+  async request<M extends Method>(method: M, params: Params<M>, token?: vscode.CancellationToken): Promise<Answer<M>> {
+    const { client } = await this.connect();
+    try {
+      return await client.sendRequest<Answer<M>>(method, params, token);
+    } catch (error) {
+      throw new WorkError(asFailure(error));
+    }
+  }
+
+  runWork<M extends WorkMethod>(
+    folder: vscode.WorkspaceFolder,
+    method: M,
+    params: WorkParams<M>,
+    title: string,
+  ): Promise<Answer<M> | undefined> {
+    return workWithQuestions(this, folder, title, (allow, consent) =>
+      withWork(title, (report, cancelled) => {
+        const workDoneToken = randomUUID();
+        this.progress.set(workDoneToken, report);
+        // The answer comes when everything is cleaned up: the request itself is not taken back.
+        cancelled.onCancellationRequested(() => {
+          this.cancelWork(workDoneToken);
+        });
+        const whole = {
+          ...params,
+          folder: folder.uri.fsPath,
+          workDoneToken,
+          allow,
+          consent: consent || params.consent === true,
+        } as unknown as Params<M>;
+        return this.request(method, whole).finally(() => this.progress.delete(workDoneToken));
+      }),
+    );
+  }
+
+  /** Work of this window's helper, whoever asked for it. */
+  cancelWork(token: string): void {
+    const cancel = async () => {
+      const life = await this.life;
+      await life?.client.sendNotification("window/workDoneProgress/cancel", { token });
+    };
+    cancel().catch((error: unknown) => {
+      this.log.warn(String(error));
+    });
+  }
+
+  pickFolder(): Promise<vscode.WorkspaceFolder | undefined> {
+    return pickFolder(this);
+  }
+
+  showFailure(error: unknown, about: { folder?: vscode.WorkspaceFolder; retry?: () => unknown } = {}): Promise<void> {
+    return showFailure(this, asFailure(error), about);
+  }
+
+  /** The one life that there is, begun where there is none. */
+  private connect(): Promise<Life> {
+    if (this.stopped) {
+      return Promise.reject(new WorkError(failure("going_down", l10n.t("The window is closing."))));
+    }
+    if (!this.life) {
+      this.tellHelper({ status: "starting" });
+      const life = this.begin();
+      this.life = life;
+      life.then(
+        ({ capabilities }) => {
+          this.inside = capabilities.inside;
+          this.tellHelper({ status: "running" });
+        },
+        (error: unknown) => {
+          this.over(life, asFailure(error));
+        },
+      );
+    }
+    return this.life;
+  }
+
+  private async begin(): Promise<Life> {
+    const program = await this.helperPath();
+    const { version } = this.context.extension.packageJSON as { version: string };
+    const life: Promise<Life> = begin(
+      program,
+      version,
+      this.log,
+      (client) => {
+        this.listen(client);
+      },
+      (why) => {
+        this.crashed(why);
+      },
+    );
+    return life;
+  }
+
+  private listen(client: LanguageClient): void {
+    client.onNotification("gpubay/state", (state: FolderState) => {
+      const folder = this.folders.find((folder) => folder.uri.fsPath === state.folder);
+      if (folder) {
+        this.states.set(state.folder, state);
+        this.stateChanged.fire(folder);
+      }
+    });
+    client.onNotification("gpubay/log", (params: LogParams) => {
+      writeLog(this, params);
+    });
+    client.onNotification("gpubay/logLines", (params: LogLinesParams) => {
+      this.logLines.fire(params);
+    });
+    client.onNotification("gpubay/packages", (params: PackagesParams) => {
+      this.packagesChanged.fire(params);
+    });
+    client.onNotification("$/progress", ({ token, value }: { token: string; value: ProgressValue }) => {
+      this.progress.get(token)?.(value);
+    });
+  }
+
+  /** What is known came from the helper and goes with it; the next one looks for itself. */
+  private crashed(why: Failure): void {
+    const again = this.crashes.mayRestart(Date.now());
+    this.log.error(`${why.message}${why.hint ? `: ${why.hint}` : ""}`);
+    this.over(this.life, why);
+    if (again) {
+      this.startSoon();
+    } else {
+      void this.showFailure(new WorkError(why), { retry: () => this.restart() });
+    }
+  }
+
+  private over(life: Promise<Life> | undefined, why: Failure): void {
+    if (this.life !== life) {
+      return;
+    }
+    this.life = undefined;
+    this.forget();
+    this.tellHelper({ status: "down", failure: why });
+  }
+
+  private async leave(): Promise<void> {
+    const life = this.life;
+    this.life = undefined;
+    this.forget();
+    this.tellHelper({ status: "off" });
+    try {
+      await (await life)?.client.dispose(2000);
+    } catch (error) {
+      this.log.debug(`while saying goodbye to the helper: ${String(error)}`);
+    }
+  }
+
+  private forget(): void {
+    this.states.clear();
+    for (const folder of this.folders) {
+      this.stateChanged.fire(folder);
+    }
+  }
+
+  private tellHelper(state: HelperState): void {
+    this.helper = state;
+    this.helperChanged.fire();
+  }
+
+  private async tellTrust(): Promise<void> {
+    const life = await this.life?.catch(() => undefined);
+    await life?.client.sendNotification("gpubay/trust", { trusted: true });
+  }
+}

@@ -1,0 +1,134 @@
+// The helper's process and the connection to it: one for all folders of the window.
+
+import { spawn } from "node:child_process";
+import * as vscode from "vscode";
+import {
+  CloseAction,
+  ErrorAction,
+  LanguageClient,
+  State,
+  type LanguageClientOptions,
+  type ServerOptions,
+} from "vscode-languageclient/node";
+import { WorkError, asFailure, failure } from "../failure";
+import { l10n } from "../l10n";
+import { PROTOCOL, type Capabilities, type Failure, type Options } from "../protocol";
+
+/** One life of the helper. */
+export interface Life {
+  client: LanguageClient;
+  capabilities: Capabilities;
+}
+
+/** What came to an end without being asked to tells why. */
+export type Ended = (why: Failure) => void;
+
+/**
+ * Its own messages would come without a button, and some of them are no news to anybody: what fails is told by who asked.
+ */
+class QuietClient extends LanguageClient {
+  override error(message: string, data?: unknown, _show?: boolean | "force"): void {
+    super.error(message, data, false);
+  }
+}
+
+/** Starts the helper and says hello. Throws a `WorkError`. */
+export async function begin(
+  program: string,
+  version: string,
+  log: vscode.LogOutputChannel,
+  register: (client: LanguageClient) => void,
+  ended: Ended,
+): Promise<Life> {
+  let refused: Failure | undefined;
+  let lastWords = "";
+  let running = false;
+  let leaving = false;
+
+  const server: ServerOptions = () =>
+    new Promise((resolve, reject) => {
+      const child = spawn(program, ["serve"], { stdio: "pipe" });
+      child.once("error", reject);
+      child.once("spawn", () => {
+        // A helper that has gone is noticed at its output's end; writing to it must not be an error of its own.
+        child.stdin.on("error", (error) => {
+          log.debug(`helper: ${error.message}`);
+        });
+        resolve(child);
+      });
+      child.stderr.on("data", (data: Buffer) => {
+        lastWords = (lastWords + data.toString()).slice(-2000);
+      });
+    });
+
+  const options: LanguageClientOptions = {
+    documentSelector: [
+      { scheme: "file", pattern: "**/gpubay.toml" },
+      { scheme: "file", language: "dockerfile" },
+    ],
+    outputChannel: log,
+    initializationOptions: (): Options => ({
+      version,
+      protocol: PROTOCOL,
+      trusted: vscode.workspace.isTrusted,
+    }),
+    initializationFailedHandler: (error: unknown) => {
+      refused = asFailure(error);
+      return false;
+    },
+    errorHandler: {
+      error: () => ({ action: ErrorAction.Continue, handled: true }),
+      closed: () => {
+        if (running && !leaving) {
+          ended(crashed(lastWords));
+        }
+        running = false;
+        return { action: CloseAction.DoNotRestart, handled: true };
+      },
+    },
+    // Diagnostics of a folder go with the helper that told them.
+    diagnosticCollectionName: "gpubay",
+  };
+
+  const client = new QuietClient("gpubay", "GPU Bay", server, options);
+  client.onDidChangeState(({ newState }) => {
+    leaving ||= newState === State.Stopped;
+  });
+  register(client);
+  try {
+    await client.start();
+  } catch (error) {
+    throw new WorkError(refused && refused.code !== "internal" ? refused : notStarted(program, error, lastWords));
+  }
+  const capabilities = (client.initializeResult?.capabilities.experimental as { gpubay?: Capabilities } | undefined)
+    ?.gpubay;
+  if (capabilities?.protocol !== PROTOCOL) {
+    leaving = true;
+    await client.stop().catch(() => undefined);
+    throw new WorkError(otherVersion(program, client.initializeResult?.serverInfo?.version));
+  }
+  running = true;
+  return { client, capabilities };
+}
+
+function crashed(lastWords: string): Failure {
+  return failure("helper_crashed", l10n.t("The helper ended unexpectedly"), lastLine(lastWords));
+}
+
+function notStarted(program: string, error: unknown, lastWords: string): Failure {
+  const why = lastLine(lastWords) ?? asFailure(error).message;
+  return failure("helper_failed", l10n.t("The helper {0} does not start: {1}", program, why));
+}
+
+/** A helper so old that it does not refuse. */
+function otherVersion(program: string, theirs: string | undefined): Failure {
+  return failure(
+    "other_version",
+    l10n.t("The helper {0} ({1}) speaks another version of the protocol than this extension", program, theirs ?? "?"),
+    l10n.t("Reload the window after an update; clear gpubay.helper.path if it names another helper."),
+  );
+}
+
+function lastLine(text: string): string | null {
+  return text.trim().split("\n").at(-1) || null;
+}

@@ -1,0 +1,70 @@
+// Failures, as messages with buttons for the next step.
+
+import * as vscode from "vscode";
+import { type Button, buttonText, buttonsFor, sentence } from "./failure";
+import type { GpuBay } from "./gpubay";
+import type { Failure, FailurePlace } from "./protocol";
+import { plain } from "./text";
+
+interface About {
+  folder?: vscode.WorkspaceFolder;
+  retry?: () => unknown;
+}
+
+export async function showFailure(bay: GpuBay, failure: Failure, about: About): Promise<void> {
+  if (failure.code === "cancelled") {
+    return;
+  }
+  bay.log.error(`${failure.code}: ${sentence(failure)}`);
+  const buttons = buttonsFor(failure, about.retry !== undefined);
+  const items = buttons.map((button) => ({ title: buttonText(button), button }));
+  const picked = await vscode.window.showErrorMessage(plain(sentence(failure)), ...items);
+  if (picked) {
+    await press(bay, picked.button, failure, about);
+  }
+}
+
+async function press(bay: GpuBay, button: Button, failure: Failure, { folder, retry }: About): Promise<void> {
+  const command = async (name: string, ...args: unknown[]) => {
+    await vscode.commands.executeCommand(name, ...args);
+  };
+  switch (button) {
+    case "retry":
+      await retry?.();
+      return;
+    case "showLog":
+      bay.log.show();
+      return;
+    case "openFile":
+      if (failure.place) {
+        await openPlace(failure.place);
+      }
+      return;
+    case "initialize":
+      return command("gpubay.initialize", folder);
+    case "doctor":
+      return command("gpubay.doctor", folder);
+    case "start":
+      return command("gpubay.start", folder);
+    case "trust":
+      return command("workbench.trust.manage");
+    case "settings":
+      return command("workbench.action.openSettings", "gpubay.helper.path");
+    case "reload":
+      return command("workbench.action.reloadWindow");
+    case "openFolder":
+      return command("workbench.action.files.openFolder");
+    case "cancelWork": {
+      const token = folder && bay.state(folder)?.work?.token;
+      if (token) {
+        bay.cancelWork(token);
+      }
+      return;
+    }
+  }
+}
+
+export async function openPlace({ path, line, column }: FailurePlace): Promise<void> {
+  const at = new vscode.Position(Math.max(line - 1, 0), Math.max((column ?? 1) - 1, 0));
+  await vscode.window.showTextDocument(vscode.Uri.file(path), { selection: new vscode.Range(at, at) });
+}

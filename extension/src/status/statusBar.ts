@@ -1,0 +1,72 @@
+import * as vscode from "vscode";
+import { WorkError } from "../failure";
+import { l10n } from "../l10n";
+import type { Session } from "../session";
+import { driftText, statusText } from "./statusText";
+
+/** One item: of the active editor's folder, else of the first. */
+export function registerStatusBar(context: vscode.ExtensionContext, session: Session): void {
+  const item = vscode.window.createStatusBarItem("gpubay.status", vscode.StatusBarAlignment.Left, 50);
+  item.name = "GPU Bay";
+  const badge = vscode.window.createStatusBarItem("gpubay.drift", vscode.StatusBarAlignment.Left, 49.9);
+  badge.name = l10n.t("GPU Bay: changed configuration");
+  badge.text = `$(replace-all) ${l10n.t("Recreate…")}`;
+  const shown = (): vscode.WorkspaceFolder | undefined => {
+    const document = vscode.window.activeTextEditor?.document.uri;
+    const active = document && vscode.workspace.getWorkspaceFolder(document);
+    return session.folders.find((folder) => folder.index === active?.index) ?? session.folders[0];
+  };
+  const show = () => {
+    const folder = shown();
+    if (!folder) {
+      item.hide();
+      badge.hide();
+      return;
+    }
+    const several = session.folders.length > 1;
+    const { text, tooltip, look, command } = statusText(
+      session.helper,
+      session.state(folder),
+      several ? folder.name : undefined,
+    );
+    item.text = text;
+    item.tooltip = tooltip;
+    item.accessibilityInformation = { label: `GPU Bay: ${text.replace(/\$\([^)]*\)/g, "").trim()}` };
+    item.backgroundColor = look === "usual" ? undefined : new vscode.ThemeColor(`statusBarItem.${look}Background`);
+    item.command = { command, title: "GPU Bay", arguments: command.startsWith("gpubay.") ? [folder] : [] };
+    item.show();
+    const drift = session.inside ? undefined : driftText(session.helper, session.state(folder));
+    if (drift === undefined) {
+      badge.hide();
+    } else {
+      badge.tooltip = drift;
+      badge.command = { command: "gpubay.recreate", title: "GPU Bay", arguments: [folder] };
+      badge.show();
+    }
+  };
+  context.subscriptions.push(
+    item,
+    badge,
+    session.onDidChangeState(show),
+    session.onDidChangeHelper(show),
+    vscode.window.onDidChangeActiveTextEditor(show),
+    vscode.commands.registerCommand("gpubay.showProblem", (about?: vscode.WorkspaceFolder) => {
+      const folder = about ?? shown();
+      const { helper } = session;
+      const retry = () => session.request("gpubay/status", { folder: folder?.uri.fsPath ?? "" });
+      if (helper.status === "down") {
+        return session.showFailure(new WorkError(helper.failure), { folder, retry });
+      }
+      const problem = folder && session.state(folder)?.problem;
+      if (problem) {
+        return session.showFailure(new WorkError(problem), {
+          folder,
+          retry: () => vscode.commands.executeCommand("gpubay.start", folder),
+        });
+      }
+      session.log.show();
+      return undefined;
+    }),
+  );
+  show();
+}

@@ -1,0 +1,152 @@
+// What the status bar says of a folder. Knows nothing of the editor.
+
+import { sentence } from "../failure";
+import { l10n } from "../l10n";
+import type { FolderState, GpuReport } from "../protocol";
+import type { HelperState } from "../session";
+import { plain, short } from "../text";
+
+export interface StatusText {
+  text: string;
+  /** Plain text, in lines. */
+  tooltip: string;
+  look: "usual" | "warning" | "error";
+  /** What a click does. */
+  command: "gpubay.selectGpus" | "gpubay.start" | "gpubay.showProblem" | "gpubay.showLog" | "workbench.trust.manage";
+}
+
+/** `name` only where the window has several folders. */
+export function statusText(helper: HelperState, state: FolderState | undefined, name?: string): StatusText {
+  const of = (text: string) => (name === undefined ? text : `${text} (${plain(short(name, 24))})`);
+  if (helper.status === "down") {
+    return {
+      text: "$(error) GPU Bay",
+      tooltip: sentence(helper.failure),
+      look: "error",
+      command: "gpubay.showProblem",
+    };
+  }
+  if (!state || state.phase === "looking") {
+    return {
+      text: "$(loading~spin) GPU Bay",
+      tooltip: l10n.t("GPU Bay is looking…"),
+      look: "usual",
+      command: "gpubay.showLog",
+    };
+  }
+  if (state.work) {
+    const doing = working(state.work.method);
+    return {
+      text: of(`$(loading~spin) ${doing}`),
+      tooltip: lines(doing, gpuLines(state.gpu)),
+      look: "usual",
+      command: "gpubay.showLog",
+    };
+  }
+  switch (state.phase) {
+    case "untrusted":
+      return {
+        text: of("$(shield) GPU Bay"),
+        tooltip: l10n.t("The workspace is not trusted: nothing is contacted, built or started."),
+        look: "usual",
+        command: "workbench.trust.manage",
+      };
+    case "unconfigured":
+      return {
+        text: of("$(circuit-board) GPU Bay"),
+        tooltip: l10n.t("The folder has nothing to build a container from. A click offers to write it."),
+        look: "usual",
+        command: "gpubay.start",
+      };
+    case "stopped":
+      return {
+        text: of(`$(circle-outline) ${l10n.t("GPU: stopped")}`),
+        tooltip: lines(l10n.t("The container does not run. A click starts it."), problemLines(state)),
+        look: state.problem ? "warning" : "usual",
+        command: "gpubay.start",
+      };
+    case "problem":
+      return {
+        text: of("$(error) GPU Bay"),
+        tooltip: state.problem ? sentence(state.problem) : l10n.t("The container cannot be used."),
+        look: "error",
+        command: "gpubay.showProblem",
+      };
+    case "drifted":
+    case "running":
+      return {
+        text: of(`$(circuit-board) ${gpus(state.gpu)}`),
+        tooltip: lines(gpuLines(state.gpu), l10n.t("A click selects GPUs."), problemLines(state)),
+        look: "usual",
+        command: "gpubay.selectGpus",
+      };
+  }
+}
+
+/** What differs from the configuration, for the badge beside the item; `undefined`: nothing, or now is not the time. */
+export function driftText(helper: HelperState, state: FolderState | undefined): string | undefined {
+  if (helper.status !== "running" || state?.phase !== "drifted" || state.work) {
+    return undefined;
+  }
+  return lines(
+    l10n.t("The configuration has changed since the container was made:"),
+    ...state.drift.map((drift) => `• ${drift.text}`),
+    l10n.t("“Recreate…” makes it anew, and first says what would be lost."),
+  );
+}
+
+/** `GPU 0, 1`, or `CPU`. */
+export function gpus(gpu: GpuReport | null): string {
+  if (!gpu || gpu.injection === "none" || gpu.devices.length === 0) {
+    return gpu && gpu.injection !== "none" && gpu.chosen !== "none" && gpu.chosen
+      ? `GPU ${plain(short(gpu.chosen, 24))}`
+      : "CPU";
+  }
+  const numbers = gpu.devices.map((device) => device.index);
+  return numbers.length > 4 ? l10n.t("{0} GPUs", numbers.length) : `GPU ${numbers.join(", ")}`;
+}
+
+function gpuLines(gpu: GpuReport | null): string {
+  if (!gpu) {
+    return "";
+  }
+  const devices = gpu.devices.map(({ index, name }) => `GPU ${index}${name ? `: ${name}` : ""}`);
+  return lines(
+    ...devices,
+    l10n.t("Injection: {0} ({1})", gpu.injection, gpu.reason),
+    l10n.t("Isolation: {0}", gpu.isolation),
+  );
+}
+
+function problemLines({ problem }: FolderState): string {
+  return problem ? l10n.t("Failed last: {0}", sentence(problem)) : "";
+}
+
+function working(method: string): string {
+  switch (method) {
+    case "up":
+      return l10n.t("Starting…");
+    case "restart":
+      return l10n.t("Restarting…");
+    case "rebuild":
+      return l10n.t("Rebuilding…");
+    case "stop":
+      return l10n.t("Stopping…");
+    case "down":
+      return l10n.t("Removing…");
+    case "selectGpus":
+      return l10n.t("Changing GPUs…");
+    case "sync":
+      return l10n.t("Refreshing completion…");
+    case "run":
+      return l10n.t("Starting a job…");
+    case "init":
+      return l10n.t("Writing files…");
+    default:
+      return l10n.t("Working…");
+  }
+}
+
+function lines(...parts: string[]): string {
+  return parts.filter((part) => part !== "").join("\n");
+}

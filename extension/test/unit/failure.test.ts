@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { WorkError, asFailure, buttonsFor, failure, sentence } from "../../src/failure";
+
+describe("failures", () => {
+  const said = { ...failure("no_dockerfile", "the folder has nothing to build", "Write one."), candidates: ["a"] };
+
+  it("are what the helper says", () => {
+    assert.deepEqual(asFailure({ code: -32803, message: "the folder", data: said }), said);
+    assert.equal(asFailure(new WorkError(said)), said);
+  });
+
+  it("say that the helper has gone, or that it was cancelled", () => {
+    assert.equal(asFailure({ code: -32097, message: "Pending response rejected" }).code, "helper_gone");
+    assert.equal(asFailure({ code: -32800, message: "cancelled" }).code, "cancelled");
+    assert.equal(asFailure(new Error("boom")).code, "internal");
+    assert.equal(asFailure("boom").message, "boom");
+    assert.equal(asFailure({ code: 1, message: "x", data: { code: 5 } }).code, "internal");
+  });
+
+  it("are sentences with the next step", () => {
+    assert.equal(sentence(said), "The folder has nothing to build. Write one.");
+    assert.equal(sentence(failure("x", "It is over.")), "It is over.");
+  });
+
+  it("have buttons for the next step", () => {
+    const buttons = (code: string, canRetry = true) => buttonsFor(failure(code, ""), canRetry);
+    assert.deepEqual(buttons("no_dockerfile"), ["initialize", "retry", "showLog"]);
+    assert.deepEqual(buttons("engine_unreachable"), ["retry", "doctor", "showLog"]);
+    assert.deepEqual(buttons("helper_missing"), ["settings", "retry", "showLog"]);
+    assert.deepEqual(buttons("other_version"), ["reload", "settings", "showLog"]);
+    assert.deepEqual(buttons("untrusted"), ["trust", "showLog"]);
+    assert.deepEqual(buttons("anything", false), ["showLog"]);
+    const placed = { ...failure("config_syntax", ""), place: { path: "/w/gpubay.toml", line: 3, column: 1 } };
+    assert.deepEqual(buttonsFor(placed, true), ["openFile", "retry", "showLog"]);
+  });
+});

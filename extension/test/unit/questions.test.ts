@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import { doctorPage } from "../../src/commands/doctorText";
+import { elapsed, message } from "../../src/work/progressText";
+import { powersQuestion, recreateQuestion, runningQuestion } from "../../src/work/questionText";
+import { plain, short } from "../../src/text";
+
+describe("questions", () => {
+  it("name each power, the grave ones first", () => {
+    const { detail, message } = powersQuestion("model", [
+      { key: "mount:/data", sentence: "mounts /data", grave: false },
+      { key: "privileged", sentence: "runs privileged", grave: true },
+    ]);
+    assert.match(message, /“model”/);
+    assert.ok(detail.indexOf("• runs privileged (privileged)") < detail.indexOf("• mounts /data (mount:/data)"));
+    assert.ok(detail.indexOf("take over the machine") < detail.indexOf("runs privileged"));
+  });
+
+  it("list what runs and what is lost", () => {
+    const { detail } = recreateQuestion("model", ["memory was 1g and is now 2g"], ["it runs python train.py (7)"]);
+    assert.match(detail, /• memory was 1g/);
+    assert.match(detail, /• it runs python train\.py \(7\)/);
+    assert.match(recreateQuestion("model", [], []).detail, /nothing is lost/);
+    assert.match(runningQuestion("model", "Stopping", ["it runs sleep (9)"]).detail, /• it runs sleep/);
+  });
+});
+
+describe("text of strangers", () => {
+  it("is no icon and no link to a command", () => {
+    assert.equal(
+      plain("$(alert) [here](command:workbench.action.quit)"),
+      "$ (alert) [here] (command:workbench.action.quit)",
+    );
+    assert.equal(short("a\n b"), "a b");
+    assert.equal(short("x".repeat(200), 10).length, 10);
+  });
+});
+
+describe("progress", () => {
+  it("says the step and the time", () => {
+    assert.equal(elapsed(1500), "");
+    assert.equal(elapsed(7200), "7 s");
+    assert.equal(elapsed(185_000), "3 min 5 s");
+    assert.equal(message("Building: 3 of 7", "7 s", false), "Building: 3 of 7 · 7 s");
+    assert.equal(message(undefined, "", false), "");
+    assert.match(message("Building", "7 s", true), /^Cancelling/);
+  });
+});
+
+describe("doctor's page", () => {
+  it("has what is in the way first", () => {
+    const page = doctorPage({
+      findings: [
+        { check: "disk", verdict: "ok", text: "12 GB free", next: null },
+        { check: "engine", verdict: "problem", text: "none answers", next: "Start Docker." },
+      ],
+      warnings: 0,
+      problems: 1,
+    });
+    assert.ok(page.indexOf("✗ engine: none answers") < page.indexOf("✓ disk: 12 GB free"));
+    assert.match(page, /→ Start Docker\./);
+  });
+});

@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { failure } from "../../src/failure";
+import type { FolderState, GpuReport, Phase } from "../../src/protocol";
+import type { HelperState } from "../../src/session";
+import { driftText, gpus, statusText } from "../../src/status/statusText";
+
+const running: HelperState = { status: "running" };
+
+function gpu(...indexes: number[]): GpuReport {
+  const devices = indexes.map((index) => ({ index, uuid: `GPU-${index}`, name: "NVIDIA $(alert) [x](command:y)" }));
+  return { injection: "cdi", isolation: "soft", reason: "the engine has discovered devices", chosen: null, devices };
+}
+
+function state(phase: Phase, more: Partial<FolderState> = {}): FolderState {
+  return {
+    ...{ folder: "/w", phase, work: null, container: null, gpu: null, hostEnv: null, paths: [], drift: [] },
+    ...{ jobs: [], knownJobs: [], problem: null },
+    ...more,
+  };
+}
+
+describe("status bar", () => {
+  it("names the GPUs, or the CPU", () => {
+    assert.equal(gpus(gpu(0, 3)), "GPU 0, 3");
+    assert.equal(gpus(gpu(0, 1, 2, 3, 4)), "5 GPUs");
+    assert.equal(gpus({ ...gpu(), injection: "none" }), "CPU");
+    assert.equal(gpus({ ...gpu(), chosen: "none" }), "CPU");
+    assert.equal(gpus(null), "CPU");
+  });
+
+  it("says how GPUs get in, and why", () => {
+    const { text, tooltip, look, command } = statusText(running, state("running", { gpu: gpu(0) }));
+    assert.equal(text, "$(circuit-board) GPU 0");
+    assert.match(tooltip, /Injection: cdi \(the engine has discovered devices\)/);
+    assert.equal(look, "usual");
+    assert.equal(command, "gpubay.selectGpus");
+  });
+
+  it("says what is being done, whatever the phase", () => {
+    const { text, command } = statusText(running, state("stopped", { work: { method: "up", token: "t" } }));
+    assert.equal(text, "$(loading~spin) Starting…");
+    assert.equal(command, "gpubay.showLog");
+  });
+
+  it("has something to do for every phase", () => {
+    const phases: Phase[] = ["looking", "untrusted", "unconfigured", "stopped", "running", "drifted", "problem"];
+    const texts = phases.map((phase) => statusText(running, state(phase)));
+    for (const { tooltip, command } of texts) {
+      assert.notEqual(tooltip, "");
+      assert.notEqual(command, "");
+    }
+    assert.equal(statusText(running, undefined).text, statusText(running, state("looking")).text);
+  });
+
+  it("tells of a problem with its next step", () => {
+    const problem = failure("engine_unreachable", "no engine answers", "Start Docker.");
+    const { tooltip, look, command } = statusText(running, state("problem", { problem }));
+    assert.equal(tooltip, "No engine answers. Start Docker.");
+    assert.equal(look, "error");
+    assert.equal(command, "gpubay.showProblem");
+  });
+
+  it("believes nothing while the helper is down", () => {
+    const down: HelperState = { status: "down", failure: failure("helper_missing", "the helper is not there") };
+    const { look, tooltip } = statusText(down, state("running", { gpu: gpu(0) }));
+    assert.equal(look, "error");
+    assert.equal(tooltip, "The helper is not there.");
+  });
+
+  it("names the folder where there are several, without markup of its own", () => {
+    assert.equal(statusText(running, state("running"), "a $(bug) b").text, "$(circuit-board) CPU (a $ (bug) b)");
+  });
+
+  it("has a quiet badge for drift alone", () => {
+    const drift = [{ option: "memory", was: "1g", now: "2g", text: "memory was 1g and is now 2g" }];
+    assert.match(driftText(running, state("drifted", { drift })) ?? "", /• memory was 1g and is now 2g/);
+    assert.equal(driftText(running, state("running")), undefined);
+    assert.equal(driftText(running, state("drifted", { drift, work: { method: "up", token: null } })), undefined);
+    assert.equal(driftText({ status: "starting" }, state("drifted", { drift })), undefined);
+  });
+});
