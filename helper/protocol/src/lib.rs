@@ -6,6 +6,7 @@
 //! - [`agent`]: what the helper and the shim say to the agent inside a container, and its answers.
 //! - [`contents`]: which files of an import root a language tool needs, and in which form.
 //! - [`hostenv`]: the file that tells the shim where its container is.
+//! - [`percent`]: text in an address.
 //! - [`mountinfo`]: what the kernel says of mounts, to know which folder a path really is.
 
 pub mod agent;
@@ -14,3 +15,4 @@ pub mod frame;
 pub mod hostenv;
 pub mod mountinfo;
 pub mod paths;
+pub mod percent;

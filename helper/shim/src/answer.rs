@@ -7,10 +7,10 @@
 //! this program and the host env come out: never another file that the container may have put into a shared folder.
 
 use std::ffi::OsStr;
-use std::fmt::Write;
 use std::path::Path;
 
 use gpubay_protocol::paths::ContainerPath;
+use gpubay_protocol::percent;
 
 use crate::place::Place;
 
@@ -329,7 +329,7 @@ fn translate(place: &Place, text: &str) -> Translated {
     if let Some(path) = text.strip_prefix("file://") {
         let found = decoded(path).map(|path| translate(place, &path));
         return match found {
-            Some(Translated::Host(host)) => Translated::Host(format!("file://{}", encoded(&host))),
+            Some(Translated::Host(host)) => Translated::Host(format!("file://{}", percent::path(&host))),
             _ => Translated::Same,
         };
     }
@@ -367,18 +367,6 @@ fn decoded(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok().filter(|path| path.starts_with('/'))
-}
-
-fn encoded(path: &str) -> String {
-    let mut text = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
 }
 
 /// Where Python keeps what it imports, on any distribution: a host may have a folder of the same name.

@@ -307,6 +307,12 @@ impl Terminal {
     /// `setsid --ctty` makes the terminal the command's own.
     #[track_caller]
     pub fn start(bench: &Bench, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::start_program(bench, &lab().gpubay, args, env)
+    }
+
+    /// Another program than ours.
+    #[track_caller]
+    pub fn start_program(bench: &Bench, program: impl AsRef<OsStr>, args: &[&str], env: &[(&str, &str)]) -> Self {
         use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("opened");
         grantpt(&ours).expect("granted");
@@ -316,7 +322,7 @@ impl Terminal {
         // Before anybody can ask for it.
         rustix::termios::tcsetwinsize(&ours, size(30, 100)).expect("sized");
         let mut command = bench.command("setsid");
-        command.args(["--ctty", "--wait"]).arg(&lab().gpubay).args(args).env("TERM", "xterm");
+        command.args(["--ctty", "--wait"]).arg(program).args(args).env("TERM", "xterm");
         command.envs(env.iter().copied());
         let end = || Stdio::from(theirs.try_clone().expect("cloned"));
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("started");

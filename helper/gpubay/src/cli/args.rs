@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
 
 use super::attach::Attach;
 use super::build::Build;
@@ -73,7 +73,7 @@ pub(super) struct Cli {
 #[derive(Debug, Args)]
 pub(super) struct Common {
     /// The workspace, exactly this folder; without it the current folder or the nearest one above that is a workspace
-    #[arg(short = 'C', value_name = "DIR", global = true)]
+    #[arg(short = 'C', value_name = "DIR", global = true, value_hint = ValueHint::DirPath)]
     pub(super) directory: Option<PathBuf>,
     /// Print one JSON object on stdout; progress goes to stderr
     #[arg(long, global = true)]

@@ -2,10 +2,11 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use clap_complete::engine::ArgValueCandidates;
 
 use super::args::Common;
 use super::output::Output;
-use super::{questions, reach};
+use super::{complete, questions, reach};
 use crate::error::{Error, Result};
 use crate::progress::CancellationToken;
 use crate::workspace::elsewhere::Elsewhere;
@@ -23,6 +24,7 @@ pub(super) struct Down {
     force: bool,
     /// These instead: jobs of the workspace by their name, any container by its name or id
     #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(add = ArgValueCandidates::new(complete::containers))]
     containers: Vec<String>,
 }
 

@@ -1,14 +1,15 @@
 //! `gpubay logs`
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use futures_util::StreamExt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::Common;
 use super::output::Output;
-use super::reach;
 use super::streams::{Target, Writer};
+use super::{complete, reach};
 use crate::engine::{LogChunk, LogOptions};
 use crate::error::{Error, Result};
 use crate::workspace::jobs;
@@ -27,6 +28,7 @@ pub(super) struct Logs {
     #[arg(long, short)]
     timestamps: bool,
     /// The job; the latest one if left out
+    #[arg(add = ArgValueCandidates::new(complete::containers))]
     job: Option<String>,
 }
 

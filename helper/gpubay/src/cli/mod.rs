@@ -6,6 +6,7 @@
 mod args;
 mod attach;
 mod build;
+mod complete;
 mod doctor;
 mod down;
 mod exec;
@@ -45,6 +46,7 @@ use crate::workspace::Workspace;
 /// command line, 130 cancelled; `exec` and `run` have the codes of what they ran, and 125 for a
 /// failure of ours, 126 and 127 for a program that cannot be run or found.
 pub fn main() -> ExitCode {
+    complete::answer_a_shell();
     init_log();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -136,10 +138,7 @@ async fn run(cli: Cli) -> u8 {
         Command::Serve(command) => return serve::run(&command).await,
         Command::Schema(command) => show::schema(&command, &output),
         Command::Man(command) => show::man(&command, &Cli::command(), &output),
-        Command::Completions(command) => {
-            show::completions(&command, &mut Cli::command(), &output);
-            Ok(())
-        }
+        Command::Completions(command) => show::completions(&command, &output),
     };
     match result {
         Ok(()) => 0,

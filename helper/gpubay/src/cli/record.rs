@@ -3,12 +3,13 @@
 use std::io::IsTerminal;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::Common;
 use super::output::{Output, plain, print, print_bytes};
-use super::reach;
+use super::{complete, reach};
 use crate::error::Result;
 use crate::quoting::command_line;
 use crate::workspace::down;
@@ -22,6 +23,7 @@ use crate::workspace::record::{self, Kept};
 )]
 pub(super) struct Record {
     /// The job; the latest one if left out
+    #[arg(add = ArgValueCandidates::new(complete::records))]
     job: Option<String>,
     /// Every record of the workspace on this engine, oldest first
     #[arg(long, conflicts_with_all = ["job", "diff"])]

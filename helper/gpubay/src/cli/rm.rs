@@ -2,11 +2,12 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use clap_complete::engine::ArgValueCandidates;
 
 use super::args::Common;
 use super::down::{consent, may_go_on};
 use super::output::Output;
-use super::reach;
+use super::{complete, reach};
 use crate::error::Result;
 use crate::workspace::Recreate;
 use crate::workspace::down::{self as workflow, Remove};
@@ -23,6 +24,7 @@ pub(super) struct Rm {
     /// Jobs by their name, or containers of this workspace by name or id; `dev` is the dev container
     #[arg(required_unless_present_any = ["all", "venv"])]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(add = ArgValueCandidates::new(complete::removable))]
     names: Vec<String>,
     /// Every job of this workspace that has ended
     #[arg(long, short)]

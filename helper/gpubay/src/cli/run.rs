@@ -2,13 +2,15 @@
 
 use std::cell::Cell;
 
-use clap::Args;
+use clap::{Args, ValueHint};
+use clap_complete::engine::ArgValueCandidates;
 use futures_util::{StreamExt, stream};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 
 use super::args::Common;
+use super::complete;
 use super::exec::{NOBODY_READS, OWN_FAILURE, working_directory};
 use super::output::Output;
 use super::print::{self, Printing};
@@ -35,22 +37,31 @@ pub(super) struct Run {
     #[arg(long, value_parser = values::job_name)]
     name: Option<String>,
     /// GPUs instead of the configuration's: auto, all, none, a count, or a list of indices and UUIDs
-    #[arg(long, value_name = "GPUS", value_parser = values::gpus)]
+    #[arg(long, value_name = "GPUS", value_parser = values::gpus, add = ArgValueCandidates::new(complete::gpus))]
     gpus: Option<String>,
     /// Work on a frozen copy of the sources, so that editing does not change what runs
     #[arg(long)]
     snapshot: bool,
     /// With --snapshot: a folder that stays the workspace's own, besides those that git ignores (repeatable)
-    #[arg(long, value_name = "FOLDER", requires = "snapshot", value_parser = values::live_folder)]
+    #[arg(long, value_name = "FOLDER", requires = "snapshot", value_parser = values::live_folder, value_hint = ValueHint::DirPath)]
     live: Vec<String>,
     /// Run this job again as it is recorded: command, image, GPUs, folder and snapshot
     #[arg(long, value_name = "JOB", conflicts_with_all = ["command", "snapshot", "live", "print"])]
+    #[arg(add = ArgValueCandidates::new(complete::records))]
     again: Option<String>,
     #[command(flatten)]
     printing: Printing,
     /// The command and its arguments, or the name of a job in gpubay.toml
     #[arg(required_unless_present = "again", trailing_var_arg = true)]
+    #[arg(add = ArgValueCandidates::new(complete::configured_jobs))]
     command: Vec<String>,
+}
+
+impl Run {
+    /// How many there are of the command.
+    pub(super) fn words(&self) -> usize {
+        self.command.len()
+    }
 }
 
 /// With `--json`.

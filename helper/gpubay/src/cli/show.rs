@@ -2,11 +2,12 @@
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use clap_complete::engine::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::output::Output;
-use super::{manual, schemas, values};
+use super::{complete, manual, schemas, values};
 use crate::config::schema as of_file;
 use crate::error::{Error, Result};
 
@@ -29,13 +30,16 @@ pub(super) struct Schema {
 )]
 pub(super) struct Man {
     /// Of this command instead of the whole
-    #[arg(value_parser = values::command_name)]
+    #[arg(value_parser = values::command_name, add = ArgValueCandidates::new(complete::commands))]
     command: Option<String>,
 }
 
 /// Print a completion script for your shell
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  gpubay completions bash > ~/.local/share/bash-completion/completions/gpubay")]
+#[command(after_help = "Examples:\n  gpubay completions bash > ~/.local/share/bash-completion/completions/gpubay\n  \
+    gpubay completions fish > ~/.config/fish/completions/gpubay.fish\n  \
+    gpubay completions zsh > ~/.zfunc/_gpubay                        in a folder of $fpath\n\n\
+    The script asks gpubay for names of jobs, containers and records; print it anew after an update.")]
 pub(super) struct Completions {
     /// Which shell
     shell: clap_complete::Shell,
@@ -78,9 +82,13 @@ pub(super) fn man(command: &Man, root: &clap::Command, output: &Output) -> Resul
     Ok(())
 }
 
-pub(super) fn completions(command: &Completions, root: &mut clap::Command, output: &Output) {
-    let mut script = Vec::new();
-    clap_complete::generate(command.shell, root, "gpubay", &mut script);
-    let script = String::from_utf8_lossy(&script).into_owned();
+pub(super) fn completions(command: &Completions, output: &Output) -> Result<()> {
+    let typed = std::env::args_os().next().unwrap_or_default();
+    // Typed as a name it is found on PATH by whoever presses Tab; elsewhere only its place says which it is.
+    let program = if typed.to_string_lossy().contains('/') { std::env::current_exe().ok() } else { None };
+    let program = program.map_or_else(|| "gpubay".to_owned(), |program| program.display().to_string());
+    let script = complete::script(&command.shell.to_string(), &program)
+        .map_err(|error| Error::new("internal", format!("the script cannot be made: {error}")))?;
     output.answer(&Script { script: script.clone() }, || script);
+    Ok(())
 }

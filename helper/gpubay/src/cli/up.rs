@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 
 use super::args::Common;
 use super::output::{Output, plain, seconds};
 use super::print::{self, Printing};
-use super::{open, selected_by, unless_cancelled, values};
+use super::{complete, open, selected_by, unless_cancelled, values};
 use crate::error::Result;
 use crate::workspace::print::dev;
 use crate::workspace::report::UpReport;
@@ -25,7 +26,7 @@ pub(super) struct Up {
     recreate: bool,
     /// GPUs instead of [gpus] use: auto, all, none, a count, or a list of indices and UUIDs; they stay until another
     /// --gpus, a --recreate or a `down`
-    #[arg(long, value_name = "GPUS", value_parser = values::gpus)]
+    #[arg(long, value_name = "GPUS", value_parser = values::gpus, add = ArgValueCandidates::new(complete::gpus))]
     gpus: Option<String>,
     #[command(flatten)]
     printing: Printing,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::ContainerPath;
+use gpubay_protocol::percent;
 
 pub use extensions::recommended;
 
@@ -51,7 +52,7 @@ pub fn attached(container: &str, folder: &ContainerPath, reach: &Reach, ssh: Opt
     if let Some(alias) = ssh {
         let _ = write!(authority, "@ssh-remote+{}", ssh_host(alias));
     }
-    let uri = format!("vscode-remote://{authority}{}", percent(folder.as_str()));
+    let uri = format!("vscode-remote://{authority}{}", percent::path(folder.as_str()));
     Target { uri, authority }
 }
 
@@ -63,18 +64,6 @@ fn ssh_host(alias: &str) -> String {
 
 fn hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn percent(path: &str) -> String {
-    let mut text = String::new();
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
 }
 
 /// An editor of this machine that can attach to a container.

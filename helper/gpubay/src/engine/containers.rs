@@ -15,7 +15,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::io::AsyncWrite;
 
 use super::logs::chunk;
-use super::{CreateSpec, Engine, EngineError, Flavour, LogChunk, error::sort};
+use super::{CreateSpec, Engine, EngineError, Flavour, LogChunk, error::sort, labels};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContainerState {
@@ -141,7 +141,7 @@ impl Engine {
             id: found.id.unwrap_or_default(),
             name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
             image: found.image.unwrap_or_default(),
-            labels: said(config.labels),
+            labels: labels::of_container(config.labels),
             started_at: state.started_at.clone().unwrap_or_default(),
             finished: state.finished_at.as_deref().and_then(seconds),
             state: state_of(&state),
@@ -260,7 +260,7 @@ impl Engine {
                 .unwrap_or_default(),
             image: container.image.unwrap_or_default(),
             image_id: container.image_id.unwrap_or_default(),
-            labels: said(container.labels),
+            labels: labels::of_container(container.labels),
             state: container.state.map(|state| state.to_string()).unwrap_or_default(),
             status: container.status.unwrap_or_default(),
             created: container.created.unwrap_or_default(),
@@ -373,9 +373,4 @@ fn state_of(state: &bollard::models::ContainerState) -> ContainerState {
         Some(S::CREATED) => ContainerState::Created,
         _ => ContainerState::Dead,
     }
-}
-
-/// A label without a value is none: so a container goes without one that its image has.
-fn said(labels: Option<HashMap<String, String>>) -> BTreeMap<String, String> {
-    labels.unwrap_or_default().into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }

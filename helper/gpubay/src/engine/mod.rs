@@ -19,6 +19,7 @@ mod hello;
 mod holes;
 mod images;
 mod info;
+pub mod labels;
 mod logs;
 mod options;
 mod raw;

@@ -3,6 +3,7 @@
 //! words.
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, SystemInfo};
+use gpubay_protocol::percent;
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
@@ -22,7 +23,7 @@ impl Engine {
     }
 
     pub(super) async fn summaries(&self, filters: &str, doing: &str) -> Result<Vec<ContainerSummary>, EngineError> {
-        let query = format!("/containers/json?all=true&filters={}", escaped(filters));
+        let query = format!("/containers/json?all=true&filters={}", percent::component(filters));
         let mut tries = 1;
         let mut answer = loop {
             match self.get(&query, doing).await {
@@ -41,7 +42,7 @@ impl Engine {
     }
 
     pub(super) async fn inspection(&self, name: &str, doing: &str) -> Result<ContainerInspectResponse, EngineError> {
-        let mut answer = self.get(&format!("/containers/{}/json", escaped(name)), doing).await?;
+        let mut answer = self.get(&format!("/containers/{}/json", percent::component(name)), doing).await?;
         if answer["State"].is_object() {
             in_dockers_words(&mut answer["State"]["Status"]);
         }
@@ -106,17 +107,6 @@ pub(super) fn short_name(name: &str) -> &str {
         .into_iter()
         .find_map(|registry| name.strip_prefix(registry))
         .unwrap_or(name)
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
-            byte => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bollard::Docker;
-use http_body_util::BodyExt;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::auth::Credentials;
@@ -79,34 +78,19 @@ pub(super) async fn run(
     };
     let mut sent = Some(step);
     let mut build = steps::Steps::new(progress, redactor);
-    let mut lines = status::Lines::default();
-    let mut cut = None;
-    while let Some(frame) = answer.response.body_mut().frame().await {
-        match frame {
-            Ok(frame) => {
-                let Ok(data) = frame.into_data() else { continue };
-                // The engine answers once it has the whole context.
-                if let Some(step) = sent.take().and_then(|step| step.lock().ok().and_then(|mut step| step.take())) {
-                    step.end(StepEnd::Done);
-                }
-                for line in lines.feed(&data).map_err(BuildError::Lost)? {
-                    build.message(&line);
-                }
-            }
-            Err(error) => {
-                cut = Some(http::lost(&error));
-                break;
-            }
+    let read = answer.lines(|line| {
+        // The engine answers once it has the whole context.
+        if let Some(step) = sent.take().and_then(|step| step.lock().ok().and_then(|mut step| step.take())) {
+            step.end(StepEnd::Done);
         }
-    }
-    build.message(&lines.rest());
+        build.message(line);
+    });
+    let read = read.await;
     build.end();
     if let Some(message) = build.error.take() {
         return Err(failure(message, &mut build, request, &parsed, text));
     }
-    if let Some(cut) = cut {
-        return Err(cut);
-    }
+    read?;
     build.image_id.ok_or_else(|| BuildError::Lost("its answer ended before the image was named".to_owned()))
 }
 

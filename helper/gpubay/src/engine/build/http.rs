@@ -1,9 +1,8 @@
 //! Requests to the engine that bollard does not carry: an upgraded session, and a build that joins
 //! it without a second session of bollard's own, an answer that may take hours to begin.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
+use gpubay_protocol::percent;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -14,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::{Stream, StreamExt as _};
 
 use super::error::BuildError;
+use super::status::Lines;
 use crate::engine::endpoint::Endpoint;
 
 /// Bytes of an error's answer that are read.
@@ -30,6 +30,29 @@ pub(super) struct Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         self.connection.abort();
+    }
+}
+
+impl Answer {
+    /// Hands over each line as it comes, and at the end what is left. Where the answer breaks off, the error counts after
+    /// what the lines have said.
+    pub(super) async fn lines(&mut self, mut on: impl FnMut(&[u8])) -> Result<(), BuildError> {
+        let mut lines = Lines::default();
+        let mut cut = Ok(());
+        while let Some(frame) = self.response.body_mut().frame().await {
+            match frame {
+                Ok(frame) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    lines.feed(&data).map_err(BuildError::Lost)?.iter().for_each(|line| on(line));
+                }
+                Err(error) => {
+                    cut = Err(lost(&error));
+                    break;
+                }
+            }
+        }
+        on(&lines.rest());
+        cut
     }
 }
 
@@ -115,17 +138,5 @@ async fn refusal(mut answer: Answer) -> BuildError {
 /// Appends a pair to a query, escaped.
 pub(super) fn pair(query: &mut String, key: &str, value: &str) {
     query.push(if query.is_empty() { '?' } else { '&' });
-    for (index, text) in [key, value].into_iter().enumerate() {
-        if index == 1 {
-            query.push('=');
-        }
-        for byte in text.bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => query.push(char::from(byte)),
-                byte => {
-                    let _ = write!(query, "%{byte:02X}");
-                }
-            }
-        }
-    }
+    query.push_str(&format!("{}={}", percent::component(key), percent::component(value)));
 }

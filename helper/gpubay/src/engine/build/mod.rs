@@ -31,7 +31,6 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bollard::Docker;
-use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
 pub use self::auth::{Login, login};
@@ -168,23 +167,7 @@ async fn run(
         other => other,
     })?;
     let mut build = status::Build::new(progress, values.redactor());
-    let mut lines = status::Lines::default();
-    let mut cut = None;
-    while let Some(frame) = answer.response.body_mut().frame().await {
-        match frame {
-            Ok(frame) => {
-                let Ok(data) = frame.into_data() else { continue };
-                for line in lines.feed(&data).map_err(BuildError::Lost)? {
-                    build.message(&line);
-                }
-            }
-            Err(error) => {
-                cut = Some(http::lost(&error));
-                break;
-            }
-        }
-    }
-    build.message(&lines.rest());
+    let read = answer.lines(|line| build.message(line)).await;
     build.settle_all();
     drop(session);
     if let Some(message) = build.error.take() {
@@ -194,9 +177,7 @@ async fn run(
         let tail = build.tail();
         return Err(explain(message, build.failed.as_ref(), tail, request, text));
     }
-    if let Some(cut) = cut {
-        return Err(cut);
-    }
+    read?;
     match build.image_id {
         Some(image_id) => Ok(image_id),
         None => Err(BuildError::Lost("its answer ended before the image was named".to_owned())),

@@ -245,11 +245,8 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
             spec.labels.insert(labels::CHOSEN.to_owned(), chosen.to_owned());
         }
     }
-    // A container has its image's labels besides, and we go by those of ours.
-    let inherited = inputs.image.labels.keys().filter(|name| name.starts_with(labels::OURS));
-    for name in inherited {
-        spec.labels.entry(name.clone()).or_default();
-    }
+    // We go by those of ours, and an image says nothing by them.
+    crate::engine::labels::take_back(&mut spec.labels, &inputs.image.labels, labels::OURS);
     Planned { spec, options, volumes }
 }
 
