@@ -11,6 +11,15 @@ export class WorkError extends Error {
   }
 }
 
+/** Nothing is done in a workspace that the user does not trust. */
+export function untrusted(): Failure {
+  return failure(
+    "untrusted",
+    l10n.t("The workspace is not trusted: nothing is contacted, built or started."),
+    l10n.t("Trust it first."),
+  );
+}
+
 export function failure(code: string, message: string, hint: string | null = null): Failure {
   return { code, message, hint, place: null, powers: [], candidates: [] };
 }
@@ -56,10 +65,12 @@ function isFailure(data: unknown): data is Failure {
   return typeof code === "string" && typeof message === "string";
 }
 
+/** Its first line with the next step; an excerpt of a file stands only in the log. */
 export function sentence({ message, hint }: Failure): string {
-  const said = /[.!?。]$/.test(message) ? message : `${message}.`;
+  const [line = ""] = message.split("\n", 1);
+  const said = /[.!?。]$/.test(line) ? line : `${line}.`;
   const whole = hint ? `${said} ${hint}` : said;
-  return whole.charAt(0).toUpperCase() + whole.slice(1);
+  return /^[a-z]+ /.test(whole) ? whole.charAt(0).toUpperCase() + whole.slice(1) : whole;
 }
 
 export type Button =

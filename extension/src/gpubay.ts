@@ -3,9 +3,9 @@
 import { randomUUID } from "node:crypto";
 import * as vscode from "vscode";
 import type { LanguageClient } from "vscode-languageclient/node";
-import { WorkError, asFailure, failure } from "./failure";
+import { WorkError, asFailure, failure, untrusted } from "./failure";
 import { pickFolder } from "./folders";
-import { begin, type Life } from "./helper/client";
+import type { Life } from "./helper/client";
 import { Crashes } from "./helper/crashes";
 import { locate } from "./helper/locate";
 import { l10n } from "./l10n";
@@ -34,6 +34,7 @@ export class GpuBay implements Session {
   private readonly crashes = new Crashes();
   private readonly progress = new Map<string, (value: ProgressValue) => void>();
   private life: Promise<Life> | undefined;
+  private readonly told = new Set<string>();
   private stopped = false;
 
   constructor(private readonly context: vscode.ExtensionContext) {
@@ -70,7 +71,9 @@ export class GpuBay implements Session {
   /** After the activation, so that it costs the editor's start nothing. */
   startSoon(): void {
     if (this.folders.length > 0) {
-      setImmediate(() => void this.connect().catch(() => undefined));
+      setImmediate(() => {
+        this.connect().catch((error: unknown) => this.tellOnce(error));
+      });
     }
   }
 
@@ -87,6 +90,11 @@ export class GpuBay implements Session {
   }
 
   helperPath(): Promise<string> {
+    // The helper itself refuses; what runs in a terminal would not know.
+    return vscode.workspace.isTrusted ? this.program() : Promise.reject(new WorkError(untrusted()));
+  }
+
+  private program(): Promise<string> {
     const setting = vscode.workspace.getConfiguration("gpubay").inspect("helper.path");
     return locate(setting, this.context.asAbsolutePath("bin/gpubay"));
   }
@@ -94,7 +102,10 @@ export class GpuBay implements Session {
   async request<M extends Method>(method: M, params: Params<M>, token?: vscode.CancellationToken): Promise<Answer<M>> {
     const { client } = await this.connect();
     try {
-      return await client.sendRequest<Answer<M>>(method, params, token);
+      // A token that is given and undefined would be taken for a second parameter.
+      return await (token
+        ? client.sendRequest<Answer<M>>(method, params, token)
+        : client.sendRequest<Answer<M>>(method, params));
     } catch (error) {
       throw new WorkError(asFailure(error));
     }
@@ -168,9 +179,11 @@ export class GpuBay implements Session {
   }
 
   private async begin(): Promise<Life> {
-    const program = await this.helperPath();
+    const program = await this.program();
     const { version } = this.context.extension.packageJSON as { version: string };
-    const life: Promise<Life> = begin(
+    // The library behind it is most of the bundle: it is loaded when it is needed, not when the window opens.
+    const { begin } = await import("./helper/client");
+    return begin(
       program,
       version,
       this.log,
@@ -181,7 +194,6 @@ export class GpuBay implements Session {
         this.crashed(why);
       },
     );
-    return life;
   }
 
   private listen(client: LanguageClient): void {
@@ -215,6 +227,15 @@ export class GpuBay implements Session {
       this.startSoon();
     } else {
       void this.showFailure(new WorkError(why), { retry: () => this.restart() });
+    }
+  }
+
+  /** A helper that cannot start is told of when the window opens; after that it is in the status bar. */
+  private async tellOnce(error: unknown): Promise<void> {
+    const { code } = asFailure(error);
+    if (!this.told.has(code)) {
+      this.told.add(code);
+      await this.showFailure(error, { retry: () => this.restart() });
     }
   }
 

@@ -15,7 +15,7 @@ export async function showFailure(bay: GpuBay, failure: Failure, about: About): 
   if (failure.code === "cancelled") {
     return;
   }
-  bay.log.error(`${failure.code}: ${sentence(failure)}`);
+  bay.log.error(`${failure.code}: ${[failure.message, failure.hint].filter(Boolean).join("\n")}`);
   const buttons = buttonsFor(failure, about.retry !== undefined);
   const items = buttons.map((button) => ({ title: buttonText(button), button }));
   const picked = await vscode.window.showErrorMessage(plain(sentence(failure)), ...items);

@@ -32,7 +32,7 @@ export interface Session {
   /** Pieces of logs that `gpubay/logs` was asked for. */
   readonly onLogLines: vscode.Event<LogLinesParams>;
 
-  /** The helper's program, for terminals and tasks. Throws a `WorkError` where there is none. */
+  /** The helper's program, for terminals and tasks. Throws a `WorkError` where there is none, or no trust. */
   helperPath(): Promise<string>;
   /** Starts the helper where it does not run. Throws a `WorkError`. */
   request<M extends Method>(method: M, params: Params<M>, token?: vscode.CancellationToken): Promise<Answer<M>>;

@@ -1,6 +1,6 @@
 // The helper's process and the connection to it: one for all folders of the window.
 
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import * as vscode from "vscode";
 import {
   CloseAction,
@@ -13,6 +13,9 @@ import {
 import { WorkError, asFailure, failure } from "../failure";
 import { l10n } from "../l10n";
 import { PROTOCOL, type Capabilities, type Failure, type Options } from "../protocol";
+
+/** It answers within milliseconds; what is silent for so long is something else. */
+const PATIENCE_MS = 10_000;
 
 /** One life of the helper. */
 export interface Life {
@@ -30,6 +33,13 @@ class QuietClient extends LanguageClient {
   override error(message: string, data?: unknown, _show?: boolean | "force"): void {
     super.error(message, data, false);
   }
+
+  // Called by itself after a failed start, with nobody to hear that there is nothing to stop.
+  override async stop(timeout?: number): Promise<void> {
+    await super.stop(timeout).catch((error: unknown) => {
+      this.debug(String(error), undefined, false);
+    });
+  }
 }
 
 /** Starts the helper and says hello. Throws a `WorkError`. */
@@ -38,25 +48,27 @@ export async function begin(
   version: string,
   log: vscode.LogOutputChannel,
   register: (client: LanguageClient) => void,
-  ended: Ended,
+  gone: Ended,
 ): Promise<Life> {
   let refused: Failure | undefined;
   let lastWords = "";
   let running = false;
   let leaving = false;
+  let child: ChildProcess | undefined;
 
   const server: ServerOptions = () =>
     new Promise((resolve, reject) => {
-      const child = spawn(program, ["serve"], { stdio: "pipe" });
-      child.once("error", reject);
-      child.once("spawn", () => {
+      const started = spawn(program, ["serve"], { stdio: "pipe" });
+      started.once("error", reject);
+      started.once("spawn", () => {
+        child = started;
         // A helper that has gone is noticed at its output's end; writing to it must not be an error of its own.
-        child.stdin.on("error", (error) => {
+        started.stdin.on("error", (error) => {
           log.debug(`helper: ${error.message}`);
         });
-        resolve(child);
+        resolve(started);
       });
-      child.stderr.on("data", (data: Buffer) => {
+      started.stderr.on("data", (data: Buffer) => {
         lastWords = (lastWords + data.toString()).slice(-2000);
       });
     });
@@ -80,7 +92,7 @@ export async function begin(
       error: () => ({ action: ErrorAction.Continue, handled: true }),
       closed: () => {
         if (running && !leaving) {
-          ended(crashed(lastWords));
+          gone(crashed(lastWords));
         }
         running = false;
         return { action: CloseAction.DoNotRestart, handled: true };
@@ -95,10 +107,20 @@ export async function begin(
     leaving ||= newState === State.Stopped;
   });
   register(client);
+  const silent = setTimeout(() => {
+    lastWords = l10n.t("it does not answer");
+    child?.kill("SIGKILL");
+  }, PATIENCE_MS);
   try {
     await client.start();
   } catch (error) {
-    throw new WorkError(refused && refused.code !== "internal" ? refused : notStarted(program, error, lastWords));
+    if (refused?.code === "other_version") {
+      throw new WorkError(refused);
+    }
+    await ended(child);
+    throw new WorkError(notStarted(program, error, lastWords));
+  } finally {
+    clearTimeout(silent);
   }
   const capabilities = (client.initializeResult?.capabilities.experimental as { gpubay?: Capabilities } | undefined)
     ?.gpubay;
@@ -109,6 +131,22 @@ export async function begin(
   }
   running = true;
   return { client, capabilities };
+}
+
+/** Its last words have been read; one that does not speak our language does not stay. */
+async function ended(child: ChildProcess | undefined): Promise<void> {
+  if (child) {
+    const closed = new Promise<void>((resolve) => {
+      child.once("close", () => {
+        resolve();
+      });
+    });
+    child.kill();
+    // After the end of its output there is no `close` to come.
+    if (child.exitCode === null && child.signalCode === null) {
+      await closed;
+    }
+  }
 }
 
 function crashed(lastWords: string): Failure {

@@ -20,6 +20,7 @@ describe("failures", () => {
   it("are sentences with the next step", () => {
     assert.equal(sentence(said), "The folder has nothing to build. Write one.");
     assert.equal(sentence(failure("x", "It is over.")), "It is over.");
+    assert.equal(sentence(failure("x", "a.toml:3:1: bad\n  |\n3 | [", "Mend it.")), "a.toml:3:1: bad. Mend it.");
   });
 
   it("have buttons for the next step", () => {
