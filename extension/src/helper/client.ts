@@ -112,7 +112,13 @@ export async function begin(
     child?.kill("SIGKILL");
   }, PATIENCE_MS);
   try {
-    await client.start();
+    const starting = client.start();
+    // Where the helper ends before it has answered, `starting` says nothing, and the promise behind it fails unheard.
+    client.start().catch(() => undefined);
+    await starting;
+    if (!client.initializeResult) {
+      throw new Error(l10n.t("it does not answer"));
+    }
   } catch (error) {
     if (refused?.code === "other_version") {
       throw new WorkError(refused);
@@ -122,12 +128,12 @@ export async function begin(
   } finally {
     clearTimeout(silent);
   }
-  const capabilities = (client.initializeResult?.capabilities.experimental as { gpubay?: Capabilities } | undefined)
+  const capabilities = (client.initializeResult.capabilities.experimental as { gpubay?: Capabilities } | undefined)
     ?.gpubay;
   if (capabilities?.protocol !== PROTOCOL) {
     leaving = true;
     await client.stop().catch(() => undefined);
-    throw new WorkError(otherVersion(program, client.initializeResult?.serverInfo?.version));
+    throw new WorkError(otherVersion(program, client.initializeResult.serverInfo?.version));
   }
   running = true;
   return { client, capabilities };
