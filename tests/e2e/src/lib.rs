@@ -36,6 +36,9 @@ pub const STAGES_OF_THE_MIRROR: [&str; 8] = [
     "hostenv.write",
 ];
 
+/// Where an `up` can be interrupted that looks for a folder that the engine sees.
+pub const STAGES_OF_THE_SWITCH: [&str; 3] = ["data.made", "data.probe", "data.chosen"];
+
 /// The surroundings that `make test` provides.
 #[derive(Debug)]
 pub struct Lab {

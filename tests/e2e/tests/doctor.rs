@@ -83,6 +83,8 @@ fn engines_that_can_be_used() {
     says(&report, "configuration", "ok", "needs none");
     says(&report, "gpu", "ok", "cdi: ");
     says(&report, "workspace", "ok", "with-gpus");
+    says(&report, "visibility", "ok", &format!("the engine sees {}", bench.workspace.display()));
+    assert!(bench.containers().is_empty(), "what was asked with is gone");
     let text = bench.run(&["doctor"]);
     assert!(text.stdout.contains("ok       gpu ") && !text.stdout.contains('\u{1b}'), "{text:?}");
 }

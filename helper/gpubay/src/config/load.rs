@@ -72,6 +72,8 @@ pub struct Loaded {
     pub state: HostPath,
     /// Holds the user's own file, where there is one.
     pub user_folder: HostPath,
+    /// The user's, as far as it exists, resolved.
+    pub home: HostPath,
     /// What the command line asked of `[gpus] use`, which is in [`Loaded::config`] as well.
     pub chosen_gpus: Option<String>,
     pub warnings: Vec<String>,
@@ -188,7 +190,8 @@ fn decide(
     let warnings = warnings(&config, &workspace, request);
     let chosen_gpus = request.overrides.gpus.clone();
     let user_folder = absolute(resolve_existing(&user_folder(request)))?;
-    Ok(Loaded { config, workspace, identity, file, powers, state, user_folder, chosen_gpus, warnings })
+    let home = absolute(home.to_owned())?;
+    Ok(Loaded { config, workspace, identity, file, powers, state, user_folder, home, chosen_gpus, warnings })
 }
 
 /// Whose folder it was, and what the user's own file says: all that there is where the folder is gone, or its

@@ -32,6 +32,7 @@ pub use identity::Identity;
 pub use load::{Bare, FILE_NAME, LoadRequest, Loaded, Overrides, bare, load, load_to_reach};
 pub use parse::parse;
 pub use powers::Power;
+pub use state::MACHINE_ID;
 
 #[cfg(test)]
 mod tests;

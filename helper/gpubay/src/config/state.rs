@@ -13,9 +13,12 @@ use super::identity::hex;
 use super::parse::read_text;
 use crate::HostPath;
 
+/// The file with the machine's id, where the machine has none of its own.
+pub const MACHINE_ID: &str = "machine-id";
+
 /// A random id of 32 hexadecimal digits, made once.
 pub(super) fn machine_id(data: &HostPath) -> Result<String, ConfigError> {
-    let path = data.join("machine-id");
+    let path = data.join(MACHINE_ID);
     let kept = || -> Result<Option<String>, ConfigError> {
         Ok(read_text(path.as_path())?.map(|t| t.trim().to_owned()).filter(|t| t.len() == 32))
     };

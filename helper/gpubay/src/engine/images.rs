@@ -113,6 +113,13 @@ impl Engine {
         Ok(found.into_iter().map(own).collect())
     }
 
+    /// The id of some image that is there: for a container that never runs.
+    pub async fn any_image(&self) -> Result<Option<String>, EngineError> {
+        let options = ListImagesOptionsBuilder::default().build();
+        let found = self.docker.list_images(Some(options)).await.map_err(|error| sort("list images", error))?;
+        Ok(found.into_iter().next().map(|image| image.id))
+    }
+
     /// Takes a name from an image, and with its last one the image; never against a container's need of it.
     pub async fn remove_image(&self, name: &str) -> Result<(), EngineError> {
         let options = RemoveImageOptionsBuilder::default().force(false).build();

@@ -302,6 +302,14 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
         return Ok(kept(found, false, status));
     }
     exposure::points_are_as_they_were(&found.mounts)?;
+    // It was made when the engine saw these files, maybe from another machine's side of a socket.
+    if let Err(problem) = visibility::check(workspace, &found.id, &wanted.places.run, Some(sources(workspace))).await {
+        let hint = "`gpubay up --recreate` makes the container anew, with a folder that the engine sees.";
+        return Err(Attempt::Failed(match problem {
+            visibility::Problem::Unseen { path, error } if path == wanted.places.run => error.with_hint(hint),
+            other => other.into_error(),
+        }));
+    }
     start(workspace, wanted, &found.id).await?;
     let status = ready(workspace, wanted, &found.name).await?;
     let container = find(workspace, &found.name).await?.unwrap_or(found);
@@ -347,6 +355,11 @@ pub(super) fn differences(
     drift
 }
 
+/// The workspace here, and in its containers.
+fn sources(workspace: &Workspace) -> (&HostPath, &ContainerPath) {
+    (workspace.folder(), &workspace.config().container.workdir)
+}
+
 async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt> {
     wanted.must_be_makeable()?;
     exposure::refuse_volumes_that_are_folders(workspace, &wanted.planned.spec.mounts).await?;
@@ -355,13 +368,17 @@ async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt
     let id = match create(workspace, &planned, wanted.user).await {
         Ok(id) => id,
         Err(error @ EngineError::Refused { .. }) => {
-            return Err(visibility::refusal(workspace, error, &planned.spec.mounts).await.into());
+            let problem = visibility::refusal(workspace, error, &planned.spec.mounts).await;
+            return Err(visibility::settle(workspace, &planned.spec.image, problem).await.into());
         }
         Err(error) => return Err(error.into()),
     };
+    if let Err(problem) = visibility::check(workspace, &id, &wanted.places.run, Some(sources(workspace))).await {
+        workspace.engine.remove(&id).await?;
+        return Err(visibility::settle(workspace, &planned.spec.image, problem).await.into());
+    }
     let brought_up = async {
         workspace.reach("container.created")?;
-        visibility::check(workspace, &id, &wanted.places.run).await?;
         start(workspace, wanted, &id).await?;
         workspace.reach("container.started")?;
         ready(workspace, wanted, &planned.spec.name).await.map_err(Attempt::from)

@@ -24,7 +24,7 @@ pub async fn down(workspace: &Workspace, consent: Recreate) -> Result<DownReport
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let containers = of_workspace(workspace).await?;
     let lost = losses(&workspace.engine, &containers).await?;
-    let data = |_: &str| workspace.config().paths.data.clone();
+    let data = |_: &str| workspace.shared();
     let removed = remove(&workspace.engine, &workspace.progress, containers, &lost, consent, &data).await?;
     let kept = vec![
         format!("the venv ({})", workspace.venv_folder()),
@@ -56,7 +56,7 @@ pub async fn note_ends(workspace: &Workspace) {
     match of_workspace(workspace).await {
         Ok(containers) => {
             for container in containers.iter().filter(|container| !is_alive(container)) {
-                note_end(&workspace.engine, container, &|_| workspace.config().paths.data.clone()).await;
+                note_end(&workspace.engine, container, &|_| workspace.shared()).await;
             }
         }
         Err(error) => tracing::debug!(%error, "how jobs ended is not known"),
@@ -161,12 +161,12 @@ pub async fn rm(workspace: &Workspace, what: &Remove, consent: Recreate) -> Resu
     let lost = losses(&workspace.engine, &chosen).await?;
     let jobs: Vec<String> =
         chosen.iter().filter(|container| is_job(container)).map(|job| label(job, labels::JOB)).collect();
-    let data = |_: &str| workspace.config().paths.data.clone();
+    let data = |_: &str| workspace.shared();
     let containers = remove(&workspace.engine, &workspace.progress, chosen, &lost, Recreate::Allowed, &data).await?;
     for job in jobs {
         // A label is text that anybody with the engine can write; this takes plain names only.
         let name = format!("{}-{job}", workspace.place);
-        if let Err(error) = mirror::remove_below(&workspace.config().paths.data, "run", &name) {
+        if let Err(error) = mirror::remove_below(&workspace.shared(), "run", &name) {
             tracing::debug!(%error, job, "its run folder stays");
         }
     }
@@ -178,7 +178,7 @@ pub async fn rm(workspace: &Workspace, what: &Remove, consent: Recreate) -> Resu
 async fn empty_venv(workspace: &Workspace) -> Result<HostPath> {
     let folder = workspace.venv_folder();
     let step = workspace.progress.step("Removing the virtual environment");
-    let (data, place) = (workspace.config().paths.data.clone(), workspace.place.clone());
+    let (data, place) = (workspace.shared(), workspace.place.clone());
     if folder.as_path().exists() {
         let emptied = tokio::task::spawn_blocking(move || mirror::empty_below(&data, "venvs", &place)).await;
         emptied.map_err(|error| Error::new("internal", error.to_string()))?.map_err(|error| {

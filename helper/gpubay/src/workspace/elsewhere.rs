@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::report::{DownReport, Row};
-use super::{HostUser, Recreate, down, jobs, known, labels, lock};
+use super::{HostUser, Recreate, down, jobs, known, labels, lock, visibility};
 use crate::config::{self, Bare, LoadRequest};
 use crate::engine::{Engine, EngineInfo, Listed, Surroundings, endpoint};
 use crate::error::{Error, Result};
@@ -102,7 +102,11 @@ impl Elsewhere {
         folders.dedup();
         let lost = down::losses(&self.engine, &all).await?;
         let known = known::all(&self.bare);
-        let data = |id8: &str| known.get(id8).map_or_else(|| self.bare.state.clone(), |known| known.data.clone());
+        let key = self.engine.located().endpoint.key();
+        let data = |id8: &str| {
+            let data = known.get(id8).map_or(&self.bare.state, |known| &known.data);
+            visibility::shared(&self.bare.state, &format!("{id8}-{key}"), data)
+        };
         let containers = down::remove(&self.engine, &self.progress, all, &lost, consent, &data).await?;
         let mut kept = vec!["venv, mirror, caches and volumes".to_owned(), "the image".to_owned()];
         kept.extend(folders.into_iter().map(|folder| {

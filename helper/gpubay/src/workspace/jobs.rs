@@ -6,12 +6,12 @@ use futures_util::{Stream, StreamExt, stream};
 
 use super::labels;
 use super::report::Row;
-use super::spec::{Task, plan};
-use super::{Workspace, delivery, dev, down, exec, exposure, lock, python, record, unique, up};
+use super::spec::{Planned, Task, plan};
+use super::{Workspace, delivery, dev, down, exec, exposure, lock, python, record, unique, up, visibility};
 use crate::ContainerPath;
 use crate::agent;
 use crate::config;
-use crate::config::model::{Config, GpuSelection, Gpus, JobWorkdir};
+use crate::config::model::{Config, GpuSelection, Gpus, JobWorkdir, MountSource};
 use crate::engine::{Attached, ContainerState, Engine, EngineError, Listed, LogChunk, LogOptions, Stdio};
 use crate::error::{Error, Result};
 use crate::failpoint;
@@ -125,6 +125,14 @@ pub(super) fn name_of(options: &RunOptions) -> Result<String> {
 /// # Errors
 /// `job_exists` when the name is taken; those of `up` for what is prepared; GPUs that do not answer.
 pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
+    match run_once(workspace, options).await {
+        // The venv is to be made there, too.
+        Err(error) if error.code == visibility::MOVED => run_once(workspace, options).await,
+        other => other,
+    }
+}
+
+async fn run_once(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     if !up::is_prepared(workspace) {
         up::up(workspace, super::Recreate::WhenNothingIsLost).await?;
     } else if crate::venv::install::is_stale(&workspace.venv_folder(), &workspace.config().venv.requirements) {
@@ -164,15 +172,7 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     planned.spec.labels.extend(folder.labels(&ground, &facts));
     dev::prepare_mount_points(&planned)?;
     exposure::refuse_volumes_that_are_folders(workspace, &planned.spec.mounts).await?;
-    let id = match dev::create(workspace, &planned, &ground.user).await {
-        Ok(id) => id,
-        Err(EngineError::Conflict { .. }) => {
-            return Err(Error::new("job_exists", format!("there is a job named {name} already")).with_hint(format!(
-                "Give this one another name with --name, or remove the old one: gpubay rm {name}"
-            )));
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let id = create(workspace, &planned, &ground, &name).await?;
     drop(lock);
     let start = async {
         failpoint::reach("job.created").await?;
@@ -237,6 +237,34 @@ pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
             Err(error)
         }
     }
+}
+
+/// A container that the engine fills with what we see.
+async fn create(workspace: &Workspace, planned: &Planned, ground: &up::Ground, name: &str) -> Result<String> {
+    let run = &ground.places.run;
+    let workdir = &workspace.config().container.workdir;
+    let sources = planned.spec.mounts.iter().find_map(|mount| match &mount.source {
+        MountSource::Host(source) if mount.target == *workdir => Some((source, workdir)),
+        _ => None,
+    });
+    let problem = match dev::create(workspace, planned, &ground.user).await {
+        Ok(id) => match visibility::check(workspace, &id, run, sources).await {
+            Ok(()) => return Ok(id),
+            Err(problem) => {
+                workspace.engine.remove(&id).await?;
+                problem
+            }
+        },
+        // Its run folder is the other job's.
+        Err(EngineError::Conflict { .. }) => {
+            return Err(Error::new("job_exists", format!("there is a job named {name} already")).with_hint(format!(
+                "Give this one another name with --name, or remove the old one: gpubay rm {name}"
+            )));
+        }
+        Err(error) => visibility::refusal(workspace, error, &planned.spec.mounts).await,
+    };
+    let _ = std::fs::remove_dir_all(run.as_path());
+    Err(visibility::settle(workspace, &planned.spec.image, problem).await)
 }
 
 /// Before anything else runs, the agent compares what is live with what was held open here. Later it would be the

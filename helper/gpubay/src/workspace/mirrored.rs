@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use gpubay_protocol::agent::{AGENT_DIR, Entry, RUN_DIR, ScanLimits, ScanRequest, Scanned};
 
-use super::labels::{self, Role};
 use super::report::MirrorReport;
 use super::sync::Deletions;
 use super::up::Ground;
-use super::{Workspace, delivery, dev, unique};
+use super::{Workspace, delivery, dev, unique, visibility};
 use async_trait::async_trait;
 
 use crate::agent::{self, AgentError, Client, FileEvent, Scanner};
@@ -44,10 +43,7 @@ pub(super) async fn sync(
     }
     let request =
         ScanRequest { roots: roots.to_vec(), exclude: exclude.to_vec(), known: None, limits: ScanLimits::default() };
-    // The workspace's lock is ours, so one that is there was left behind by a process that was killed.
-    for stale in workspace.engine.list(&[(labels::ID, workspace.id()), (labels::ROLE, Role::Helper.as_str())]).await? {
-        workspace.engine.remove(&stale.id).await?;
-    }
+    workspace.remove_stale_helpers().await?;
     let cache = &workspace.config().paths.cache;
     let store = Store::open(cache)?;
     let using = store.using()?;
@@ -97,7 +93,7 @@ async fn make_base(
     key: &BaseKey,
     request: &ScanRequest,
 ) -> Result<Work> {
-    let run = workspace.config().paths.data.join("run").join(format!("helper-{}", unique()));
+    let run = workspace.shared().join("run").join(format!("helper-{}", unique()));
     std::fs::create_dir_all(run.as_path()).map_err(delivery::at(run.as_path()))?;
     let inside = |path: &str| ContainerPath::new(path).expect("a constant path");
     let bind = |source: &HostPath, target: &str, read_only| Mount {
@@ -111,6 +107,7 @@ async fn make_base(
         let id = workspace.engine.create(&spec).await?;
         let filled = async {
             workspace.reach("mirror.helper")?;
+            visibility::check(workspace, &id, &run, None).await.map_err(visibility::Problem::into_error)?;
             workspace.engine.start(&id).await?;
             agent::wait_ready(&run, Duration::from_secs(30)).await?;
             let mut source = Conversation::new(workspace, &id, run.clone());

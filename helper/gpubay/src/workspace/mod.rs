@@ -40,6 +40,7 @@ mod visibility;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use serde::Serialize;
 
@@ -74,6 +75,8 @@ pub struct Workspace {
     /// Of this workspace on this engine: two engines may hold a container each, and each has a venv and a
     /// socket of its own.
     place: String,
+    /// See [`Workspace::shared`].
+    shared: RwLock<HostPath>,
 }
 
 impl Workspace {
@@ -88,7 +91,19 @@ impl Workspace {
         for warning in &loaded.warnings {
             progress.warn(warning.clone());
         }
-        Ok(Self { loaded, engine, host: HostUser::current(), progress, place })
+        let shared = RwLock::new(visibility::shared(&loaded.state, &place, &loaded.config.paths.data));
+        Ok(Self { loaded, engine, host: HostUser::current(), progress, place, shared })
+    }
+
+    /// Where everything lies that a container mounts of ours: `[paths] data`, or another folder where the engine does
+    /// not see that one. Locks stay in `[paths] data`, so that there is one of each whatever is shared.
+    pub fn shared(&self) -> HostPath {
+        self.shared.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Only [`visibility`] decides that.
+    fn share(&self, folder: HostPath) {
+        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = folder;
     }
 
     /// A stage of a workflow begins, unless it is no longer wanted.
@@ -163,17 +178,17 @@ impl Workspace {
 
     /// Where the host side of the venv lies.
     fn venv_folder(&self) -> HostPath {
-        self.config().paths.data.join("venvs").join(&self.place)
+        self.shared().join("venvs").join(&self.place)
     }
 
     /// The folder with the socket of the dev container's agent.
     pub fn run_folder(&self) -> HostPath {
-        self.config().paths.data.join("run").join(&self.place)
+        self.shared().join("run").join(&self.place)
     }
 
     /// The same of a job's.
     fn job_run_folder(&self, job: &str) -> HostPath {
-        self.config().paths.data.join("run").join(format!("{}-{job}", self.place))
+        self.shared().join("run").join(format!("{}-{job}", self.place))
     }
 
     /// A container of `image` that is never started, to look into the image. The caller removes it.
@@ -182,33 +197,44 @@ impl Workspace {
         Ok(self.engine.create(&spec).await?)
     }
 
-    /// No network, no workspace, nothing of the user's.
-    fn helper_spec(&self, image: &str) -> CreateSpec {
-        CreateSpec {
-            name: format!("gpubay-helper-{}-{}", self.id8(), unique()),
-            image: image.to_owned(),
-            labels: labels::common(self.folder(), self.id(), self.host.uid, Role::Helper),
-            env: BTreeMap::new(),
-            entrypoint: vec![gpubay_protocol::agent::AGENT_PATH.to_owned()],
-            cmd: vec!["init".to_owned()],
-            user: "0:0".to_owned(),
-            workdir: crate::ContainerPath::new("/").expect("an absolute path"),
-            mounts: Vec::new(),
-            ports: Vec::new(),
-            groups: Vec::new(),
-            shm_size: None,
-            cpus: None,
-            memory: None,
-            network: "none".to_owned(),
-            restart: crate::config::model::Restart::No,
-            options: crate::config::model::EngineOptions::default(),
-            gpu: GpuRequest::None,
-            stdio: Stdio::Detached,
-            removes_itself: true,
+    /// Helpers of this workspace that are there while its lock is ours were left behind by a process that was killed.
+    async fn remove_stale_helpers(&self) -> Result<()> {
+        for stale in self.engine.list(&[(labels::ID, self.id()), (ROLE, Role::Helper.as_str())]).await? {
+            self.engine.remove(&stale.id).await?;
         }
+        Ok(())
+    }
+
+    fn helper_spec(&self, image: &str) -> CreateSpec {
+        helper_spec(self.folder(), self.id(), self.host.uid, image)
     }
 }
 
+/// No network, no workspace, nothing of the user's.
+fn helper_spec(folder: &HostPath, id: &str, uid: u32, image: &str) -> CreateSpec {
+    CreateSpec {
+        name: format!("gpubay-helper-{}-{}", id.get(..8).unwrap_or(id), unique()),
+        image: image.to_owned(),
+        labels: labels::common(folder, id, uid, Role::Helper),
+        env: BTreeMap::new(),
+        entrypoint: vec![gpubay_protocol::agent::AGENT_PATH.to_owned()],
+        cmd: vec!["init".to_owned()],
+        user: "0:0".to_owned(),
+        workdir: crate::ContainerPath::new("/").expect("an absolute path"),
+        mounts: Vec::new(),
+        ports: Vec::new(),
+        groups: Vec::new(),
+        shm_size: None,
+        cpus: None,
+        memory: None,
+        network: "none".to_owned(),
+        restart: crate::config::model::Restart::No,
+        options: crate::config::model::EngineOptions::default(),
+        gpu: GpuRequest::None,
+        stdio: Stdio::Detached,
+        removes_itself: true,
+    }
+}
 /// Differs between two calls on this machine, also of two processes.
 fn unique() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};

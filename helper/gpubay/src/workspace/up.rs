@@ -11,13 +11,16 @@ use super::image::{self, Desired};
 use super::report::{ContainerReport, GpuDevice, GpuReport, ImageReport, UpReport};
 use super::spec::{Inputs, Places, Task, plan};
 use super::user::{self, ContainerUser};
-use super::{Drift, Recreate, Workspace, attach, delivery, labels, lock, python};
+use super::{Drift, Recreate, Workspace, attach, delivery, labels, lock, python, visibility};
 use crate::HostPath;
 use crate::agent;
 use crate::config::model::{Gpus, Paths};
 use crate::engine::{self, Container, ContainerState, Image as EngineImage, UserMap};
 use crate::error::{Error, Result};
 use crate::gpu;
+
+/// How often everything is planned anew for a container.
+const TRIES: u32 = 4;
 
 /// Measures stages; each lap ends the one before.
 #[derive(Debug)]
@@ -127,8 +130,8 @@ pub(super) async fn ground_of(
     let users = image::users(workspace, &image.image).await?;
     let user = user_of(workspace, &image.image, &users, offered.users)?;
     let python = python::place(workspace)?;
-    let Paths { data, .. } = &workspace.config().paths;
-    let places = delivery::prepare(data, &workspace.place, &workspace.venv_folder(), &workspace.host, &user)?;
+    let places =
+        delivery::prepare(&workspace.shared(), &workspace.place, &workspace.venv_folder(), &workspace.host, &user)?;
     assemble(workspace, gpus, offered, image, user, python, places).await
 }
 
@@ -143,7 +146,7 @@ pub(super) async fn expected_ground(workspace: &Workspace, gpus: &Gpus) -> Resul
     let user = user_of(workspace, &image, &users, offered.users)?;
     let image = Chosen { image, reference: desired.reference, built: false, outdated: false };
     let python = python::expected_place(workspace)?;
-    let places = delivery::places(&workspace.config().paths.data, &workspace.place, &workspace.venv_folder());
+    let places = delivery::places(&workspace.shared(), &workspace.place, &workspace.venv_folder());
     Ok((assemble(workspace, gpus, offered, image, user, python, places).await?, there))
 }
 
@@ -238,6 +241,8 @@ fn protected_paths(workspace: &Workspace, python: &python::Place) -> Vec<HostPat
     paths.extend(python.host_env.clone());
     // What the user's own file says needs no approval, so no container writes it.
     paths.extend([data.clone(), cache.clone(), workspace.loaded.state.clone(), workspace.loaded.user_folder.clone()]);
+    paths.push(workspace.shared());
+    paths.extend(visibility::all(&workspace.loaded.state));
     paths.sort_by(|a, b| a.as_path().cmp(b.as_path()));
     paths.dedup();
     paths
@@ -388,15 +393,18 @@ pub(super) async fn reach(
     ground.chosen.clone_from(&chosen);
     stages.lap("image");
     // After a build that took minutes it may have become another.
-    let seen = existing.filter(|_| !ground.built);
-    let dev = match bring_up(workspace, &ground, recreate, seen).await {
-        // Nothing is lost by replacing it.
-        Err(error) if error.code == dev::NEEDS_GROUND => {
-            ground = self::ground(workspace, &gpus, None).await?;
-            ground.chosen = chosen;
-            bring_up(workspace, &ground, recreate, None).await?
+    let mut seen = existing.filter(|_| !ground.built);
+    let mut tries = 0;
+    let dev = loop {
+        tries += 1;
+        match bring_up(workspace, &ground, recreate, seen.take()).await {
+            // Nothing is lost by replacing it; or all of it lies elsewhere now.
+            Err(error) if [dev::NEEDS_GROUND, visibility::MOVED].contains(&error.code) && tries < TRIES => {
+                ground = self::ground(workspace, &gpus, None).await?;
+                ground.chosen.clone_from(&chosen);
+            }
+            other => break other?,
         }
-        other => other?,
     };
     stages.lap("container");
     Ok((ground, dev))

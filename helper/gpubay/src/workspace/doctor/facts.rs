@@ -12,6 +12,7 @@ use crate::engine::{Condition, Engine, EngineInfo, Hole, Surroundings, endpoint}
 use crate::error::Error;
 use crate::progress::Progress;
 use crate::workspace::prune::{Kind, Prune};
+use crate::workspace::visibility::{self, Sight, Subject};
 
 /// An engine that is asked how it is and does not answer is ill.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,6 +27,8 @@ pub(super) struct Facts {
     pub(super) driver: Option<String>,
     /// What `prune` would free; `None` where that could not be looked up.
     pub(super) leftovers: Option<Leftovers>,
+    /// `None`: there is nothing that the engine could see.
+    pub(super) sight: Option<Sight>,
     /// By what they are for.
     pub(super) folders: Vec<(Use, Folder)>,
 }
@@ -135,11 +138,25 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         (None, Ok(bare)) => Some(bare.host.clone()),
         (None, Err(_)) => None,
     };
-    let places = places.or_else(|| bare.ok().map(|bare| (None, bare.state, bare.cache)));
+    let places = places.or_else(|| bare.as_ref().ok().map(|bare| (None, bare.state.clone(), bare.cache.clone())));
     let step = progress.step("Asking the engine");
-    let engine = match host {
+    let engine = match &host {
         Some(host) => Some(engine(host.as_deref()).await),
         None => None,
+    };
+    let sight = match (&engine, &bare, &places) {
+        (Some(Ok(_)), Ok(bare), Some((workspace, data, _))) => {
+            let subject = Subject {
+                workspace: workspace.as_ref(),
+                folder: &bare.workspace,
+                id: &bare.identity.id,
+                uid: request.uid,
+                state: &bare.state,
+                data,
+            };
+            sight(host.as_ref().and_then(|host| host.as_deref()), &subject).await
+        }
+        _ => None,
     };
     step.done();
     let leftovers = leftovers(request).await;
@@ -149,7 +166,15 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         folders.push((Use::Data, folder(&data, true)));
         folders.push((Use::Cache, folder(&cache, true)));
     }
-    Facts { configuration, engine, gpus, leftovers, driver: driver(Path::new("/proc/driver/nvidia/version")), folders }
+    Facts {
+        configuration,
+        engine,
+        gpus,
+        sight,
+        leftovers,
+        driver: driver(Path::new("/proc/driver/nvidia/version")),
+        folders,
+    }
 }
 
 async fn engine(host: Option<&str>) -> Result<EngineFacts, Error> {
@@ -178,6 +203,19 @@ async fn engine(host: Option<&str>) -> Result<EngineFacts, Error> {
         let what = format!("the engine at {address} takes connections and does not answer");
         Err(Error::new("engine_lost", what).with_hint("Look at its log, and start it again."))
     })
+}
+
+async fn sight(host: Option<&str>, subject: &Subject<'_>) -> Option<Sight> {
+    let asked = async {
+        let engine = Engine::connect(endpoint::locate(host, &Surroundings::of_process())?).await?;
+        // Another machine's has other files, and takes none from here.
+        Ok::<_, Error>(if engine.is_local() { visibility::examine(&engine, subject).await } else { None })
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(sight)) => sight,
+        Ok(Err(error)) => Some(Sight::Unasked(error.message)),
+        Err(_) => Some(Sight::Unasked("the engine does not answer".to_owned())),
+    }
 }
 
 async fn leftovers(request: &LoadRequest<'_>) -> Option<Leftovers> {

@@ -9,6 +9,7 @@ use crate::engine::{EngineInfo, Hole, UserMap};
 use crate::error::{Error, Explain};
 use crate::gpu;
 use crate::progress::size;
+use crate::workspace::visibility::Sight;
 
 const GIB: u64 = 1 << 30;
 /// Less is not enough for the image of any framework.
@@ -52,6 +53,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     for (what, folder) in &facts.folders {
         findings.extend(folder_of(*what, folder));
     }
+    findings.extend(facts.sight.as_ref().map(sight));
     findings.extend(disks(facts));
     findings.extend(facts.leftovers.map(leftovers));
     findings
@@ -214,6 +216,27 @@ fn gpus(wanted: Option<&Gpus>, engine: &EngineFacts, driver: Option<&str>) -> Ve
              [\"native.cgroupdriver=cgroupfs\"].",
         )],
         (injection, _) => vec![ok(CHECK, format!("{}: {}", gpu::name_of(injection), plan.reason))],
+    }
+}
+
+fn sight(found: &Sight) -> Finding {
+    const CHECK: &str = "visibility";
+    let next = |error: &Error| error.hint.clone().unwrap_or_default();
+    match found {
+        Sight::Seen(folders) => {
+            let folders: Vec<String> = folders.iter().map(ToString::to_string).collect();
+            ok(CHECK, format!("the engine sees {}", folders.join(" and ")))
+        }
+        Sight::Instead(folder, data) => {
+            ok(CHECK, format!("the engine does not see {data}; {folder} takes its place, and is seen"))
+        }
+        Sight::UnseenWorkspace(error) => problem(CHECK, &error.message, next(error)),
+        Sight::UnseenData(error) => warning(
+            CHECK,
+            format!("{}; the next `gpubay up` looks for a folder that it sees", error.message),
+            next(error),
+        ),
+        Sight::Unasked(why) => ok(CHECK, format!("not asked, since {why}")),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::config::model::{GpuSelection, Gpus, Isolation};
 use crate::engine::build::Builder;
 use crate::engine::{Condition, EngineInfo, Flavour, Hole};
 use crate::error::Error;
+use crate::workspace::visibility::Sight;
 
 fn path(text: &str) -> HostPath {
     HostPath::new(text).expect("absolute")
@@ -67,6 +68,7 @@ fn healthy() -> Facts {
         gpus: None,
         driver: Some("580.1".to_owned()),
         leftovers: Some(Leftovers::default()),
+        sight: Some(Sight::Seen(vec![path("/ws"), path("/data")])),
         folders: vec![(Use::Workspace, folder("/ws")), (Use::Data, folder("/data")), (Use::Cache, folder("/cache"))],
     }
 }
@@ -122,6 +124,7 @@ fn a_healthy_machine_has_one_good_line_for_everything() {
         "workspace",
         "data",
         "cache",
+        "visibility",
         "disk",
         "disk",
         "disk",
@@ -241,6 +244,18 @@ fn the_folders() {
     with_folder(Use::Data, "data", Warning, "keeps no owner", |found| found.file_system = "exfat");
     with_folder(Use::Data, "data", Good, "made when it is needed", |found| found.exists = false);
     brings_up("data", Problem, "not a folder", |facts| facts.folders[1].1.state = Err("it is not a folder".to_owned()));
+}
+
+#[test]
+fn what_the_engine_sees() {
+    let check = "visibility";
+    let unseen = || Error::new("engine_sees_other_files", "the engine does not see it").with_hint("Share it.");
+    let instead = Sight::Instead(path("/home/me/gpubay-data"), path("/data"));
+    brings_up(check, Good, "/home/me/gpubay-data takes its place", |facts| facts.sight = Some(instead));
+    brings_up(check, Problem, "does not see it", |facts| facts.sight = Some(Sight::UnseenWorkspace(unseen())));
+    brings_up(check, Warning, "looks for a folder", |facts| facts.sight = Some(Sight::UnseenData(unseen())));
+    let unasked = || Sight::Unasked("the engine has no image yet".to_owned());
+    brings_up(check, Good, "not asked, since the engine has no image", |facts| facts.sight = Some(unasked()));
 }
 
 #[test]

@@ -375,7 +375,7 @@ fn put(folder: &HostPath, name: &str, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 pub(super) fn records(workspace: &Workspace) -> HostPath {
-    workspace.config().paths.data.join("jobs").join(&workspace.place)
+    workspace.shared().join("jobs").join(&workspace.place)
 }
 
 /// Every record of this workspace on this engine, oldest first. One that cannot be read is left out.

@@ -1,71 +1,155 @@
 //! Whether the engine sees our files: asked, not assumed. A socket may lead to an engine that looks at another file
 //! system (a container beside this one, a virtual machine) or that may not read what this user can.
 //!
-//! A container that was made and not started shows it: in the folder that it shares with us there has to be the word
-//! that we put there, and its workspace has to have changed in the same moment as ours.
+//! A container that is made and does not run yet shows it: in the folder that it shares with us there has to be the
+//! file that we put there, and its workspace has to have changed in the same moment as ours. Whoever is about to start
+//! a container asks [`check`]; where our data folder is what is not seen, [`settle`] finds another one.
 
-use std::io;
+mod examine;
+mod remembered;
+mod switch;
+
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use gpubay_protocol::agent::RUN_DIR;
 
-use super::Workspace;
+use super::{Workspace, delivery, unique};
 use crate::config::model::{Mount, MountSource};
-use crate::engine::{EngineError, Moment};
+use crate::engine::{Engine, EngineError, Moment};
 use crate::error::Error;
 use crate::{ContainerPath, HostPath};
 
+pub(super) use examine::{Sight, Subject, examine};
+pub(super) use remembered::{all, shared};
+pub(super) use switch::settle;
+
 const CODE: &str = "engine_sees_other_files";
-/// The file with the word, in the folder that is shared.
-const NONCE: &str = ".nonce";
+/// The code of the error that says: another folder is shared with the engine by now, so plan anew.
+pub(super) const MOVED: &str = "shared_folder_moved";
+/// What the names of the files begin with that are looked for from the other side.
+const NONCE: &str = ".nonce-";
+const ANOTHER: &str = "what it shows there is another folder";
 /// How often a workspace is looked at again that changes meanwhile.
 const LOOKS: u32 = 5;
 
-/// Looks through the mounts of a container that was not started yet, with which `run` is shared.
-///
-/// # Errors
-/// `engine_sees_other_files`, with the folder, the reason and what to do.
-pub(super) async fn check(workspace: &Workspace, container: &str, run: &HostPath) -> Result<(), Error> {
-    let word = format!("{}-{container}", std::process::id());
-    let nonce = run.join(NONCE);
-    // A link that somebody put there is replaced, not followed.
-    let _ = std::fs::remove_file(nonce.as_path());
-    let written = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(nonce.as_path());
-    written
-        .and_then(|mut file| io::Write::write_all(&mut file, word.as_bytes()))
-        .map_err(super::delivery::at(nonce.as_path()))?;
-    let inside = ContainerPath::new(format!("{RUN_DIR}/{NONCE}")).expect("a constant path");
-    let found = workspace.engine.file(container, &inside, 4096).await;
-    let _ = std::fs::remove_file(nonce.as_path());
-    if found?.as_deref() != Some(word.as_bytes()) {
-        return Err(explain(workspace, run, "what it shows there is another folder").await);
+/// Why a container must not start.
+#[derive(Debug)]
+pub(super) enum Problem {
+    /// The engine does not see `path`, or sees another one there.
+    Unseen {
+        path: HostPath,
+        error: Error,
+    },
+    Other(Error),
+}
+
+impl<E: Into<Error>> From<E> for Problem {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
     }
-    let ours = |path: &HostPath| std::fs::metadata(path.as_path()).ok().map(|found| moment(&found));
-    let root = workspace.folder();
+}
+
+impl Problem {
+    /// For those who cannot plan anew.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Unseen { error, .. } | Self::Other(error) => error,
+        }
+    }
+}
+
+/// Looks through the mounts of a container that does not run, with which `run` is shared and, if it has one, a folder
+/// of sources: where it lies here, and there.
+pub(super) async fn check(
+    workspace: &Workspace,
+    container: &str,
+    run: &HostPath,
+    sources: Option<(&HostPath, &ContainerPath)>,
+) -> Result<(), Problem> {
+    let inside = ContainerPath::new(RUN_DIR).expect("a constant path");
+    if let Some(said) = unseen(&workspace.engine, container, run, &inside).await? {
+        return Err(explain(workspace, run, said.as_deref().unwrap_or(ANOTHER)).await);
+    }
+    let Some((root, inside)) = sources else { return Ok(()) };
+    match same_moment(&workspace.engine, container, root, inside).await? {
+        None => Ok(()),
+        Some(said) => Err(explain(workspace, root, said.as_deref().unwrap_or(ANOTHER)).await),
+    }
+}
+
+/// Whether what the container shows there changed in the same moment as ours: `None`, or that it did not, and what the
+/// engine said. Nothing is written into a folder of the user's.
+async fn same_moment(
+    engine: &Engine,
+    container: &str,
+    root: &HostPath,
+    inside: &ContainerPath,
+) -> Result<Option<Option<String>>, Error> {
+    let ours = || std::fs::metadata(root.as_path()).ok().map(|found| moment(&found));
     for _ in 0..LOOKS {
-        let before = ours(root);
-        let theirs = workspace.engine.modified(container, &workspace.config().container.workdir).await?;
-        if before != ours(root) {
+        let before = ours();
+        let theirs = match engine.modified(container, inside).await {
+            Err(EngineError::Refused { message, .. }) => return Ok(Some(Some(message))),
+            other => other?,
+        };
+        if before != ours() {
             continue;
         }
         if before.is_some() && theirs != before {
-            return Err(explain(workspace, root, "what it shows there is another folder").await);
+            return Ok(Some(None));
         }
         break;
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Whether the container sees a file that is put into `folder`: `None`, or that it does not, and what the engine said.
+async fn unseen(
+    engine: &Engine,
+    container: &str,
+    folder: &HostPath,
+    inside: &ContainerPath,
+) -> Result<Option<Option<String>>, Error> {
+    forget_nonces(folder.as_path());
+    let name = format!("{NONCE}{}", unique());
+    let nonce = folder.join(&name);
+    let written = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(nonce.as_path());
+    written.map_err(delivery::at(nonce.as_path()))?;
+    // No file is fetched: that takes Podman four times as long.
+    let found = engine.modified(container, &inside.join(&name).expect("a plain name")).await;
+    let _ = std::fs::remove_file(nonce.as_path());
+    match found {
+        Ok(Some(_)) => Ok(None),
+        Ok(None) => Ok(Some(None)),
+        Err(EngineError::Refused { message, .. }) => Ok(Some(Some(message))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a process left that was killed. Nobody else asks about this folder now.
+fn forget_nonces(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(NONCE.as_bytes()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn moment(found: &std::fs::Metadata) -> Moment {
     Moment { second: (found.mtime().rem_euclid(60)) as u8, nanosecond: found.mtime_nsec() as u32 }
 }
 
-/// A refusal of the engine that means that it does not see a source of a mount which is there for us.
-pub(super) async fn refusal(workspace: &Workspace, error: EngineError, mounts: &[Mount]) -> Error {
-    let said = error.to_string();
+/// Whether the engine's refusal says that it does not see a source of a mount; the source is there for us.
+fn is_about_a_source(said: &str) -> bool {
     let cannot_see = ["bind source path does not exist", "invalid mount config for type \"bind\"", "statfs /"];
-    if cannot_see.iter().any(|words| said.contains(words)) {
+    cannot_see.iter().any(|words| said.contains(words))
+}
+
+/// A refusal of the engine that means that it does not see a source of a mount which is there for us.
+pub(super) async fn refusal(workspace: &Workspace, error: EngineError, mounts: &[Mount]) -> Problem {
+    let said = error.to_string();
+    if matches!(error, EngineError::Refused { .. }) && is_about_a_source(&said) {
         // The longest: a folder's own path may begin another's.
         let sources = mounts.iter().filter_map(|mount| match &mount.source {
             MountSource::Host(path) => Some(path),
@@ -95,8 +179,13 @@ struct Facts {
     denied: bool,
 }
 
-async fn explain(workspace: &Workspace, path: &HostPath, said: &str) -> Error {
-    let info = workspace.engine.info().await.ok();
+async fn explain(workspace: &Workspace, path: &HostPath, said: &str) -> Problem {
+    let error = explained(&workspace.engine, path, &workspace.config().paths.data, said).await;
+    Problem::Unseen { path: path.clone(), error }
+}
+
+async fn explained(engine: &Engine, path: &HostPath, data: &HostPath, said: &str) -> Error {
+    let info = engine.info().await.ok();
     let facts = Facts {
         contained: Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists(),
         snap: Path::new("/var/snap/docker").exists(),
@@ -105,8 +194,8 @@ async fn explain(workspace: &Workspace, path: &HostPath, said: &str) -> Error {
         rootless: info.is_some_and(|info| info.rootless),
         denied: said.contains("permission denied"),
     };
-    let (why, next) = facts.cause(path.as_path(), workspace.config().paths.data.as_path());
-    Error::new(CODE, format!("the engine at {} does not see {path}: {said}{why}", workspace.engine.located().endpoint))
+    let (why, next) = facts.cause(path.as_path(), data.as_path());
+    Error::new(CODE, format!("the engine at {} does not see {path}: {said}{why}", engine.located().endpoint))
         .with_hint(next)
 }
 
