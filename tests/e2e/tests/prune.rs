@@ -104,8 +104,17 @@ fn what_nothing_needs_is_freed_and_the_rest_stays() {
     let done = prune(&bench, &["images", "--yes"]);
     assert_eq!((items(&done, "images"), items(&done, "mirrors")), (vec![old.as_str()], vec![]), "{done:#}");
     assert_eq!((images(&bench).len(), folders(&mirrors.join("base")).len()), (1, 2));
+    // So does what another version delivered, and what was remembered of the image.
+    let (earlier, cached) = (data.join("agent/0123456789abcdef"), bench.home.join(".cache/gpubay/images"));
+    std::fs::create_dir(&earlier).expect("made");
+    std::fs::write(earlier.join("gpubay-agent"), "").expect("written");
+    bench.own(&earlier);
+    assert_eq!((folders(&data.join("agent")).len(), folders(&cached).len()), (2, 2));
     let done = prune(&bench, &["--yes"]);
     assert_eq!(done["items"][0]["removed"], true, "{done:#}");
+    assert!(items(&done, "records").contains(&earlier.to_str().expect("text")), "{done:#}");
+    assert!(!earlier.exists());
+    assert_eq!((folders(&data.join("agent")).len(), folders(&cached).len()), (1, 1));
     assert!(!base[0].exists());
     // What is left works.
     assert_eq!(bench.up()["container"]["reused"], true);
@@ -137,16 +146,38 @@ fn what_nothing_needs_is_freed_and_the_rest_stays() {
     for record in folders(&written[0]) {
         let _ = std::fs::remove_file(record.join("snapshot/model.pt"));
     }
-    // Neither are the volumes that it kept settings and tokens in; they are named, with what removes them.
-    let line = done["kept"].as_array().expect("sentences").iter().filter_map(Value::as_str);
-    let line = line.filter(|line| line.contains("docker volume rm")).collect::<Vec<_>>();
-    assert!(line.len() == 1 && line[0].contains(&bench.workspace.display().to_string()), "{done:#}");
-    let remove: Vec<&str> = line[0].split('`').nth(1).expect("a command").split(' ').skip(1).collect();
-    assert!(remove.len() > 2 && !remove.iter().any(|word| word.starts_with("gpubay-cache")), "{done:#}");
-    bench.docker(&remove).succeeded();
+    // Neither are the volumes that it kept settings and tokens in; they are named, and go when they are asked for.
+    keeps(&done, "`gpubay prune volumes` removes them");
+    let volumes = |filter: &str| -> Vec<String> {
+        let ran = bench.docker(&["volume", "ls", "--filter", filter, "--format", "{{.Name}}"]);
+        ran.succeeded().stdout.lines().map(str::to_owned).collect()
+    };
+    let of_it = format!("label=gpubay.workspace={}", bench.workspace.display());
+    let its = volumes(&of_it);
+    assert!(its.len() > 1 && !its.iter().any(|name| name.starts_with("gpubay-cache")), "{its:?}");
+    // Those of earlier versions tell it by their names only, and another workspace's is not touched.
+    let id8 = its[0].split('-').nth(2).expect("gpubay-<slug>-<id8>-<what>");
+    let (old, other) = (format!("gpubay-pruned-{id8}-old"), format!("gpubay-pruned-{}-old", "0".repeat(8)));
+    let owner = format!("gpubay.owner={}", bench.uid());
+    for name in [&old, &other] {
+        bench.docker(&["volume", "create", "--label", &owner, name]).succeeded();
+    }
+    // One that a container has, whoever's it is.
+    let user = format!("gpubay-e2e-user-{id8}");
+    let mount = format!("{}:/kept", its[0]);
+    bench.docker(&["create", "--name", &user, "-v", &mount, "gpubay-lab/busybox", "true"]).succeeded();
+    let done: Value = serde_json::from_str(&here(&["prune", "--json", "--yes", "volumes"])).expect("JSON");
+    bench.docker(&["rm", "-f", &user]).succeeded();
+    let mut expected: Vec<&str> = its[1..].iter().map(String::as_str).chain([old.as_str()]).collect();
+    expected.sort_unstable();
+    assert_eq!(items(&done, "volumes"), expected, "{done:#}");
+    keeps(&done, "which a container uses");
+    here(&["prune", "--yes", "volumes"]);
+    assert_eq!((volumes(&of_it), volumes(&format!("name={old}"))), (vec![], vec![]));
+    bench.docker(&["volume", "rm", &other]).succeeded();
     let done: Value = serde_json::from_str(&here(&["prune", "--json", "--yes"])).expect("JSON");
     assert!(items(&done, "records").contains(&written[0].to_str().expect("text")), "{done:#}");
-    for empty in ["venvs", "run", "host-envs", "jobs", "workspaces"] {
+    for empty in ["venvs", "run", "host-envs", "jobs", "workspaces", "locks"] {
         assert_eq!(folders(&data.join(empty)), [] as [PathBuf; 0], "{done:#}");
     }
     assert_eq!(folders(&mirrors.join("base")), [] as [PathBuf; 0]);

@@ -244,8 +244,20 @@ fn a_folder_beside_the_workspace_is_seen_where_the_home_is_not() {
     assert!(std::fs::read_dir(src.join("gpubay-data/venvs")).expect("listed").count() == 2);
     beside.gpubay(&["-C", &folder, "down"]).succeeded();
 
+    // When nothing needs it any more, it goes, and the record of it.
+    for folder in [&other, &bench.workspace] {
+        std::fs::rename(folder, folder.with_extension("moved")).expect("moved");
+    }
+    let away = Beside { bench: &bench, name: beside.name.clone(), folder: "/root".to_owned() };
+    for kinds in [&["prune", "--yes", "venvs"][..], &["prune", "--yes"], &["prune", "--yes", "volumes"]] {
+        assert!(src.join("gpubay-data/README.txt").exists());
+        away.gpubay(kinds).succeeded();
+    }
+    std::mem::forget(away);
+    assert!(!src.join("gpubay-data").exists(), "{:?}", std::fs::read_dir(src.join("gpubay-data")));
+    std::fs::rename(bench.workspace.with_extension("moved"), &bench.workspace).expect("moved back");
+
     // What the user has there under that name stays as it is.
-    std::fs::remove_dir_all(src.join("gpubay-data")).expect("removed");
     std::fs::create_dir(src.join("gpubay-data")).expect("made");
     for (mode, why) in [(0o755, "not a folder that only you may enter"), (0o700, "GPU Bay has not made it")] {
         std::fs::set_permissions(src.join("gpubay-data"), PermissionsExt::from_mode(mode)).expect("set");

@@ -15,7 +15,7 @@ use crate::workspace::prune::{self as workflow, Kind, PruneReport};
     Containers stay (`gpubay rm`, `gpubay down`), and so does what belongs to a workspace that is here, to one whose disk \
     is\nnot mounted, and to one that has a container.")]
 pub(super) struct Prune {
-    /// Only these; all of them if left out
+    /// Only these; all but volumes if left out
     #[arg(value_enum, value_name = "KIND")]
     kinds: Vec<What>,
     /// Do not ask
@@ -34,10 +34,12 @@ enum What {
     Venvs,
     /// Images that were built for a workspace and replaced since, or whose workspace is gone
     Images,
-    /// What was remembered of workspaces and jobs that are gone
+    /// What was remembered of workspaces, jobs and images that are gone, and agents of earlier versions
     Records,
     /// What a killed process left behind
     Leftovers,
+    /// Volumes of workspaces that are gone, with the settings and tokens in them; only where they are named
+    Volumes,
 }
 
 impl From<What> for Kind {
@@ -48,6 +50,7 @@ impl From<What> for Kind {
             What::Images => Self::Images,
             What::Records => Self::Records,
             What::Leftovers => Self::Leftovers,
+            What::Volumes => Self::Volumes,
         }
     }
 }
@@ -59,6 +62,7 @@ fn name_of(kind: Kind) -> &'static str {
         Kind::Images => "image",
         Kind::Records => "record",
         Kind::Leftovers => "leftover",
+        Kind::Volumes => "volume",
     }
 }
 

@@ -113,11 +113,11 @@ impl Engine {
         Ok(found.into_iter().map(own).collect())
     }
 
-    /// The id of some image that is there: for a container that never runs.
-    pub async fn any_image(&self) -> Result<Option<String>, EngineError> {
+    /// Ids (`sha256:…`) of all images, parents of others left out.
+    pub async fn image_ids(&self) -> Result<Vec<String>, EngineError> {
         let options = ListImagesOptionsBuilder::default().build();
         let found = self.docker.list_images(Some(options)).await.map_err(|error| sort("list images", error))?;
-        Ok(found.into_iter().next().map(|image| image.id))
+        Ok(found.into_iter().map(|image| image.id).collect())
     }
 
     /// Takes a name from an image, and with its last one the image; never against a container's need of it.

@@ -2,10 +2,17 @@
 
 use std::collections::HashMap;
 
-use bollard::models::VolumeCreateRequest;
-use bollard::query_parameters::ListVolumesOptionsBuilder;
+use bollard::models::{Volume, VolumeCreateRequest};
+use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptionsBuilder};
 
 use super::{Engine, EngineError, error::sort};
+
+/// A line of a list of volumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnVolume {
+    pub name: String,
+    pub labels: HashMap<String, String>,
+}
 
 impl Engine {
     pub async fn volume_exists(&self, name: &str) -> Result<bool, EngineError> {
@@ -29,14 +36,25 @@ impl Engine {
         Ok(volume.options.get("device").filter(|device| device.starts_with('/')).cloned())
     }
 
-    /// Names of the volumes with this label, sorted.
-    pub async fn volumes_with(&self, label: &str, value: &str) -> Result<Vec<String>, EngineError> {
+    /// The volumes with this label, sorted by their names.
+    pub async fn volumes_with(&self, label: &str, value: &str) -> Result<Vec<OwnVolume>, EngineError> {
         let filters = HashMap::from([("label".to_owned(), vec![format!("{label}={value}")])]);
         let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
         let found = self.docker.list_volumes(Some(options)).await.map_err(|error| sort("list volumes", error))?;
-        let mut names: Vec<String> = found.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect();
-        names.sort();
-        Ok(names)
+        let own = |volume: Volume| OwnVolume { name: volume.name, labels: volume.labels };
+        let mut volumes: Vec<OwnVolume> = found.volumes.unwrap_or_default().into_iter().map(own).collect();
+        volumes.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(volumes)
+    }
+
+    /// With what is in it; never against a container that has it.
+    pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        let options = RemoveVolumeOptionsBuilder::default().force(false).build();
+        let doing = format!("remove volume {name}");
+        match self.docker.remove_volume(name, Some(options)).await.map_err(|error| sort(&doing, error)) {
+            Ok(()) | Err(EngineError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes a volume; one that is already there is left as it is.

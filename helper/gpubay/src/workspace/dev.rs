@@ -425,7 +425,7 @@ pub(super) async fn create(
     let mut fresh = Vec::new();
     for volume in &planned.volumes {
         if !engine.volume_exists(&volume.name).await? {
-            engine.create_volume(&volume.name, workspace.volume_labels()).await?;
+            engine.create_volume(&volume.name, workspace.volume_labels(volume.own)).await?;
             fresh.push(&volume.target);
         }
     }

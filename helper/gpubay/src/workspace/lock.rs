@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,13 +49,19 @@ impl Explain for LockError {
 pub(super) fn try_hold(data: &HostPath, name: &str) -> Result<Option<Lock>, LockError> {
     let folder = data.join("locks");
     let path = folder.as_path().join(name);
-    let taken = open(folder.as_path(), &path).and_then(|file| {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Lock(file))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(errno) => Err(errno.into()),
+    let taken = loop {
+        let taken = open(folder.as_path(), &path).and_then(|file| {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if !is_still(&file, &path) => Ok(None),
+                Ok(()) => Ok(Some(Some(Lock(file)))),
+                Err(rustix::io::Errno::WOULDBLOCK) => Ok(Some(None)),
+                Err(errno) => Err(errno.into()),
+            }
+        });
+        if let Some(taken) = taken.transpose() {
+            break taken;
         }
-    });
+    };
     taken.map_err(|cause| LockError::Io { path, cause })
 }
 
@@ -70,10 +76,12 @@ pub(super) struct Lock(#[expect(dead_code, reason = "the open file is the lock")
 pub(super) async fn hold(data: &HostPath, name: &str, progress: &Progress) -> Result<Lock, LockError> {
     let folder = data.join("locks");
     let path = folder.as_path().join(name);
-    let file = open(folder.as_path(), &path).map_err(|cause| LockError::Io { path: path.clone(), cause })?;
+    let opened = || open(folder.as_path(), &path).map_err(|cause| LockError::Io { path: path.clone(), cause });
+    let mut file = opened()?;
     let mut told = false;
     loop {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if !is_still(&file, &path) => file = opened()?,
             Ok(()) => return Ok(Lock(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 if !told {
@@ -88,6 +96,12 @@ pub(super) async fn hold(data: &HostPath, name: &str, progress: &Progress) -> Re
             Err(errno) => return Err(LockError::Io { path, cause: errno.into() }),
         }
     }
+}
+
+/// `prune` removes the locks of workspaces that are gone: somebody may have made another file since this one was opened.
+fn is_still(file: &File, path: &Path) -> bool {
+    let (Ok(ours), Ok(there)) = (file.metadata(), std::fs::symlink_metadata(path)) else { return false };
+    (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
 fn open(folder: &Path, path: &Path) -> io::Result<File> {
@@ -128,7 +142,17 @@ mod tests {
         }
         cancel.cancel();
         assert!(matches!(second.await.expect("ran"), Err(LockError::Cancelled)));
+        // A lock whose file was removed while it was waited for is none.
+        std::fs::remove_file(folder.path().join("locks/w")).expect("removed");
+        let other = try_hold(&data, "w").expect("made").expect("free");
+        let waits = tokio::spawn({
+            let data = data.clone();
+            async move { hold(&data, "w", &Progress::silent()).await }
+        });
         drop(first);
+        assert!(try_hold(&data, "w").expect("asked").is_none(), "the other has it");
+        drop(other);
+        waits.await.expect("ran").expect("free");
         hold(&data, "w", &Progress::silent()).await.expect("free again");
     }
 }

@@ -158,11 +158,17 @@ impl Workspace {
         ])
     }
 
-    fn volume_labels(&self) -> HashMap<String, String> {
-        HashMap::from([
+    /// `own`: no other workspace has it.
+    fn volume_labels(&self, own: bool) -> HashMap<String, String> {
+        let mut labels = HashMap::from([
             (labels::OWNER.to_owned(), self.host.uid.to_string()),
             (labels::SCHEMA_LABEL.to_owned(), labels::SCHEMA.to_owned()),
-        ])
+        ]);
+        if own {
+            labels.insert(labels::ID.to_owned(), self.id().to_owned());
+            labels.insert(WORKSPACE.to_owned(), self.folder().to_string());
+        }
+        labels
     }
 
     /// Folders of the workspace that are ours and never part of a build's context.

@@ -53,7 +53,9 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     for (what, folder) in &facts.folders {
         findings.extend(folder_of(*what, folder));
     }
-    findings.extend(facts.sight.as_ref().map(sight));
+    if let Some(Ok(_)) = facts.engine {
+        findings.extend(facts.sight.as_ref().map(sight));
+    }
     findings.extend(disks(facts));
     findings.extend(facts.leftovers.map(leftovers));
     findings

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::survey::{Place, Used, needed, places, volumes};
+use super::survey::{Place, Used, is_hex, names_in, needed, places};
 use super::{Item, Prune, PruneReport, What};
+use crate::HostPath;
 use crate::error::{Error, Result};
 use crate::mirror::{self, Store};
 use crate::workspace::known::{self, Presence};
 use crate::workspace::lock::{self, Lock};
-use crate::workspace::record;
+use crate::workspace::{record, visibility};
 
 /// What became of an item.
 enum Done {
@@ -43,7 +44,12 @@ impl Prune {
                     Err(why) => Ok(Done::Left(why.message.clone())),
                 },
                 What::Stage(name) => self.free_stage(name),
-                What::Folder { id8, .. } | What::Image { id8, .. } | What::Container { id8, .. } => {
+                What::Agent { root, name } => self.free_agent(root, name).await,
+                What::OfImage(name) => self.forget_image(name),
+                What::Folder { id8, .. }
+                | What::Image { id8, .. }
+                | What::Container { id8, .. }
+                | What::Volume { id8 } => {
                     let places = places(&self.bare);
                     match locked(&places, id8) {
                         Ok(Some(_lock)) => self.free_one(&places, item).await,
@@ -71,21 +77,66 @@ impl Prune {
         let places = places(&self.bare);
         // Its volumes are told of as long as there are any, so not where the engine cannot say it.
         let Some(engine) = &self.engine else { return };
-        let Ok(volumes) = volumes(engine, self.uid, &places).await else { return };
+        let Ok(volumes) = self.volumes_of_gone(engine, &places).await else { return };
+        let roots = self.roots();
         for (id8, place) in places {
             if place.presence != Presence::Gone || volumes.contains_key(&id8) {
                 continue;
             }
             let of_it = |folder: &str| {
-                let entries = std::fs::read_dir(self.bare.state.join(folder).as_path());
-                entries.is_ok_and(|entries| {
-                    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(&id8))
-                })
+                let names = roots.iter().flat_map(|root| names_in(root.join(folder).as_path()));
+                names.into_iter().any(|name| name.starts_with(&id8))
             };
             if !["venvs", "run", "etc", "jobs", "host-envs"].into_iter().any(of_it) {
+                visibility::forget_all(&self.bare.state, &id8);
                 let _ = std::fs::remove_file(known::file(&self.bare.state, &id8).as_path());
             }
         }
+        self.forget_locks();
+        let Ok(used) = Used::ask(engine).await else { return };
+        let still = self.roots();
+        for root in roots.iter().filter(|root| !still.contains(root) && !used.mounts(root.as_path())) {
+            visibility::leave(root);
+        }
+    }
+
+    /// Locks of workspaces of which nothing is known. Whoever waits for one notices that it is gone.
+    fn forget_locks(&self) {
+        let known = places(&self.bare);
+        for name in names_in(self.bare.state.join("locks").as_path()) {
+            if name.len() == 8
+                && is_hex(&name)
+                && !known.contains_key(&name)
+                && let Ok(Some(_lock)) = lock::try_hold(&self.bare.state, &name)
+            {
+                let _ = std::fs::remove_file(self.bare.state.join("locks").join(&name).as_path());
+            }
+        }
+    }
+
+    /// While no workspace is at work: a container may be about to be made with it.
+    async fn free_agent(&self, root: &HostPath, name: &str) -> Result<Done> {
+        let Some(engine) = &self.engine else { return Ok(Done::Left("there is no engine".to_owned())) };
+        let mut locks = Vec::new();
+        for (id8, place) in places(&self.bare) {
+            match lock::try_hold(&place.known.data, &id8)? {
+                Some(lock) => locks.push(lock),
+                None => return Ok(Done::Left("another gpubay is at work".to_owned())),
+            }
+        }
+        let path = root.join("agent").join(name);
+        if Used::ask(engine).await?.mounts(path.as_path()) {
+            return Ok(Done::Left("it is used by now".to_owned()));
+        }
+        mirror::remove_below(root, "agent", name).map_err(|error| Error::new("prune", error.to_string()))?;
+        Ok(Done::Removed)
+    }
+
+    /// It only saves asking an image again.
+    fn forget_image(&self, name: &str) -> Result<Done> {
+        let removed = mirror::remove_below(&self.bare.cache, "images", name);
+        removed.map_err(|error| Error::new("prune", error.to_string()))?;
+        Ok(Done::Removed)
     }
 
     /// The names of those that were freed.
@@ -146,7 +197,15 @@ impl Prune {
                 engine.remove(id).await?;
                 Ok(Done::Removed)
             }
-            What::Mirror(_) | What::Stage(_) => Ok(Done::Left(String::new())),
+            What::Volume { id8 } => {
+                let still = places.get(id8).is_some_and(|place| place.presence == Presence::Gone);
+                if !still || used.has_container(id8) || used.volume(&item.name) {
+                    return Ok(Done::Left("it is used by now".to_owned()));
+                }
+                engine.remove_volume(&item.name).await?;
+                Ok(Done::Removed)
+            }
+            What::Mirror(_) | What::Stage(_) | What::Agent { .. } | What::OfImage(_) => Ok(Done::Left(String::new())),
         }
     }
 }

@@ -28,14 +28,18 @@ pub enum Kind {
     Venvs,
     /// Images that were built for a workspace, and replaced since or left by it.
     Images,
-    /// What was remembered of workspaces that are gone, and folders of jobs that are gone.
+    /// What was remembered of workspaces and images that are gone, folders of jobs that are gone, and agents of earlier
+    /// versions.
     Records,
     /// What was left behind when a process was killed: half-made mirrors, helper containers.
     Leftovers,
+    /// Volumes of workspaces that are gone: what the user kept in them, so only where they are asked for by name.
+    Volumes,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Mirrors, Self::Venvs, Self::Images, Self::Records, Self::Leftovers];
+    /// What is meant where none is named.
+    pub const USUAL: [Self; 5] = [Self::Mirrors, Self::Venvs, Self::Images, Self::Records, Self::Leftovers];
 }
 
 /// One thing that can go.
@@ -74,6 +78,16 @@ enum What {
         id: String,
         id8: String,
     },
+    Volume {
+        id8: String,
+    },
+    /// An agent of another version, below a folder that is shared with containers.
+    Agent {
+        root: HostPath,
+        name: String,
+    },
+    /// What was remembered of an image.
+    OfImage(String),
 }
 
 /// The answer of `prune`.
@@ -98,7 +112,8 @@ pub struct Prune {
 }
 
 impl Prune {
-    /// Of this user, on the engine that they chose; without one, what needs none. Empty `kinds` are all.
+    /// Of this user, on the engine that they chose; without one, what needs none. Empty `kinds` are
+    /// [`Kind::USUAL`].
     ///
     /// # Errors
     /// Where the user's own configuration cannot be read.
@@ -117,7 +132,7 @@ impl Prune {
                 None
             }
         };
-        let kinds = if kinds.is_empty() { Kind::ALL.as_slice() } else { kinds };
+        let kinds = if kinds.is_empty() { Kind::USUAL.as_slice() } else { kinds };
         Ok((Self { bare, engine, kinds: kinds.iter().copied().collect(), uid: request.uid, progress }, kept))
     }
 }

@@ -7,12 +7,13 @@ use gpubay_protocol::hostenv::{self, HostEnv};
 
 use super::{Item, Kind, Prune, PruneReport, What, bytes_below};
 use crate::HostPath;
+use crate::agent::embedded;
 use crate::config::Bare;
 use crate::engine::{Engine, OwnImage};
 use crate::error::Result;
 use crate::mirror::{Needed, Store};
 use crate::workspace::known::{self, Known, Presence};
-use crate::workspace::{labels, record};
+use crate::workspace::{labels, record, visibility};
 
 /// Folders whose entries are named `<id8>-<engine>` and, of jobs, `-<job>`: below data, and below cache.
 const OF_DATA: [&str; 4] = ["venvs", "run", "etc", "jobs"];
@@ -54,17 +55,21 @@ impl Prune {
             if self.kinds.contains(&Kind::Images) {
                 items.extend(self.images(engine, &places, &used, &mut kept).await?);
             }
-            // They are of no kind: nobody but the user removes them.
-            if Kind::ALL.iter().all(|kind| self.kinds.contains(kind)) {
-                let tool = engine.flavour().to_string().to_lowercase();
-                kept.extend(volumes(engine, self.uid, &places).await?.into_iter().map(|(id8, names)| {
+            // What the user kept in them cannot be made again.
+            if self.kinds.contains(&Kind::Volumes) {
+                items.extend(self.volumes(engine, &places, &used, &mut kept).await?);
+            } else if Kind::USUAL.iter().all(|kind| self.kinds.contains(kind)) {
+                kept.extend(self.volumes_of_gone(engine, &places).await?.into_iter().map(|(id8, names)| {
                     format!(
-                        "volumes of {}, which is gone, with what it kept in them (settings, tokens): `{tool} volume rm {}` \
-                         removes them",
+                        "volumes of {}, which is gone, with what it kept in them (settings, tokens): {}; `gpubay prune \
+                         volumes` removes them",
                         places[&id8].known.folder,
                         names.join(" ")
                     )
                 }));
+            }
+            if self.kinds.contains(&Kind::Records) {
+                items.extend(self.agents_and_images(engine, &used, &items).await?);
             }
             if self.kinds.contains(&Kind::Leftovers) {
                 items.extend(self.helpers(engine, &places).await?);
@@ -124,9 +129,8 @@ impl Prune {
                 .map(|(folder, name)| (root.clone(), folder, name))
                 .collect::<Vec<_>>()
         };
-        for (root, folder, name) in
-            below(&self.bare.state, &OF_DATA).into_iter().chain(below(&self.bare.cache, &OF_CACHE))
-        {
+        let of_data = self.roots().into_iter().flat_map(|root| below(&root, &OF_DATA));
+        for (root, folder, name) in of_data.chain(below(&self.bare.cache, &OF_CACHE)) {
             let Some((id8, of_engine, rest)) = parts(&name) else { continue };
             let Some(place) = places.get(id8) else { continue };
             let gone = place.presence == Presence::Gone;
@@ -195,6 +199,118 @@ impl Prune {
             }
         }
         items
+    }
+
+    /// Where folders lie that containers mount of ours.
+    pub(super) fn roots(&self) -> Vec<HostPath> {
+        let mut roots = vec![self.bare.state.clone()];
+        roots.extend(visibility::all(&self.bare.state).into_iter().filter(|root| *root != self.bare.state));
+        roots
+    }
+
+    /// Whether only this engine has containers that mount something of ours.
+    fn is_the_only_engine(&self, engine: &Engine) -> bool {
+        let key = engine.located().endpoint.key();
+        let roots = self.roots();
+        let mut names = roots.iter().flat_map(|root| names_in(root.join("venvs").as_path()));
+        names.all(|name| parts(&name).is_none_or(|(_, of_engine, _)| of_engine == key))
+    }
+
+    /// What an earlier version of GPU Bay delivered, and what was remembered of images that are gone or, by `items`, go.
+    async fn agents_and_images(&self, engine: &Engine, used: &Used, items: &[Item]) -> Result<Vec<Item>> {
+        // Another engine may have such an image, or a container with such an agent that is stopped.
+        if !self.is_the_only_engine(engine) {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for root in self.roots() {
+            let folder = root.join("agent");
+            let old = |name: &String| name.len() == 16 && is_hex(name) && *name != embedded::ID[..16];
+            for name in names_in(folder.as_path()).into_iter().filter(old) {
+                let path = folder.join(&name);
+                if !used.mounts(path.as_path()) {
+                    found.push(Item {
+                        kind: Kind::Records,
+                        name: path.to_string(),
+                        because: "it is an agent of another version, which no container uses".to_owned(),
+                        bytes: bytes_below(path.as_path()),
+                        removed: false,
+                        what: What::Agent { root: root.clone(), name },
+                    });
+                }
+            }
+        }
+        // Listed before the images, so that one which is built now is not missed.
+        let remembered = names_in(self.bare.cache.join("images").as_path());
+        let images = engine.image_ids().await?;
+        let goes = |id: &str| items.iter().any(|item| matches!(&item.what, What::Image { id: gone, .. } if gone == id));
+        let short = |id: &String| id.trim_start_matches("sha256:").chars().take(24).collect::<String>();
+        let there: BTreeSet<String> = images.iter().filter(|id| !goes(id)).map(short).collect();
+        for name in remembered.into_iter().filter(|name| is_hex(name) && !there.contains(name)) {
+            let path = self.bare.cache.join("images").join(&name);
+            found.push(Item {
+                kind: Kind::Records,
+                name: path.to_string(),
+                because: "its image is gone".to_owned(),
+                bytes: bytes_below(path.as_path()),
+                removed: false,
+                what: What::OfImage(name),
+            });
+        }
+        Ok(found)
+    }
+
+    /// Volumes that were made for workspaces that are gone, by the first 8 digits of their identities.
+    pub(super) async fn volumes_of_gone(
+        &self,
+        engine: &Engine,
+        places: &BTreeMap<String, Place>,
+    ) -> Result<BTreeMap<String, Vec<String>>> {
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let gone: Vec<_> = places.iter().filter(|(_, place)| place.presence == Presence::Gone).collect();
+        if gone.is_empty() {
+            return Ok(found);
+        }
+        for volume in engine.volumes_with(labels::OWNER, &self.uid.to_string()).await? {
+            let is_of = |id8: &str, place: &Place| match volume.labels.get(labels::ID) {
+                Some(id) => *id == self.bare.identity_of(&place.known.folder).id,
+                // Volumes of earlier versions say it by their names alone.
+                None => is_our_volume(&volume.name, id8),
+            };
+            if let Some((id8, _)) = gone.iter().find(|(id8, place)| is_of(id8, place)) {
+                found.entry((*id8).clone()).or_default().push(volume.name);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn volumes(
+        &self,
+        engine: &Engine,
+        places: &BTreeMap<String, Place>,
+        used: &Used,
+        kept: &mut Vec<String>,
+    ) -> Result<Vec<Item>> {
+        let mut items = Vec::new();
+        for (id8, names) in self.volumes_of_gone(engine, places).await? {
+            let folder = &places[&id8].known.folder;
+            for name in names {
+                if used.volume(&name) {
+                    kept.push(format!("the volume {name} of {folder}, which a container uses"));
+                    continue;
+                }
+                items.push(Item {
+                    kind: Kind::Volumes,
+                    because: format!("its workspace {folder} is gone; what it kept in there (settings, tokens) is lost"),
+                    name,
+                    // Engines take long to say it, and some do not.
+                    bytes: 0,
+                    removed: false,
+                    what: What::Volume { id8: id8.clone() },
+                });
+            }
+        }
+        Ok(items)
     }
 
     #[expect(clippy::too_many_arguments, clippy::unused_self, reason = "one place that makes these items")]
@@ -299,26 +415,6 @@ impl Prune {
     }
 }
 
-/// Volumes that were made for workspaces that are gone, by the first 8 digits of their identities.
-pub(super) async fn volumes(
-    engine: &Engine,
-    uid: u32,
-    places: &BTreeMap<String, Place>,
-) -> Result<BTreeMap<String, Vec<String>>> {
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let gone: Vec<&String> =
-        places.iter().filter(|(_, place)| place.presence == Presence::Gone).map(|(id8, _)| id8).collect();
-    if gone.is_empty() {
-        return Ok(found);
-    }
-    for name in engine.volumes_with(labels::OWNER, &uid.to_string()).await? {
-        if let Some(id8) = gone.iter().find(|id8| is_our_volume(&name, id8)) {
-            found.entry((*id8).clone()).or_default().push(name);
-        }
-    }
-    Ok(found)
-}
-
 /// `gpubay-<slug>-<id8>-<what>`
 fn is_our_volume(name: &str, id8: &str) -> bool {
     name.starts_with("gpubay-") && name.contains(&format!("-{id8}-"))
@@ -329,6 +425,7 @@ fn is_our_volume(name: &str, id8: &str) -> bool {
 pub(super) struct Used {
     images: BTreeSet<String>,
     sources: BTreeSet<String>,
+    volumes: BTreeSet<String>,
     /// Workspaces of ours that have a container.
     ids8: BTreeSet<String>,
 }
@@ -339,6 +436,7 @@ impl Used {
         for container in engine.list(&[]).await? {
             used.images.insert(container.image_id);
             used.images.insert(container.image);
+            used.volumes.extend(container.mounts.iter().filter_map(|mount| mount.volume.clone()));
             used.sources.extend(container.mounts.into_iter().filter_map(|mount| mount.source));
             let helper = container.labels.get(labels::ROLE).is_some_and(|role| role == "helper");
             if !helper && let Some(id8) = container.labels.get(labels::ID).and_then(|id| id.get(..8)) {
@@ -350,6 +448,10 @@ impl Used {
 
     pub(super) fn mounts(&self, path: &Path) -> bool {
         self.sources.iter().any(|source| Path::new(source).starts_with(path))
+    }
+
+    pub(super) fn volume(&self, name: &str) -> bool {
+        self.volumes.contains(name)
     }
 
     pub(super) fn image(&self, image: &OwnImage) -> bool {
@@ -392,16 +494,20 @@ pub(super) fn needed(bare: &Bare, places: &BTreeMap<String, Place>) -> Needed {
     needed
 }
 
-fn names_in(folder: &Path) -> Vec<String> {
+pub(super) fn names_in(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names
 }
 
+pub(super) fn is_hex(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// `<id8>-<engine>[-<job>]`
 fn parts(name: &str) -> Option<(&str, &str, &str)> {
-    let hex = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let hex = |text: &str, length| text.len() == length && is_hex(text);
     let (id8, rest) = name.split_once('-').filter(|(id8, _)| hex(id8, 8))?;
     let (engine, job) = rest.split_once('-').unwrap_or((rest, ""));
     hex(engine, 6).then_some((id8, engine, job))

@@ -79,6 +79,8 @@ pub(super) enum Task<'a> {
 pub(super) struct OwnedVolume {
     pub(super) name: String,
     pub(super) target: ContainerPath,
+    /// The workspace's alone: neither the user's cache nor one that the user has named.
+    pub(super) own: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,11 +159,12 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
             return;
         }
         mounts.push(mount(MountSource::Volume(name.clone()), target.clone(), false));
-        volumes.push(OwnedVolume { name, target });
+        let own = name.starts_with(inputs.base_name);
+        volumes.push(OwnedVolume { name, target, own });
     };
     for mount in &container.mounts {
         if let MountSource::Volume(name) = &mount.source {
-            volumes.push(OwnedVolume { name: name.clone(), target: mount.target.clone() });
+            volumes.push(OwnedVolume { name: name.clone(), target: mount.target.clone(), own: false });
         }
     }
     let cache = home_path(user, "~/.cache");

@@ -138,6 +138,7 @@ fn a_dev_container_has_workspace_venv_agent_and_caches() {
     assert_eq!(planned.spec.shm_size, Some(4 << 30));
     let volumes: Vec<&str> = planned.volumes.iter().map(|volume| volume.name.as_str()).collect();
     assert_eq!(volumes, ["gpubay-cache-0a0b0c0d", "gpubay-ws-00ff-config"]);
+    assert!(!planned.volumes[0].own && planned.volumes[1].own, "the cache is every workspace's");
     for (label, value) in [
         ("gpubay.workspace", "/home/ada/ws"),
         ("gpubay.id", "00ff"),

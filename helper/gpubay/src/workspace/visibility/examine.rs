@@ -67,7 +67,7 @@ pub(in crate::workspace) async fn examine(engine: &Engine, subject: &Subject<'_>
 
 /// The first folder that is not seen, and what the engine says.
 async fn look(engine: &Engine, subject: &Subject<'_>, folders: &[&HostPath]) -> Result<Option<(HostPath, String)>> {
-    let Some(image) = engine.any_image().await? else {
+    let Some(image) = engine.image_ids().await?.into_iter().next() else {
         return Err(Error::new("no_image", "the engine has no image yet to make a container of"));
     };
     for (at, folder) in folders.iter().enumerate() {

@@ -21,8 +21,8 @@ use crate::error::Error;
 use crate::{ContainerPath, HostPath};
 
 pub(super) use examine::{Sight, Subject, examine};
-pub(super) use remembered::{all, shared};
-pub(super) use switch::settle;
+pub(super) use remembered::{all, forget_all, shared};
+pub(super) use switch::{leave, settle};
 
 const CODE: &str = "engine_sees_other_files";
 /// The code of the error that says: another folder is shared with the engine by now, so plan anew.

@@ -9,7 +9,7 @@ use crate::HostPath;
 use crate::workspace::write_cache;
 
 /// Below the state; the files are named after workspace and engine, as the folders of what they share are.
-pub(crate) const FOLDER: &str = "visible";
+const FOLDER: &str = "visible";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Remembered {
@@ -36,6 +36,15 @@ fn read_file(path: &Path) -> Option<Remembered> {
 
 pub(super) fn write(state: &HostPath, place: &str, remembered: &Remembered) {
     write_cache(&file(state, place), remembered);
+}
+
+/// Of a workspace that is gone, on every engine.
+pub(in crate::workspace) fn forget_all(state: &HostPath, id8: &str) {
+    for entry in std::fs::read_dir(state.join(FOLDER).as_path()).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&format!("{id8}-")) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 pub(super) fn forget(state: &HostPath, place: &str) {

@@ -137,6 +137,29 @@ fn take_back(folder: &HostPath) {
     }
 }
 
+/// Removes what we made of a folder that took a data folder's place, once nothing refers to it; with anything else in
+/// it, it stays.
+pub(in crate::workspace) fn leave(folder: &HostPath) {
+    if !is_private(folder.as_path()) || !is_ours(folder.as_path()) {
+        return;
+    }
+    for name in std::fs::read_dir(folder.join("agent").as_path()).into_iter().flatten().flatten() {
+        let _ = crate::mirror::remove_below(folder, "agent", &name.file_name().to_string_lossy());
+    }
+    for empty in ["agent", "cover", "etc", "jobs", "run", "venvs"] {
+        let _ = std::fs::remove_dir(folder.join(empty).as_path());
+    }
+    // Last, since it tells that the folder is ours.
+    let left = |path: &HostPath| std::fs::read_dir(path.as_path()).map_or(0, Iterator::count);
+    let ours = [ABOUT, MACHINE_ID].map(|name| folder.join(name));
+    if left(folder) == ours.iter().filter(|file| file.as_path().exists()).count() {
+        for file in &ours {
+            let _ = std::fs::remove_file(file.as_path());
+        }
+        let _ = std::fs::remove_dir(folder.as_path());
+    }
+}
+
 fn choose(workspace: &Workspace, folder: &HostPath, is_data: bool) -> Result<()> {
     let (state, place) = (&workspace.loaded.state, workspace.place.as_str());
     let data = workspace.config().paths.data.clone();
