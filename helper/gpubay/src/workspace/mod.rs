@@ -165,7 +165,7 @@ impl Workspace {
             (labels::SCHEMA_LABEL.to_owned(), labels::SCHEMA.to_owned()),
         ]);
         if own {
-            labels.insert(labels::ID.to_owned(), self.id().to_owned());
+            labels.insert(ID.to_owned(), self.id().to_owned());
             labels.insert(WORKSPACE.to_owned(), self.folder().to_string());
         }
         labels
@@ -205,7 +205,7 @@ impl Workspace {
 
     /// Helpers of this workspace that are there while its lock is ours were left behind by a process that was killed.
     async fn remove_stale_helpers(&self) -> Result<()> {
-        for stale in self.engine.list(&[(labels::ID, self.id()), (ROLE, Role::Helper.as_str())]).await? {
+        for stale in self.engine.list(&[(ID, self.id()), (ROLE, Role::Helper.as_str())]).await? {
             self.engine.remove(&stale.id).await?;
         }
         Ok(())

@@ -190,7 +190,7 @@ pub(super) async fn compare(
     let user = user_of(workspace, &image, &users, offered.users)?;
     let image = Chosen { image, reference: desired.reference, built: false, outdated };
     let python = python::expected_place(workspace)?;
-    let places = delivery::places(&workspace.config().paths.data, &workspace.place, &workspace.venv_folder());
+    let places = delivery::places(&workspace.shared(), &workspace.place, &workspace.venv_folder());
     let ground = assemble(workspace, &gpus, offered, image, user, python, places).await?;
     let planned = plan(&ground.inputs(workspace), &Task::Dev);
     let image = (!ground.outdated).then_some(ground.image.id.as_str());

@@ -301,7 +301,9 @@ impl Prune {
                 }
                 items.push(Item {
                     kind: Kind::Volumes,
-                    because: format!("its workspace {folder} is gone; what it kept in there (settings, tokens) is lost"),
+                    because: format!(
+                        "its workspace {folder} is gone; what it kept in there (settings, tokens) is lost"
+                    ),
                     name,
                     // Engines take long to say it, and some do not.
                     bytes: 0,
