@@ -2,13 +2,27 @@ import * as vscode from "vscode";
 import { useTranslations } from "./l10n";
 import { GpuBay } from "./gpubay";
 import type { Session } from "./session";
+import { registerAttach } from "./attach/attach";
 import { registerCommands } from "./commands";
 import { registerPicker } from "./gpus/picker";
+import { registerOnOpen } from "./onOpen";
+import { registerPython } from "./python/python";
 import { registerStatusBar } from "./status/statusBar";
+import { registerTasks } from "./tasks/provider";
+import { registerViews } from "./views/tree";
 
 /** Each has one room of the extension; it adds what it registers to the subscriptions. */
 type Part = (context: vscode.ExtensionContext, session: Session) => void;
-const parts: Part[] = [registerCommands, registerPicker, registerStatusBar];
+const parts: Part[] = [
+  registerCommands,
+  registerPicker,
+  registerStatusBar,
+  registerAttach,
+  registerOnOpen,
+  registerPython,
+  registerTasks,
+  registerViews,
+];
 
 let bay: GpuBay | undefined;
 

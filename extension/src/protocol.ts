@@ -27,6 +27,14 @@ export type AttachReport = { container: AttachContainer,
  */
 folder: ContainerPath, 
 /**
+ * Whom an editor is inside: the name of the container's user. `None` where there is no container yet.
+ */
+user: string | null, 
+/**
+ * What the workspace recommends: an editor installs extensions at its first attach only.
+ */
+extensions: Array<string>, 
+/**
  * Editors of this machine that can attach, the one that is taken first, each with its command; with `--ssh` those
  * that the other machine may have.
  */

@@ -5,7 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Workspace, dev};
+use super::{Workspace, dev, labels};
 use crate::editor::{self, Editor, Reach, Target};
 use crate::engine::{Endpoint, Located};
 use crate::error::Result;
@@ -20,6 +20,10 @@ pub struct AttachReport {
     pub target: Target,
     /// Inside.
     pub folder: crate::ContainerPath,
+    /// Whom an editor is inside: the name of the container's user. `None` where there is no container yet.
+    pub user: Option<String>,
+    /// What the workspace recommends: an editor installs extensions at its first attach only.
+    pub extensions: Vec<String>,
     /// Editors of this machine that can attach, the one that is taken first, each with its command; with `--ssh` those
     /// that the other machine may have.
     pub editors: Vec<EditorReport>,
@@ -50,6 +54,7 @@ pub async fn target(workspace: &Workspace, ssh: Option<&str>) -> Result<AttachRe
     let found = dev::find(workspace, &wanted).await?;
     let name = found.as_ref().map_or(wanted, |found| found.name.clone());
     let hindrance = dev::hindrance(&name, found.as_ref());
+    let user = found.as_ref().and_then(|found| remote_user(found.label(labels::METADATA)));
     let folder = workspace.config().container.workdir.clone();
     let target = editor::attached(&name, &folder, &reach(workspace.engine.located()), ssh);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -81,10 +86,18 @@ pub async fn target(workspace: &Workspace, ssh: Option<&str>) -> Result<AttachRe
         container: AttachContainer { name, running: hindrance.is_none() },
         target,
         folder,
+        user,
+        extensions: recommended_extensions(workspace),
         editors,
         opened: false,
         notes,
     })
+}
+
+/// From what we wrote on the container for whoever attaches.
+fn remote_user(metadata: &str) -> Option<String> {
+    let metadata: serde_json::Value = serde_json::from_str(metadata).ok()?;
+    metadata.get(0)?.get("remoteUser")?.as_str().map(str::to_owned)
 }
 
 /// # Errors

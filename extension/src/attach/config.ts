@@ -1,0 +1,45 @@
+// The file that says how Dev Containers attaches to a container of that name. Knows nothing of the editor.
+
+import type { AttachReport } from "../protocol";
+
+/** As Dev Containers reads it from `nameConfigs`. */
+export interface AttachConfig {
+  workspaceFolder?: string;
+  remoteUser?: string;
+  extensions?: string[];
+  /** Ours: a file with it may be written again, one without is the user's. */
+  madeBy?: string;
+}
+
+export const MADE_BY = "GPU Bay";
+
+/** What stands in it, or `undefined`: it is the user's own (or cannot be read), and stays. */
+export function attachConfig(existing: string | undefined, target: AttachReport): AttachConfig | undefined {
+  if (existing !== undefined && !isOurs(existing)) {
+    return undefined;
+  }
+  return {
+    workspaceFolder: target.folder,
+    ...(target.user === null ? {} : { remoteUser: target.user }),
+    ...(target.extensions.length === 0 ? {} : { extensions: target.extensions }),
+    madeBy: MADE_BY,
+  };
+}
+
+function isOurs(text: string): boolean {
+  try {
+    const parsed = JSON.parse(text) as unknown;
+    return typeof parsed === "object" && parsed !== null && (parsed as AttachConfig).madeBy === MADE_BY;
+  } catch {
+    return false;
+  }
+}
+
+/** Dev Containers encodes the name as one component of a path. */
+export function configName(container: string): string {
+  return `${encodeURIComponent(container)}.json`;
+}
+
+/** Who attaches: Microsoft's, or the copy of a fork. Each keeps its files under its own id. */
+export const ATTACHERS = ["ms-vscode-remote.remote-containers", "anysphere.remote-containers"] as const;
+export type Attacher = (typeof ATTACHERS)[number];

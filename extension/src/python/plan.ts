@@ -1,0 +1,74 @@
+// Which settings point Python tools at the container's Python. Knows nothing of the editor.
+
+/** What `inspect` tells of a setting. */
+export interface Inspected {
+  defaultValue?: unknown;
+  globalValue?: unknown;
+  workspaceValue?: unknown;
+  workspaceFolderValue?: unknown;
+  globalLanguageValue?: unknown;
+  workspaceLanguageValue?: unknown;
+  workspaceFolderLanguageValue?: unknown;
+}
+
+export interface Change {
+  key: string;
+  value: string | string[];
+  /** For people: what gets it. */
+  tool: string;
+}
+
+interface Candidate {
+  key: string;
+  tool: string;
+  /** In the host env's `bin`. */
+  program: string;
+  list: boolean;
+}
+
+/** Interpreters first; then programs that check and format, each of its own extension. */
+const CANDIDATES: Candidate[] = [
+  { key: "python.defaultInterpreterPath", tool: "Python", program: "python", list: false },
+  { key: "python.pythonPath", tool: "Pyright", program: "python", list: false },
+  { key: "autopep8.path", tool: "autopep8", program: "autopep8", list: true },
+  { key: "black-formatter.path", tool: "Black", program: "black", list: true },
+  { key: "flake8.path", tool: "Flake8", program: "flake8", list: true },
+  { key: "isort.path", tool: "isort", program: "isort", list: true },
+  { key: "mypy-type-checker.path", tool: "Mypy", program: "mypy", list: true },
+  { key: "pylint.path", tool: "Pylint", program: "pylint", list: true },
+  { key: "ruff.path", tool: "Ruff", program: "ruff", list: true },
+];
+
+/** Of extensions that are there, of programs that the container has, and of nothing that anybody has set. */
+export function changes(
+  env: string,
+  inspect: (key: string) => Inspected | undefined,
+  exists: (program: string) => boolean,
+): Change[] {
+  return CANDIDATES.filter(({ key, program }) => isFree(inspect(key)) && exists(program)).map(
+    ({ key, tool, program, list }) => {
+      const value = `\${workspaceFolder}/${env}/bin/${program}`;
+      return { key, tool, value: list ? [value] : value };
+    },
+  );
+}
+
+/** Some extension brings it, and the user has said nothing of it anywhere. A list that is empty says nothing, too. */
+function isFree(inspected: Inspected | undefined): boolean {
+  if (inspected?.defaultValue === undefined) {
+    return false;
+  }
+  const silent = (value: unknown) => value === undefined || (Array.isArray(value) && value.length === 0);
+  return Object.entries(inspected)
+    .filter(([name]) => name.endsWith("Value") && !name.startsWith("default"))
+    .every(([, value]) => silent(value));
+}
+
+/** Commands by which language servers look again at once, where they are there. */
+export const LOOK_AGAIN = [
+  "pyright.restartserver",
+  "basedpyright.restartserver",
+  "python.analysis.restartLanguageServer",
+  "ty.restartServer",
+  "pyrefly.restartClient",
+];

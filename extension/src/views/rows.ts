@@ -1,0 +1,140 @@
+// What the view of GPU Bay shows of a folder. Knows nothing of the editor.
+
+import { l10n } from "../l10n";
+import type { FolderState, GpusReport, OfferedGpu, Row } from "../protocol";
+import { plain, short } from "../text";
+
+export type Kind = "folder" | "container" | "job" | "gpus" | "gpu" | "note";
+
+/** One row; `context` says to the menus what can be done with it. */
+export interface ViewRow {
+  kind: Kind;
+  /** Stays the same while the row is about the same thing. */
+  id: string;
+  label: string;
+  description: string;
+  tooltip: string;
+  /** The name of a theme icon. */
+  icon: string;
+  context: string;
+  /** Of a job. */
+  job?: string;
+  expands: boolean;
+}
+
+function row(kind: Kind, id: string, label: string, more: Partial<ViewRow>): ViewRow {
+  return {
+    kind,
+    id,
+    label: plain(label),
+    description: "",
+    tooltip: label,
+    icon: "circle-outline",
+    context: kind,
+    expands: false,
+    ...more,
+  };
+}
+
+export function folderRow(name: string, path: string, state: FolderState | undefined): ViewRow {
+  return row("folder", `folder:${path}`, name, {
+    description: state ? phaseText(state) : l10n.t("not known yet"),
+    tooltip: path,
+    icon: "root-folder",
+    expands: true,
+  });
+}
+
+export function phaseText({ phase, work }: FolderState): string {
+  if (work) {
+    return l10n.t("working…");
+  }
+  switch (phase) {
+    case "looking":
+      return l10n.t("looking…");
+    case "untrusted":
+      return l10n.t("not trusted");
+    case "unconfigured":
+      return l10n.t("nothing to build");
+    case "stopped":
+      return l10n.t("stopped");
+    case "running":
+      return l10n.t("running");
+    case "drifted":
+      return l10n.t("running, changed since");
+    case "problem":
+      return l10n.t("problem");
+  }
+}
+
+/** The dev container, its drift, its jobs (the newest first), and where its GPUs are. */
+export function childrenOf(state: FolderState): ViewRow[] {
+  const { container, drift, jobs, folder, problem } = state;
+  const rows: ViewRow[] = [];
+  if (problem) {
+    rows.push(row("note", `problem:${folder}`, short(problem.message), { tooltip: problem.message, icon: "warning" }));
+  }
+  if (container) {
+    const runs = container.state === "running";
+    rows.push(
+      row("container", `container:${folder}`, container.name, {
+        description: [runs ? phaseText(state) : container.state, gpuText(state)]
+          .filter((part) => part !== "")
+          .join(" · "),
+        tooltip: [container.name, ...drift.map(({ text }) => text)].join("\n"),
+        icon: runs ? "vm-running" : "vm-outline",
+        context: runs ? (drift.length > 0 ? "container.drifted" : "container.running") : "container.stopped",
+      }),
+    );
+  }
+  rows.push(...[...jobs].reverse().map((job) => jobRow(folder, job)));
+  if (state.phase !== "untrusted") {
+    rows.push(row("gpus", `gpus:${folder}`, l10n.t("GPUs"), { icon: "circuit-board", expands: true }));
+  }
+  return rows;
+}
+
+function gpuText({ gpu }: FolderState): string {
+  if (!gpu) {
+    return "";
+  }
+  const indices = gpu.devices.map(({ index }) => index);
+  return indices.length === 0 ? "CPU" : `GPU ${indices.join(", ")}`;
+}
+
+function jobRow(folder: string, job: Row): ViewRow {
+  const runs = job.state === "running" || job.state === "paused";
+  const failed = !runs && job.exit_code !== null && job.exit_code !== 0;
+  const end = job.exit_code === null ? job.state : l10n.t("ended with {0}", job.exit_code);
+  const name = job.job ?? job.name;
+  return row("job", `job:${folder}:${job.id}`, name, {
+    description: runs ? job.status : end,
+    tooltip: [name, (job.command ?? []).join(" "), job.gpus && `GPU: ${job.gpus}`].filter(Boolean).join("\n"),
+    icon: runs ? "sync" : failed ? "error" : "pass",
+    context: runs ? "job.running" : "job.ended",
+    job: name,
+  });
+}
+
+export function gpuRows(folder: string, { devices, reason, complete }: GpusReport): ViewRow[] {
+  const rows = devices.map((gpu) => row("gpu", `gpu:${folder}:${gpu.select}`, gpuName(gpu), gpuMore(gpu)));
+  if (rows.length === 0) {
+    rows.push(row("note", `nogpu:${folder}`, short(reason), { tooltip: reason, icon: "info" }));
+  } else if (!complete) {
+    rows.push(row("note", `moregpus:${folder}`, l10n.t("There may be more"), { tooltip: reason, icon: "info" }));
+  }
+  return rows;
+}
+
+function gpuName({ index, slice, select }: OfferedGpu): string {
+  const name = index === null ? select : `GPU ${String(index)}`;
+  return slice === null ? name : `${name}:${String(slice)} (MIG)`;
+}
+
+function gpuMore({ name, uuid, cdi }: OfferedGpu): Partial<ViewRow> {
+  return {
+    description: name ?? "",
+    tooltip: [name, uuid, cdi].filter((part) => part !== null).join("\n"),
+    icon: "chip",
+  };
+}

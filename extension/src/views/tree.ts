@@ -1,0 +1,123 @@
+// The view in the activity bar: folders, the dev container of each, jobs, GPUs.
+
+import * as vscode from "vscode";
+import { followJob } from "../commands/jobs";
+import { l10n } from "../l10n";
+import type { Session } from "../session";
+import { type ViewRow, childrenOf, folderRow, gpuRows } from "./rows";
+
+interface Item {
+  row: ViewRow;
+  folder: vscode.WorkspaceFolder;
+}
+
+export function registerViews(context: vscode.ExtensionContext, session: Session): void {
+  const tree = new Tree(session);
+  const view = vscode.window.createTreeView("gpubay.workspaces", { treeDataProvider: tree });
+  const register = (name: string, run: (item: Item) => Promise<unknown>) => {
+    context.subscriptions.push(
+      vscode.commands.registerCommand(name, (item: unknown) => (isItem(item) ? run(item) : undefined)),
+    );
+  };
+  register("gpubay.job.logs", ({ folder, row }) => followJob(session, folder, row.job ?? ""));
+  register("gpubay.job.remove", ({ folder, row }) => {
+    const title = l10n.t("Removing job {0}", row.job ?? "");
+    return session.runWork(folder, "gpubay/rm", { names: [row.job ?? ""], finished: false }, title);
+  });
+  register("gpubay.jobs.removeFinished", ({ folder }) =>
+    session.runWork(folder, "gpubay/rm", { names: [], finished: true }, l10n.t("Removing jobs that have ended")),
+  );
+  register("gpubay.container.remove", ({ folder }) =>
+    session.runWork(folder, "gpubay/down", {}, l10n.t("Removing the containers of {0}", folder.name)),
+  );
+  context.subscriptions.push(
+    view,
+    tree,
+    session.onDidChangeState((folder) => {
+      tree.changed(folder);
+      badge(view, session);
+    }),
+    session.onDidChangeHelper(() => {
+      tree.changed();
+    }),
+    vscode.commands.registerCommand("gpubay.view.refresh", () => {
+      tree.changed();
+    }),
+  );
+}
+
+/** How many jobs run: seen without opening the view. */
+function badge(view: vscode.TreeView<Item>, session: Session): void {
+  const jobs = session.folders.flatMap((folder) => session.state(folder)?.jobs ?? []);
+  const value = jobs.filter(({ state }) => state === "running").length;
+  view.badge = value > 0 ? { value, tooltip: l10n.t("{0} jobs run", value) } : undefined;
+}
+
+function isItem(item: unknown): item is Item {
+  return typeof item === "object" && item !== null && "row" in item && "folder" in item;
+}
+
+class Tree implements vscode.TreeDataProvider<Item>, vscode.Disposable {
+  private readonly emitter = new vscode.EventEmitter<Item | undefined>();
+  readonly onDidChangeTreeData = this.emitter.event;
+
+  constructor(private readonly session: Session) {}
+
+  dispose(): void {
+    this.emitter.dispose();
+  }
+
+  /** All of it: rows come and go at the top as well, where there is one folder only. */
+  changed(_folder?: vscode.WorkspaceFolder): void {
+    this.emitter.fire(undefined);
+  }
+
+  getTreeItem({ row }: Item): vscode.TreeItem {
+    const state = row.expands ? vscode.TreeItemCollapsibleState.Expanded : vscode.TreeItemCollapsibleState.None;
+    const item = new vscode.TreeItem(row.label, state);
+    item.id = row.id;
+    item.description = row.description;
+    item.tooltip = row.tooltip;
+    item.iconPath = new vscode.ThemeIcon(row.icon);
+    item.contextValue = row.context;
+    if (row.kind === "note" && row.icon === "warning") {
+      item.command = { command: "gpubay.showLog", title: l10n.t("Show Log") };
+    }
+    return item;
+  }
+
+  /** One folder is shown without a row of its own. Nothing at all is the place of the welcome. */
+  async getChildren(item?: Item): Promise<Item[]> {
+    if (item === undefined) {
+      const [only, ...others] = this.session.folders;
+      if (only && others.length === 0) {
+        return this.below(only);
+      }
+      return this.session.folders.map((folder) => ({
+        folder,
+        row: folderRow(folder.name, folder.uri.fsPath, this.session.state(folder)),
+      }));
+    }
+    if (item.row.kind === "folder") {
+      return this.below(item.folder);
+    }
+    return item.row.kind === "gpus" ? this.gpus(item.folder) : [];
+  }
+
+  private below(folder: vscode.WorkspaceFolder): Item[] {
+    const state = this.session.state(folder);
+    const empty = !state || (!state.container && state.jobs.length === 0 && !state.problem);
+    return empty ? [] : childrenOf(state).map((row) => ({ row, folder }));
+  }
+
+  /** Asked only where somebody looks: the row is open. */
+  private async gpus(folder: vscode.WorkspaceFolder): Promise<Item[]> {
+    try {
+      const report = await this.session.request("gpubay/gpus", { folder: folder.uri.fsPath });
+      return gpuRows(folder.uri.fsPath, report).map((row) => ({ row, folder }));
+    } catch (error) {
+      this.session.log.debug(`the GPUs are not known: ${String(error)}`);
+      return [];
+    }
+  }
+}

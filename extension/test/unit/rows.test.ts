@@ -1,0 +1,76 @@
+import assert from "node:assert/strict";
+import type { FolderState, Row } from "../../src/protocol";
+import { childrenOf, gpuRows, phaseText } from "../../src/views/rows";
+
+const state: FolderState = {
+  folder: "/w",
+  phase: "running",
+  work: null,
+  container: { id: "1", name: "gpubay-w", state: "running", workdir: "/workspace" },
+  gpu: null,
+  hostEnv: null,
+  paths: [],
+  drift: [],
+  jobs: [],
+  knownJobs: [],
+  problem: null,
+};
+
+function job(name: string, more: Partial<Row>): Row {
+  return {
+    id: name,
+    name: `gpubay-w-${name}`,
+    role: "job",
+    job: name,
+    command: ["python", "train.py"],
+    workspace: "/w",
+    workspace_exists: true,
+    state: "running",
+    status: "Up 2 minutes",
+    gpus: "",
+    record: null,
+    commit: null,
+    exit_code: null,
+    created: 0,
+    ...more,
+  };
+}
+
+describe("the rows of the view", () => {
+  it("are the container, the newest job first, and the GPUs", () => {
+    const jobs = [job("one", { state: "exited", exit_code: 1 }), job("two", {})];
+    const rows = childrenOf({ ...state, jobs });
+    assert.deepEqual(
+      rows.map(({ label, context, icon }) => [label, context, icon]),
+      [
+        ["gpubay-w", "container.running", "vm-running"],
+        ["two", "job.running", "sync"],
+        ["one", "job.ended", "error"],
+        ["GPUs", "gpus", "circuit-board"],
+      ],
+    );
+  });
+
+  it("show drift, and what a stranger wrote as text only", () => {
+    const drift = [{ option: "memory", was: null, now: "1g", text: "memory: 1g" }];
+    const [container] = childrenOf({ ...state, phase: "drifted", drift });
+    assert.equal(container?.context, "container.drifted");
+    assert.match(container.tooltip, /memory: 1g/);
+    const [, evil] = childrenOf({ ...state, jobs: [job("$(x) [a](command:b)", {})] });
+    assert.equal(evil?.label, "$ (x) [a] (command:b)");
+    assert.equal(evil.job, "$(x) [a](command:b)");
+  });
+
+  it("say what is the matter", () => {
+    assert.equal(phaseText({ ...state, work: { method: "up", token: null } }), "working…");
+    const problem = { code: "x", message: "no engine", hint: null, place: null, powers: [], candidates: [] };
+    assert.equal(childrenOf({ ...state, phase: "problem", problem })[0]?.label, "no engine");
+  });
+
+  it("name GPUs and slices, and say why there are none", () => {
+    const gpu = { select: "1:0", index: 1, slice: 0, uuid: "MIG-1", name: null, cdi: "nvidia.com/gpu=1:0" };
+    const report = { engine: "", injection: "cdi", reason: "because", complete: true, devices: [gpu], other_names: [] };
+    assert.equal(gpuRows("/w", report)[0]?.label, "GPU 1:0 (MIG)");
+    assert.equal(gpuRows("/w", { ...report, devices: [] })[0]?.label, "because");
+  });
+});
