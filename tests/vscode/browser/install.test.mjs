@@ -1,0 +1,52 @@
+// The packed extension in an editor that a user opens.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { engine, vsix } from "../lib/lab.mjs";
+import { browser, Window } from "../lib/page.mjs";
+import { Editor } from "../lib/server.mjs";
+import { until } from "../lib/until.mjs";
+
+let chrome, editor, window;
+before(async () => {
+    chrome = await browser();
+    editor = await new Editor({
+        files: { "train.py": "print('hello')\n", "requirements.txt": "" },
+        extensions: [vsix],
+        docker: engine("docker28"),
+    }).start();
+    window = await Window.open(chrome, editor, "install");
+});
+after(async () => {
+    await chrome?.close();
+    await editor?.stop();
+});
+
+test("the palette has the commands", async () => {
+    const rows = await window.commands("GPU Bay:", (rows) => rows.includes("GPU Bay: Start GPU Container"));
+    await window.screenshot("palette");
+    for (const label of ["Start GPU Container", "Select GPUs", "Attach Editor", "Doctor", "Initialize Workspace"]) {
+        assert.ok(
+            rows.some((row) => row.startsWith(`GPU Bay: ${label}`)),
+            `no «${label}» among ${rows.join("; ")}`,
+        );
+    }
+    await window.press("Escape");
+});
+
+test("the status bar has one item of ours", async () => {
+    await until("our item is there", async () => (await window.ours()).length === 1);
+    await window.screenshot("status-bar");
+});
+
+test("the editor tells how long activation took", async (t) => {
+    await window.command("Developer: Show Running Extensions");
+    const row = window.page.locator(".runtime-extensions-editor .monaco-list-row", { hasText: "GPU Bay" }).first();
+    const text = await until("it is listed with its time", async () => {
+        const text = await row.textContent({ timeout: 2000 });
+        return /Activation: \d+ms/.test(text) && text;
+    });
+    await window.screenshot("running-extensions");
+    // Wall time: on a machine that runs other tests it says more about those. The bundle's own share is limited in
+    // tests/vscode/host/load.test.mjs.
+    t.diagnostic(`activation took ${/Activation: (\d+)ms/.exec(text)[1]} ms`);
+});
