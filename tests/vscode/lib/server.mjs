@@ -1,6 +1,16 @@
 // One editor on loopback: a server with folders of its own, run as the tests' user, ended with all its processes.
 import { execFile, spawn } from "node:child_process";
-import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+    chmodSync,
+    chownSync,
+    cpSync,
+    existsSync,
+    mkdirSync,
+    mkdtempSync,
+    readFileSync,
+    rmSync,
+    writeFileSync,
+} from "node:fs";
 import { readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -148,7 +158,12 @@ export class Editor {
                 return copy;
             });
             const [program, ...rest] = [...asUser, node, path.join(codeServer, "lib/vscode/out/server-main.js")];
-            const argv = [...folders(this), "--server-data-dir", this.at("server-data"), "--accept-server-license-terms"];
+            const argv = [
+                ...folders(this),
+                "--server-data-dir",
+                this.at("server-data"),
+                "--accept-server-license-terms",
+            ];
             const wanted = copies.flatMap((copy) => ["--install-extension", copy]);
             await run(program, [...rest, ...argv, ...wanted], { env: this.environment(), cwd: this.folder });
         }
