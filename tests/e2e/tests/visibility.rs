@@ -127,10 +127,11 @@ fn from_a_container_beside_it_the_engine_sees_only_what_lies_at_the_same_path() 
 
     // It has folders at these paths, and they are others: the file that we put into ours is not in its.
     let own = same(&bench.workspace);
-    let beside = Beside::start(&bench, &["--tmpfs", &format!("{home}:exec"), "-v", &own], &home, &workspace);
+    let mounts = ["--tmpfs", &format!("{home}:exec"), "--tmpfs", "/var/tmp", "-v", &own];
+    let beside = Beside::start(&bench, &mounts, &home, &workspace);
     let error = beside.gpubay(&["up", "--json"]).failed(CODE).json()["error"].clone();
     let said = error["message"].as_str().expect("a message");
-    for tried in [format!("\n  {home}/gpubay-data: "), "\n  /var/tmp/gpubay-0: ".to_owned()] {
+    for tried in [format!("\n  {home}/gpubay-data: "), "\n  /var/tmp/gpubay-0: no program runs".to_owned()] {
         assert!(said.contains(&tried), "{said}");
     }
     // What was made to be tried is gone.
