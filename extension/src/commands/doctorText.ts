@@ -14,8 +14,22 @@ export function doctorPage({ findings, warnings, problems }: DoctorReport): stri
   const order: Verdict[] = ["problem", "warning", "ok"];
   const sorted = order.flatMap((verdict) => findings.filter((finding) => finding.verdict === verdict));
   const lines = sorted.flatMap(({ check, verdict, text, next }) => [
-    `${signs[verdict]} ${check}: ${text}`,
-    ...(next ? [`    → ${next}`] : []),
+    ...wrapped(`${signs[verdict]} ${check}: ${text}`, "  "),
+    ...(next ? wrapped(`    → ${next}`, "      ") : []),
   ]);
   return [head, "", ...lines, ""].join("\n");
+}
+
+/** Lines that can be read without scrolling; further ones are indented. */
+function wrapped(text: string, indent: string, width = 100): string[] {
+  const lines = [""];
+  for (const word of text.split(/(?<=\S) /)) {
+    const line = lines.at(-1) ?? "";
+    if (line.trim() !== "" && line.length + 1 + word.length > width) {
+      lines.push(indent + word);
+    } else {
+      lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
+    }
+  }
+  return lines;
 }

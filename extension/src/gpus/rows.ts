@@ -68,7 +68,9 @@ function inUse(gpu: OfferedGpu, now: GpuReport | null): boolean {
  */
 export function settle<T extends Choice>(before: readonly T[], after: readonly T[]): T[] {
   const fresh = after.filter((row) => !before.includes(row));
-  const mode = fresh.find((row) => row.kind === "mode");
+  const modes = fresh.filter((row) => row.kind === "mode");
+  // Several at once come from the box that ticks everything.
+  const mode = modes.find((row) => row.select === "all") ?? modes[0];
   if (mode) {
     return [mode];
   }

@@ -51,6 +51,7 @@ describe("GPU picker", () => {
     assert.deepEqual(settle([first], [first, second]), [first, second]);
     assert.deepEqual(settle([first, second], [first, second, auto]), [auto]);
     assert.deepEqual(settle([first, second], [second]), [second]);
+    assert.deepEqual(settle([first], [auto, all, first, second]), [all]);
     assert.equal(selection([first, second]), "GPU-0,GPU-1");
     assert.equal(selection([]), "none");
   });

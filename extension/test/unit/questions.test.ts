@@ -57,6 +57,10 @@ describe("doctor's page", () => {
       problems: 1,
     });
     assert.ok(page.indexOf("✗ engine: none answers") < page.indexOf("✓ disk: 12 GB free"));
-    assert.match(page, /→ Start Docker\./);
+    assert.match(page, /^ {4}→ Start Docker\.$/m);
+    const long = { check: "holes", verdict: "warning", text: "word ".repeat(40).trim(), next: null } as const;
+    const lines = doctorPage({ findings: [long], warnings: 1, problems: 0 }).split("\n");
+    assert.ok(lines.every((line) => line.length <= 100));
+    assert.match(lines[3] ?? "", /^ {2}word/);
   });
 });
