@@ -57,6 +57,9 @@ fn processes() -> Vec<Process> {
         if argv.first().is_some_and(|name| name == gpubay_protocol::agent::AGENT_PATH) {
             continue;
         }
+        if gpubay_protocol::agent::is_engines_init(&argv) {
+            continue;
+        }
         let Some((uid, started)) = uid_and_start(&folder) else { continue };
         found.push(Process { pid, uid, argv, started: booted + started / ticks });
     }

@@ -20,6 +20,12 @@ pub const PROTOCOL: u32 = 2;
 pub const AGENT_DIR: &str = "/.gpubay";
 /// The agent's executable, in a folder mounted read-only.
 pub const AGENT_PATH: &str = "/.gpubay/bin/gpubay-agent";
+
+/// Whether a process is the engine's own first one, above the agent: `docker-init` and its like, where `init` is wished.
+pub fn is_engines_init(argv: &[impl AsRef<str>]) -> bool {
+    let is = |at: usize, what| argv.get(at).is_some_and(|word| word.as_ref() == what);
+    is(1, "--") && is(2, AGENT_PATH)
+}
 /// The folder that holds the agent's socket, mounted writable.
 pub const RUN_DIR: &str = "/.gpubay/run";
 /// The agent's socket inside the container; on the host it is `agent.sock` in the mounted folder.

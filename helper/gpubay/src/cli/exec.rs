@@ -16,7 +16,7 @@ use crate::agent::{ExecEvent, ExecEvents, ExecInput};
 use crate::engine::LogChunk;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::workspace::exec::{As, ExecOptions, exec as start, shell as start_shell};
+use crate::workspace::exec::{As, ExecOptions, exec as start, lost_venv, shell as start_shell};
 use crate::workspace::{Workspace, sync};
 
 /// Run a command in the dev container
@@ -77,7 +77,11 @@ pub(super) async fn shell(common: &Common, command: &Shell, output: &Output) -> 
 /// Without our handling of Ctrl-C: signals belong to the program.
 async fn open(common: &Common, output: &Output) -> Result<Workspace> {
     let loaded = load_to_reach(common, output)?;
-    Workspace::open(loaded, Progress::silent()).await
+    let workspace = Workspace::open(loaded, Progress::silent()).await?;
+    if let Some(lost) = lost_venv(&workspace) {
+        output.warn(&lost);
+    }
+    Ok(workspace)
 }
 
 fn options(common: &Common, who: As, output: &Output) -> ExecOptions {

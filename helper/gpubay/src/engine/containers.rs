@@ -9,7 +9,7 @@ use bollard::query_parameters::{
     StopContainerOptionsBuilder, TopOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use futures_util::{Stream, StreamExt};
-use gpubay_protocol::agent::Process;
+use gpubay_protocol::agent::{AGENT_PATH, Process, is_engines_init};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::io::AsyncWrite;
@@ -307,7 +307,8 @@ impl Engine {
             argv: vec![text(row, command)],
             started: 0,
         };
-        let ours = |process: &Process| process.argv[0].starts_with(gpubay_protocol::agent::AGENT_PATH);
+        let words = |process: &Process| process.argv[0].split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let ours = |process: &Process| process.argv[0].starts_with(AGENT_PATH) || is_engines_init(&words(process));
         Ok(rows.iter().map(process).filter(|process| !ours(process)).collect())
     }
 

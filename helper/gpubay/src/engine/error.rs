@@ -103,6 +103,12 @@ impl Explain for EngineError {
             }
             Self::Lost { .. } => "Look whether the engine still runs, then run the command again.".to_owned(),
             Self::Context { .. } => "`docker context ls` shows the contexts there are.".to_owned(),
+            // Packages of distributions leave it out.
+            Self::Refused { message, .. } if message.contains("docker-init") => {
+                "The engine lacks the program that [container] init = true asks for: leave init out, since GPU Bay's agent \
+                 ends what is left of processes and passes signals on as well."
+                    .to_owned()
+            }
             Self::Address { .. }
             | Self::NotFound { .. }
             | Self::Conflict { .. }

@@ -38,7 +38,8 @@ enum State {
     Failed,
 }
 
-/// Makes the venv at `venv` with the image's interpreter, or finds it in order.
+/// Makes the venv at `venv` with the image's interpreter, or finds it in order. `replacing` hears of a venv of another
+/// Python before it is moved.
 ///
 /// `on_host` is the folder that is mounted there, `None` where the host cannot reach it. A venv of
 /// another Python is moved beside it (`<folder>.<version>-<n>`), never deleted.
@@ -47,6 +48,7 @@ pub async fn create(
     chosen: &Chosen,
     venv: &ContainerPath,
     on_host: Option<&HostPath>,
+    replacing: &(dyn Fn(&str) + Sync),
 ) -> Result<Made, VenvError> {
     let first = make(inside, chosen, venv).await?;
     match first.state {
@@ -61,8 +63,9 @@ pub async fn create(
         let reason = format!("it holds a venv of another Python ({was}) and the image has {}", chosen.probe.version);
         return Err(failed(chosen, venv, reason));
     };
-    let aside = move_aside(on_host, version.as_deref())
-        .map_err(|source| VenvError::Aside { what: on_host.to_string(), source })?;
+    let was = named(version.as_deref());
+    replacing(was);
+    let aside = move_aside(on_host, was).map_err(|source| VenvError::Aside { what: on_host.to_string(), source })?;
     let second = make(inside, chosen, venv).await?;
     match second.state {
         State::Created => Ok(Made::Replaced { aside, version }),
@@ -82,15 +85,17 @@ async fn make(inside: &dyn Inside, chosen: &Chosen, venv: &ContainerPath) -> Res
     serde_json::from_str(line).map_err(|_| failed(chosen, venv, reason(&captured)))
 }
 
+/// The version was read from a file that the container writes.
+fn named(version: Option<&str>) -> &str {
+    version.filter(|v| v.len() <= 16 && v.chars().all(|c| c.is_ascii_digit() || c == '.')).unwrap_or("unknown")
+}
+
 /// Moves the folder's contents, not the folder: it is mounted, and a mount goes where its folder goes.
-fn move_aside(folder: &HostPath, version: Option<&str>) -> io::Result<HostPath> {
+fn move_aside(folder: &HostPath, version: &str) -> io::Result<HostPath> {
     let path = folder.as_path();
     let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    // The version was read from a file that the container writes.
-    let version = version.filter(|v| v.len() <= 16 && v.chars().all(|c| c.is_ascii_digit() || c == '.'));
-    let version = version.unwrap_or("unknown");
     let parent = HostPath::new(parent).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e.to_string()))?;
     let at = within::open(parent.as_path())?;
     let from = within::open_folder(&at, name)?;
@@ -140,15 +145,15 @@ mod tests {
         let (venv, host) = both(&temp.path().join("v"));
         std::fs::create_dir(host.as_path()).expect("makes");
         let chosen = chosen(PYTHON).await;
-        assert_eq!(create(&Host, &chosen, &venv, Some(&host)).await.expect("makes"), Made::Created);
-        assert_eq!(create(&Host, &chosen, &venv, Some(&host)).await.expect("finds"), Made::Reused);
+        assert_eq!(create(&Host, &chosen, &venv, Some(&host), &|_| {}).await.expect("makes"), Made::Created);
+        assert_eq!(create(&Host, &chosen, &venv, Some(&host), &|_| {}).await.expect("finds"), Made::Reused);
         // Somebody ran `python -m venv --upgrade` on it.
         let settings = host.join("pyvenv.cfg");
         let text = std::fs::read_to_string(settings.as_path()).expect("reads");
         let forgotten = text.replace("system-site-packages = true", "system-site-packages = false");
         assert_ne!(forgotten, text);
         std::fs::write(settings.as_path(), forgotten).expect("writes");
-        assert_eq!(create(&Host, &chosen, &venv, Some(&host)).await.expect("finds"), Made::Reused);
+        assert_eq!(create(&Host, &chosen, &venv, Some(&host), &|_| {}).await.expect("finds"), Made::Reused);
         let python = format!("{venv}/bin/python");
         let image = roots(PYTHON).await;
         let ours = roots(&python).await;
@@ -162,7 +167,7 @@ mod tests {
         let temp = tempfile::tempdir().expect("a folder");
         let (inner, host) = both(&temp.path().join("image"));
         std::fs::create_dir(host.as_path()).expect("makes");
-        create(&Host, &chosen(PYTHON).await, &inner, Some(&host)).await.expect("makes");
+        create(&Host, &chosen(PYTHON).await, &inner, Some(&host), &|_| {}).await.expect("makes");
         let python = format!("{inner}/bin/python");
         let image = chosen(&python).await;
         assert!(image.probe.is_venv());
@@ -171,7 +176,7 @@ mod tests {
 
         let (venv, host) = both(&temp.path().join("v"));
         std::fs::create_dir(host.as_path()).expect("makes");
-        create(&Host, &image, &venv, Some(&host)).await.expect("makes");
+        create(&Host, &image, &venv, Some(&host), &|_| {}).await.expect("makes");
         let run = Run::new([&format!("{venv}/bin/python"), "-c", "import only_in_the_image, sys; print(sys.prefix)"]);
         let got = capture(&Host, &run).await.expect("runs");
         assert_eq!(String::from_utf8_lossy(&got.stdout).trim(), venv.as_str(), "{got:?}");
@@ -206,8 +211,12 @@ mod tests {
         for (n, (said, named)) in [("2.7.18", "2.7.18"), ("../../x", "unknown")].into_iter().enumerate() {
             std::fs::write(host.join("pyvenv.cfg"), format!("version = {said}\n")).expect("writes");
             std::fs::write(host.join("mine"), "kept").expect("writes");
-            let made = create(&Host, &chosen(PYTHON).await, &venv, Some(&host)).await.expect("makes");
+            let heard = std::sync::Mutex::new(Vec::new());
+            let hear =
+                |was: &str| heard.lock().expect("heard").push((was.to_owned(), host.join("mine").as_path().exists()));
+            let made = create(&Host, &chosen(PYTHON).await, &venv, Some(&host), &hear).await.expect("makes");
             let Made::Replaced { aside, .. } = made else { panic!("{n}: {made:?}") };
+            assert_eq!(heard.into_inner().expect("heard"), [(named.to_owned(), true)], "before it is moved");
             assert_eq!(aside.as_path(), temp.path().join(format!("v.{named}-1")));
             assert_eq!(std::fs::read_to_string(aside.join("mine")).expect("reads"), "kept");
             assert_eq!(ino(&host), before, "the mounted folder stays");

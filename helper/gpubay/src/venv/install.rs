@@ -223,7 +223,7 @@ mod tests {
         std::fs::create_dir(&host).expect("makes");
         let python = ContainerPath::new("/usr/bin/python3").expect("a path");
         let chosen = choose(&Host, None, &[python], &venv).await.expect("chooses").expect("one");
-        create::create(&Host, &chosen, &venv, Some(&host)).await.expect("makes");
+        create::create(&Host, &chosen, &venv, Some(&host), &|_| {}).await.expect("makes");
         let probe = ask(&Host, &format!("{venv}/bin/python")).await.expect("asks");
 
         // A package from its sources would need a build backend from the network: nothing but an include.

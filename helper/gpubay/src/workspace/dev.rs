@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::time::Duration;
 
-use gpubay_protocol::agent::{Status, StatusRequest};
+use gpubay_protocol::agent::Status;
 
 use super::drift::{self, Drift};
 use super::exposure;
@@ -13,15 +12,13 @@ use super::spec::{Places, Planned, owned_folders};
 use super::stakes::{self, Losses};
 use super::up::Offer;
 use super::user::ContainerUser;
+use super::waiting::{ask, ready};
 use super::{Recreate, Workspace, visibility};
-use crate::agent;
 use crate::config::model::{MountSource, Port, Protocol};
 use crate::engine::{Archive, Container, ContainerState, EngineError, Owner};
 use crate::error::{Error, Result, Shortage};
 use crate::{ContainerPath, HostPath};
 
-/// How long an agent may take to answer after the engine has started its container.
-const AGENT_PATIENCE: Duration = Duration::from_secs(30);
 /// The code of the error that says: replacing the container loses nothing, and takes asking the engine or a build.
 pub(super) const NEEDS_GROUND: &str = "needs_ground";
 /// The option that a [`Drift`] names when the venv's mount is gone.
@@ -163,33 +160,6 @@ pub(super) fn hindrance(name: &str, found: Option<&Container>) -> Option<Error> 
         ContainerState::Created | ContainerState::Restarting | ContainerState::Dead => {
             not_running("is not running".to_owned())
         }
-    }
-}
-
-/// Says, as soon as it is so, why the container `id` can be worked in no longer: while it is paused its agent
-/// says nothing, and keeps the connection. It is looked at now and then; an end of its own breaks the connection.
-pub(super) async fn trouble(workspace: &Workspace, id: &str) -> Error {
-    const NOW_AND_THEN: Duration = Duration::from_millis(500);
-    loop {
-        tokio::time::sleep(NOW_AND_THEN).await;
-        // An engine that does not answer is no news of the container.
-        if let Ok(found) = workspace.engine.container(id).await
-            && let Some(error) = hindrance(&workspace.dev_name(), found.as_ref())
-        {
-            return error;
-        }
-    }
-}
-
-/// What became of the container where a conversation with its agent failed.
-pub(super) async fn explain(workspace: &Workspace, id: &str, error: Error) -> Error {
-    if !error.code.starts_with("agent_") && error.code != "mirror_source" {
-        return error;
-    }
-    // The engine notes an end a moment after the connection broke.
-    match tokio::time::timeout(Duration::from_secs(2), trouble(workspace, id)).await {
-        Ok(why) => Error { message: format!("{}; what was mirrored before is kept", why.message), ..why },
-        Err(_) => error,
     }
 }
 
@@ -491,52 +461,6 @@ async fn start(workspace: &Workspace, wanted: &Wanted<'_>, id: &str) -> Result<(
     let socket = wanted.places.run.join(gpubay_protocol::agent::SOCKET_NAME);
     let _ = std::fs::remove_file(socket.as_path());
     workspace.engine.start(id).await.map_err(Attempt::from)
-}
-
-/// Waits until the agent answers, or says why it never will.
-async fn ready(workspace: &Workspace, wanted: &Wanted<'_>, name: &str) -> Result<Status> {
-    let cancel = workspace.progress.cancel.clone();
-    let answered = tokio::select! {
-        answered = agent::wait_ready(&wanted.places.run, AGENT_PATIENCE) => answered,
-        ended = workspace.engine.wait(name) => return Err(ended_early(workspace, name, ended.ok()).await),
-        () = cancel.cancelled() => return Err(Error::new("cancelled", "cancelled while the container started")),
-    };
-    let client = answered.map_err(|error| Error::from(error).context(format!("reach the agent in {name}")))?;
-    Ok(client.status(request(wanted)).await?)
-}
-
-async fn ask(wanted: &Wanted<'_>) -> Result<Status> {
-    let client = agent::Client::connect(&wanted.places.run).await?;
-    Ok(client.status(request(wanted)).await?)
-}
-
-fn request(wanted: &Wanted<'_>) -> StatusRequest {
-    StatusRequest { mounts: vec![wanted.venv.clone()], stamp: wanted.stamp.to_vec() }
-}
-
-async fn ended_early(workspace: &Workspace, name: &str, code: Option<i64>) -> Error {
-    let said = log_tail(workspace, name).await;
-    let code = code.map_or_else(|| "unknown".to_owned(), |code| code.to_string());
-    Error::new("container_ended", format!("the container {name} ended at once with exit code {code}{said}"))
-        .with_hint("An image for another kind of processor, or a seccomp or security option, can be the cause.")
-}
-
-/// The last lines of a container's log, for an error message.
-pub(super) async fn log_tail(workspace: &Workspace, name: &str) -> String {
-    use crate::engine::{LogChunk, LogOptions};
-    use futures_util::StreamExt;
-    // Ten lines may be of any length.
-    const MOST: usize = 8 << 10;
-    let options = LogOptions { tail: Some(10), ..LogOptions::default() };
-    let mut stream = std::pin::pin!(workspace.engine.logs(name, &options));
-    let mut text = Vec::new();
-    while text.len() < MOST
-        && let Some(Ok(LogChunk::Stdout(bytes) | LogChunk::Stderr(bytes))) = stream.next().await
-    {
-        text.extend_from_slice(&bytes[..bytes.len().min(MOST - text.len())]);
-    }
-    let text = String::from_utf8_lossy(&text);
-    if text.trim().is_empty() { String::new() } else { format!("; it said: {}", text.trim()) }
 }
 
 /// Gives every port that is taken on the host the next free one, unless it was written out.

@@ -3,7 +3,7 @@
 
 use gpubay_protocol::agent::{AGENT_PATH, ExecRequest, FailureKind, WindowSize};
 
-use super::{Workspace, dev};
+use super::{Workspace, dev, lock, python};
 use crate::agent::{AgentError, Client, ExecEvents, ExecInput};
 use crate::engine::Container;
 use crate::error::{Error, Result};
@@ -66,9 +66,26 @@ pub(super) async fn running(workspace: &Workspace) -> Result<Container> {
     let name = workspace.dev_name();
     let found = dev::find(workspace, &name).await?;
     match dev::hindrance(&name, found.as_ref()) {
+        Some(error) if error.code == "not_running" && somebody_is_at_work(workspace) => {
+            Err(error
+                .with_hint("Another gpubay is at work on this workspace (an `up --recreate`, say): wait for its end."))
+        }
         Some(error) => Err(error),
         None => found.ok_or_else(|| Error::new("not_running", format!("the dev container {name} does not exist"))),
     }
+}
+
+fn somebody_is_at_work(workspace: &Workspace) -> bool {
+    matches!(lock::try_hold(&workspace.config().paths.data, workspace.id8()), Ok(None))
+}
+
+/// What a program would not find although it was there: deleting the host env detaches the venv that is mounted over it.
+pub fn lost_venv(workspace: &Workspace) -> Option<String> {
+    let env = python::record(workspace)?.report?.path;
+    let gone = !env.join(gpubay_protocol::hostenv::FILE_NAME).as_path().exists();
+    gone.then(|| {
+        format!("{env} was deleted, and with it went the venv that is mounted there: `gpubay up` brings both back")
+    })
 }
 
 async fn start(

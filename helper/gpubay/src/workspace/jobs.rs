@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt, stream};
 use super::labels;
 use super::report::Row;
 use super::spec::{Planned, Task, plan};
-use super::{Workspace, delivery, dev, down, exec, exposure, lock, python, record, unique, up, visibility};
+use super::{Workspace, delivery, dev, down, exec, exposure, host_env, lock, record, unique, up, visibility, waiting};
 use crate::ContainerPath;
 use crate::agent;
 use crate::config;
@@ -163,7 +163,7 @@ async fn run_once(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
         .map_err(delivery::at(ground.places.run.as_path()))?;
     let folder = record::Folder::make(workspace, &name)?;
     let frozen = match &options.snapshot {
-        Some(live) => Some(folder.freeze(workspace, python::host_env_names(workspace), live, again).await?),
+        Some(live) => Some(folder.freeze(workspace, host_env::names(workspace), live, again).await?),
         None => None,
     };
     let frozen = frozen.as_ref();
@@ -282,7 +282,7 @@ async fn mounts_are_right(workspace: &Workspace, id: &str, run: &crate::HostPath
         return Ok(());
     }
     // A program may end with this code itself.
-    let said = dev::log_tail(workspace, id).await;
+    let said = waiting::log_tail(workspace, id).await;
     let Some(why) = said.lines().find_map(|line| line.split_once("gpubay-agent: ").map(|(_, why)| why.trim())) else {
         return Ok(());
     };
@@ -322,7 +322,7 @@ async fn begins(workspace: &Workspace, id: &str, argv: &[String], run: &crate::H
         _ => return Ok(()),
     };
     // A program may end with these codes itself.
-    let said = dev::log_tail(workspace, id).await;
+    let said = waiting::log_tail(workspace, id).await;
     if !said.contains("gpubay-agent: ") {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use gpubay_protocol::agent::{AGENT_DIR, Entry, RUN_DIR, ScanLimits, ScanRequest,
 use super::report::MirrorReport;
 use super::sync::Deletions;
 use super::up::Ground;
-use super::{Workspace, delivery, dev, unique, visibility};
+use super::{Workspace, delivery, unique, visibility, waiting};
 use async_trait::async_trait;
 
 use crate::agent::{self, AgentError, Client, FileEvent, Scanner};
@@ -149,7 +149,7 @@ async fn answer<T>(
     tokio::select! {
         biased;
         answer = asked => answer.map_err(lost),
-        why = dev::trouble(workspace, container) => Err(SourceError::Lost(why.message)),
+        why = waiting::trouble(workspace, container) => Err(SourceError::Lost(why.message)),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod exec;
 mod exposure;
 pub mod fingerprint;
 pub mod gpus;
+mod host_env;
 mod image;
 pub mod jobs;
 mod known;
@@ -37,6 +38,7 @@ pub mod sync;
 pub mod up;
 mod user;
 mod visibility;
+mod waiting;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -173,7 +175,7 @@ impl Workspace {
 
     /// Folders of the workspace that are ours and never part of a build's context.
     fn never_in_context(&self) -> Vec<String> {
-        python::host_env_names(self)
+        host_env::names(self)
     }
 
     /// What is remembered of one image, to save asking it again.

@@ -2,7 +2,7 @@
 
 use super::report::SyncReport;
 use super::up::{self, Stages};
-use super::{Recreate, Workspace, dev, exec, lock, python};
+use super::{Recreate, Workspace, exec, lock, python, waiting};
 use crate::error::Result;
 use crate::venv::hostenv;
 
@@ -37,7 +37,7 @@ pub async fn sync(workspace: &Workspace, deletions: Deletions) -> Result<SyncRep
     };
     let prepared = match synced.await {
         Ok(prepared) => prepared,
-        Err(error) => return Err(dev::explain(workspace, &dev.container.id, error).await),
+        Err(error) => return Err(waiting::explain(workspace, &dev.container.id, error).await),
     };
     stages.lap("python");
     let mut warnings = workspace.loaded.warnings.clone();

@@ -11,7 +11,7 @@ use super::image::{self, Desired};
 use super::report::{ContainerReport, GpuDevice, GpuReport, ImageReport, UpReport};
 use super::spec::{Inputs, Places, Task, plan};
 use super::user::{self, ContainerUser};
-use super::{Drift, Recreate, Workspace, attach, delivery, labels, lock, python, visibility};
+use super::{Drift, Recreate, Workspace, attach, delivery, host_env, labels, lock, python, visibility, waiting};
 use crate::HostPath;
 use crate::agent;
 use crate::config::model::{Gpus, Paths};
@@ -72,7 +72,7 @@ pub(super) struct Ground {
     pub(super) gpu: gpu::Plan,
     pub(super) offer: Offer,
     pub(super) places: Places,
-    pub(super) python: python::Place,
+    pub(super) python: host_env::Place,
     memory: u64,
     base_name: String,
     protected: Protected,
@@ -129,7 +129,7 @@ pub(super) async fn ground_of(
     };
     let users = image::users(workspace, &image.image).await?;
     let user = user_of(workspace, &image.image, &users, offered.users)?;
-    let python = python::place(workspace)?;
+    let python = host_env::place(workspace)?;
     let places =
         delivery::prepare(&workspace.shared(), &workspace.place, &workspace.venv_folder(), &workspace.host, &user)?;
     assemble(workspace, gpus, offered, image, user, python, places).await
@@ -145,7 +145,7 @@ pub(super) async fn expected_ground(workspace: &Workspace, gpus: &Gpus) -> Resul
     let image = desired.found.unwrap_or_default();
     let user = user_of(workspace, &image, &users, offered.users)?;
     let image = Chosen { image, reference: desired.reference, built: false, outdated: false };
-    let python = python::expected_place(workspace)?;
+    let python = host_env::expected_place(workspace)?;
     let places = delivery::places(&workspace.shared(), &workspace.place, &workspace.venv_folder());
     Ok((assemble(workspace, gpus, offered, image, user, python, places).await?, there))
 }
@@ -189,7 +189,7 @@ pub(super) async fn compare(
     let image = image.unwrap_or_default();
     let user = user_of(workspace, &image, &users, offered.users)?;
     let image = Chosen { image, reference: desired.reference, built: false, outdated };
-    let python = python::expected_place(workspace)?;
+    let python = host_env::expected_place(workspace)?;
     let places = delivery::places(&workspace.shared(), &workspace.place, &workspace.venv_folder());
     let ground = assemble(workspace, &gpus, offered, image, user, python, places).await?;
     let planned = plan(&ground.inputs(workspace), &Task::Dev);
@@ -204,7 +204,7 @@ async fn assemble(
     Offered { gpu, memory, users, offer }: Offered,
     Chosen { image, reference, built, outdated }: Chosen,
     user: ContainerUser,
-    python: python::Place,
+    python: host_env::Place,
     places: Places,
 ) -> Result<Ground> {
     let protected = Protected {
@@ -235,9 +235,9 @@ async fn assemble(
 }
 
 /// What the host runs, and our own folders.
-fn protected_paths(workspace: &Workspace, python: &python::Place) -> Vec<HostPath> {
+fn protected_paths(workspace: &Workspace, python: &host_env::Place) -> Vec<HostPath> {
     let Paths { data, cache } = &workspace.config().paths;
-    let mut paths = python::known_host_envs(workspace);
+    let mut paths = host_env::known(workspace);
     paths.extend(python.host_env.clone());
     // What the user's own file says needs no approval, so no container writes it.
     paths.extend([data.clone(), cache.clone(), workspace.loaded.state.clone(), workspace.loaded.user_folder.clone()]);
@@ -312,7 +312,7 @@ pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     stages.lap("lock");
     super::known::remember(workspace, None);
-    let free = python::FreeNames::look(workspace);
+    let free = host_env::FreeNames::look(workspace);
     match locked(workspace, recreate, stages).await {
         Ok(report) => Ok(report),
         Err(error) => {
@@ -347,7 +347,7 @@ async fn locked(workspace: &Workspace, recreate: Recreate, mut stages: Stages) -
             workspace.engine.remove(&dev.container.id).await?;
             return Err(error);
         }
-        Err(error) => return Err(dev::explain(workspace, &dev.container.id, error).await),
+        Err(error) => return Err(waiting::explain(workspace, &dev.container.id, error).await),
     };
     stages.lap("python");
     let mut warnings = workspace.loaded.warnings.clone();
