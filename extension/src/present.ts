@@ -3,7 +3,9 @@
 import * as vscode from "vscode";
 import { type Button, buttonText, buttonsFor, sentence } from "./failure";
 import type { GpuBay } from "./gpubay";
+import { l10n } from "./l10n";
 import type { Failure, FailurePlace } from "./protocol";
+import { working } from "./status/statusText";
 import { plain } from "./text";
 
 interface About {
@@ -16,9 +18,14 @@ export async function showFailure(bay: GpuBay, failure: Failure, about: About): 
     return;
   }
   bay.log.error(`${failure.code}: ${[failure.message, failure.hint].filter(Boolean).join("\n")}`);
+  const work = about.folder && bay.state(about.folder)?.work;
+  const said =
+    failure.code === "busy" && work
+      ? l10n.t("Something else is under way here: {0} Wait for its end, or cancel it.", working(work.method))
+      : sentence(failure);
   const buttons = buttonsFor(failure, about.retry !== undefined);
   const items = buttons.map((button) => ({ title: buttonText(button), button }));
-  const picked = await vscode.window.showErrorMessage(plain(sentence(failure)), ...items);
+  const picked = await vscode.window.showErrorMessage(plain(said), ...items);
   if (picked) {
     await press(bay, picked.button, failure, about);
   }

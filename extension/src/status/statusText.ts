@@ -122,7 +122,8 @@ function problemLines({ problem }: FolderState): string {
   return problem ? l10n.t("Failed last: {0}", sentence(problem)) : "";
 }
 
-function working(method: string): string {
+/** What is being done, by the request that asked for it. */
+export function working(method: string): string {
   switch (method) {
     case "up":
       return l10n.t("Starting…");
