@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use gpubay::mirror::{BaseKey, Deletions, FileSink, Source, SourceError, Store, ensure_base, sync_workspace};
+use gpubay::mirror::{Ahead, BaseKey, Deletions, FileSink, Source, SourceError, Store, ensure_base, sync_workspace};
 use gpubay::progress::Progress;
 use gpubay::{ContainerPath, HostPath};
 use gpubay_protocol::agent::{Entry, ScanLimits, ScanRequest, Scanned};
@@ -142,7 +142,7 @@ async fn main() -> anyhow::Result<()> {
         let key = BaseKey::new("bench", &request);
         let mut source = Local { folder: from.clone(), entries: Vec::new(), scanning: Duration::ZERO };
         let start = Instant::now();
-        let made = ensure_base(&store, &key, &request, &mut source, &progress).await?;
+        let made = ensure_base(&store, &key, &request, &mut source, &progress, Ahead::default()).await?;
         let first = start.elapsed();
 
         rustix::fs::sync();

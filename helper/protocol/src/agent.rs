@@ -231,7 +231,7 @@ pub struct Closed {
     pub barrier: ContainerPath,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanRequest {
     /// Folders, none of which lies in another.
     pub roots: Vec<ContainerPath>,
@@ -243,7 +243,7 @@ pub struct ScanRequest {
 }
 
 /// Beyond these the scan stops with [`FailureKind::TooMuch`].
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanLimits {
     /// Of wanted files.
     pub entries: u32,

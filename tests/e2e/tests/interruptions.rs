@@ -57,6 +57,28 @@ fn mirrored(bench: &Bench) -> bool {
     pth.expect("container.pth").lines().any(|root| Path::new(root).join("pip/__init__.py").is_file())
 }
 
+/// R10: the container that the image's packages are read from is not the dev container, and what became of it is said.
+#[test]
+fn a_helper_container_that_is_ended_during_a_mirror_is_said_to_be() {
+    let bench = plain(Who::Ordinary, "helper");
+    let folder = bench.workspace.canonicalize().expect("the workspace");
+    let of_workspace = format!("label=gpubay.workspace={}", folder.display());
+    let of_role = "label=gpubay.role=helper";
+    // After its list is there: what it is asked for next, nobody answers.
+    let held = Held::at(&bench, "mirror.plan", &["up", "--json"]);
+    let listed = bench.docker(&["ps", "-q", "--no-trunc", "--filter", &of_workspace, "--filter", of_role]);
+    let helper = listed.succeeded().stdout.trim().to_owned();
+    bench.docker(&["kill", &helper]).succeeded();
+    eventually("it is gone", || bench.docker(&["inspect", &helper]).code != Some(0));
+    let ran = held.go_on("a helper that was killed");
+    ran.failed("helper_ended").failed("the helper container that reads the image's packages was ended").failed("next:");
+    assert!(!ran.stderr.contains("dev container"), "{}", ran.stderr);
+    assert!(leftover_stages(&bench.home.join(".cache")).is_empty());
+    assert_eq!(bench.containers().len(), 1, "the dev container stays");
+    bench.up();
+    assert!(mirrored(&bench));
+}
+
 /// R10: whatever is done to the container during a sync has a sentence of its own, and the old mirror stays.
 #[test]
 fn a_container_that_goes_away_during_a_sync_is_said_to_and_the_mirror_stays() {

@@ -30,11 +30,16 @@ impl Folder {
 
     /// The folder `path` below this one; empty is this one. `path` holds plain names and `/`.
     pub(super) fn below(&self, path: &[u8]) -> io::Result<Self> {
-        let mut at = Self(self.0.try_clone()?);
+        let mut at = self.try_clone()?;
         for name in path.split(|&b| b == b'/').filter(|name| !name.is_empty()) {
-            at = Self(rustix::fs::openat(&at.0, name, FOLDER, Mode::empty())?);
+            at = at.child(name)?;
         }
         Ok(at)
+    }
+
+    /// The folder of that plain name in this one.
+    pub(super) fn child(&self, name: &[u8]) -> io::Result<Self> {
+        Ok(Self(rustix::fs::openat(&self.0, name, FOLDER, Mode::empty())?))
     }
 
     /// Makes the folder; it may exist.
@@ -97,6 +102,16 @@ impl Folder {
 
     pub(super) fn rename(&self, from: &str, into: &Self, to: &str) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.0, from, &into.0, to)?)
+    }
+
+    /// Takes a file away.
+    pub(super) fn unlink(&self, name: &[u8]) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
+    }
+
+    /// Takes a folder away that is empty.
+    pub(super) fn unlink_folder(&self, name: &[u8]) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
     }
 
     pub(super) fn exists(&self, name: &str) -> bool {

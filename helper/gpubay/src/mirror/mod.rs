@@ -6,8 +6,12 @@
 //! path by itself, symbolic links do not exist here, and everything is written relative to open
 //! descriptors.
 
+mod at;
+mod base;
 mod disk;
 mod error;
+mod link;
+mod make;
 mod manifest;
 mod plan;
 mod pth;
@@ -46,10 +50,11 @@ fn place_of(root: &crate::HostPath, below: &str, name: &str) -> std::io::Result<
     disk::Folder::open(root.as_path())?.below(below.as_bytes())
 }
 
+pub use base::{Ahead, ensure_base, find_base};
 pub use error::MirrorError;
 pub use plan::Deletions;
 pub use pth::rewrite_pth;
 pub use source::{FileSink, Source, SourceError, Stopped};
 pub use stage::Work;
 pub use store::{BaseKey, Needed, Store, Unreferenced, Using};
-pub use sync::{Synced, Tree, ensure_base, find_base, sync_workspace};
+pub use sync::{Synced, Tree, sync_workspace};

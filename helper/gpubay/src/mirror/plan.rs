@@ -210,8 +210,8 @@ pub(super) fn believe(plan: &Plan, deletions: Deletions) -> Result<(), MirrorErr
     Ok(())
 }
 
-/// Every folder that the tree needs, each after the one that holds it.
-pub(super) fn folders(entries: &[Entry], roots: &[ContainerPath]) -> Vec<Vec<u8>> {
+/// Every folder that a tree of these files needs, each after the one that holds it.
+pub(super) fn folders<'a>(entries: impl IntoIterator<Item = &'a Entry>, roots: &[ContainerPath]) -> BTreeSet<Vec<u8>> {
     let mut out = BTreeSet::new();
     let mut add = |path: &[u8]| {
         let mut path = path;
@@ -231,5 +231,5 @@ pub(super) fn folders(entries: &[Entry], roots: &[ContainerPath]) -> Vec<Vec<u8>
             last = folder.to_vec();
         }
     }
-    out.into_iter().collect()
+    out
 }

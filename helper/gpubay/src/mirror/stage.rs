@@ -1,15 +1,17 @@
 //! Fills a stage: folders, hard links, then the container's files by several threads at once.
 
-use std::collections::HashSet;
-use std::io;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use gpubay_protocol::agent::Entry;
 use tokio::sync::mpsc;
 
+use super::at::At;
 use super::disk::Folder;
 use super::error::{Doing, MirrorError};
+use super::link::{Item, Linked, link};
 use super::manifest::TREE;
 use super::plan::{self, LARGEST_FILE, Plan, is_pth, split, tree_path};
 use super::pth::rewrite_pth;
@@ -27,8 +29,23 @@ const BATCH_FILES: usize = 128;
 /// What is to be in the stage.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Arc<Vec<Entry>>,
     pub(super) roots: Vec<ContainerPath>,
+    /// Only these of the entries.
+    pub(super) part: Option<HashSet<u32>>,
+}
+
+impl Job {
+    /// The entries that it is about, with their numbers.
+    pub(super) fn files(&self) -> impl Iterator<Item = (u32, &Entry)> {
+        let all = self.entries.iter().enumerate().map(|(index, entry)| (index as u32, entry));
+        all.filter(|(index, _)| self.part.as_ref().is_none_or(|part| part.contains(index)))
+    }
+
+    /// Those that its tree needs.
+    fn folders(&self) -> BTreeSet<Vec<u8>> {
+        plan::folders(self.files().map(|(_, entry)| entry), &self.roots)
+    }
 }
 
 struct NewFile {
@@ -43,6 +60,7 @@ struct NewFile {
 pub(super) struct Filled {
     /// Entries that could not be had.
     pub(super) absent: HashSet<u32>,
+    pub(super) folders: BTreeSet<Vec<u8>>,
     pub(super) work: Work,
 }
 
@@ -68,27 +86,40 @@ impl std::ops::AddAssign for Work {
     }
 }
 
-/// Fills the stage's tree.
+/// What a new tree begins with.
+pub(super) enum Basis {
+    /// Nothing yet: links are made to files of these, each with positions in the scan's entries.
+    Older(Vec<(Arc<Generation>, Vec<u32>)>),
+    /// All of an older tree is linked already; of it stay those positions.
+    Linked(Arc<Linked>, Vec<u32>),
+}
+
+impl Basis {
+    fn count(&self) -> usize {
+        match self {
+            Self::Older(olders) => olders.iter().map(|(_, links)| links.len()).sum(),
+            Self::Linked(_, links) => links.len(),
+        }
+    }
+}
+
+/// Fills the stage's tree. `plan.link` is what `basis` says it is.
 pub(super) async fn fill(
     stage: &Arc<Stage>,
     job: &Arc<Job>,
     mut plan: Plan,
-    old: Option<Arc<Generation>>,
+    basis: Basis,
     source: &mut dyn Source,
     progress: &Progress,
     step: &Step,
 ) -> Result<Filled, MirrorError> {
     room(stage, job, &plan)?;
-    let links = std::mem::take(&mut plan.link);
-    let total = (links.len() + plan.place.len() + plan.fetch.len()) as u64;
-    let lost = {
+    let total = (basis.count() + plan.place.len() + plan.fetch.len()) as u64;
+    let (lost, folders) = {
         let (stage, job) = (stage.clone(), job.clone());
-        blocking(move || {
-            make_folders(&stage, &job)?;
-            old.map_or(Ok(links.clone()), |old| link(&stage, &job, &links, &old))
-        })
-        .await?
+        blocking(move || begin(&stage, &job, &basis)).await?
     };
+    tracing::debug!(lost = lost.len(), "what older trees have is linked");
     // A file that the old tree lost is had from the container again.
     for index in lost {
         let whole = job.entries[index as usize].form == gpubay_protocol::contents::Form::Whole;
@@ -99,16 +130,44 @@ pub(super) async fn fill(
         return Err(MirrorError::Cancelled);
     }
     let mut absent: HashSet<u32> = plan.absent.iter().copied().collect();
-    let written = total - (plan.place.len() + plan.fetch.len()) as u64;
-    absent.extend(write(stage, job, &plan, source, progress, step, (written, total)).await?);
+    let linked = total - (plan.place.len() + plan.fetch.len()) as u64;
+    absent.extend(write(stage, job, &plan, source, progress, step, (linked, total)).await?);
+    tracing::debug!("the files are written");
     let fetched = plan.fetch.iter().filter(|index| !absent.contains(index));
     let work = Work {
         written: (plan.place.len() + fetched.clone().count()) as u64,
         bytes: fetched.map(|&index| job.entries[index as usize].size).sum(),
-        linked: written,
+        linked,
         list_bytes: 0,
     };
-    Ok(Filled { absent, work })
+    Ok(Filled { absent, folders, work })
+}
+
+/// Folders, and links to what older trees have; the answer is those that could not be made.
+fn begin(stage: &Stage, job: &Job, basis: &Basis) -> Result<(Vec<u32>, BTreeSet<Vec<u8>>), MirrorError> {
+    let folders = job.folders();
+    let items = |links: &[u32]| -> Vec<Item> {
+        links.iter().map(|&index| Item::new(&job.roots, &job.entries[index as usize])).collect()
+    };
+    let mut lost = Vec::new();
+    match basis {
+        Basis::Linked(linked, links) => {
+            lost.extend(linked.cut_to(&items(links), &folders)?.into_iter().map(|at| links[at]));
+        }
+        Basis::Older(olders) => {
+            make_folders(stage, &folders)?;
+            for (old, links) in olders {
+                match old.folder.below(TREE.as_bytes()) {
+                    Ok(from) => {
+                        let failed = link(&from, stage, &items(links), &AtomicBool::new(false))?;
+                        lost.extend(failed.into_iter().map(|at| links[at]));
+                    }
+                    Err(_) => lost.extend_from_slice(links),
+                }
+            }
+        }
+    }
+    Ok((lost, folders))
 }
 
 /// Fails early where the disk has too little room, in a message and not in the middle.
@@ -130,70 +189,30 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|e| MirrorError::Task(e.to_string()))?
 }
 
-fn tree(stage: &Stage) -> Result<Folder, MirrorError> {
+pub(super) fn tree(stage: &Stage) -> Result<Folder, MirrorError> {
     stage.folder.below(format!("{NEW}/{TREE}").as_bytes()).doing("open the stage", stage.place())
 }
 
-fn make_folders(stage: &Stage, job: &Job) -> Result<(), MirrorError> {
+pub(super) fn make_folders(stage: &Stage, folders: &BTreeSet<Vec<u8>>) -> Result<(), MirrorError> {
     let mut at = At::new(tree(stage)?);
-    for path in plan::folders(&job.entries, &job.roots) {
-        let (parent, name) = split(&path);
-        at.folder(parent).and_then(|folder| folder.make(name)).doing("make a folder", shown(stage, &path))?;
+    for path in folders {
+        let (parent, name) = split(path);
+        at.folder(parent).and_then(|folder| folder.make(name)).doing("make a folder", shown(stage, path))?;
     }
     Ok(())
 }
 
 /// Closes the finished tree to accidental changes.
-pub(super) fn seal(stage: &Stage, job: &Job) -> Result<(), MirrorError> {
+pub(super) fn seal(stage: &Stage, folders: &BTreeSet<Vec<u8>>) -> Result<(), MirrorError> {
     let tree = tree(stage)?;
-    for path in plan::folders(&job.entries, &job.roots).iter().rev() {
-        tree.below(path).and_then(|folder| folder.seal()).doing("close a folder", shown(stage, path))?;
+    let mut at = At::new(tree.try_clone().doing("open a folder", stage.place())?);
+    for path in folders.iter().rev() {
+        at.folder(path).and_then(Folder::seal).doing("close a folder", shown(stage, path))?;
     }
     tree.seal().doing("close a folder", stage.place())
 }
 
-/// Hard links to the old tree; the answer is those that could not be made.
-fn link(stage: &Stage, job: &Job, links: &[u32], old: &Generation) -> Result<Vec<u32>, MirrorError> {
-    let mut lost = Vec::new();
-    let Ok(from) = old.folder.below(TREE.as_bytes()) else {
-        return Ok(links.to_vec());
-    };
-    let (mut from, mut to) = (At::new(from), At::new(tree(stage)?));
-    for &index in links {
-        let entry = &job.entries[index as usize];
-        let path = tree_path(&job.roots, entry);
-        let (folder, name) = split(&path);
-        let size = (!is_pth(entry)).then_some(entry.size);
-        let to = to.folder(folder).doing("open a folder", shown(stage, &path))?;
-        if from.folder(folder).and_then(|from| to.link_from(from, name, size)).is_err() {
-            lost.push(index);
-        }
-    }
-    Ok(lost)
-}
-
-/// Remembers the folder that was used last: neighbours come one after the other.
-struct At {
-    top: Folder,
-    path: Vec<u8>,
-    last: Option<Folder>,
-}
-
-impl At {
-    fn new(top: Folder) -> Self {
-        Self { top, path: Vec::new(), last: None }
-    }
-
-    fn folder(&mut self, path: &[u8]) -> io::Result<&Folder> {
-        if path != self.path || self.last.is_none() {
-            self.last = Some(self.top.below(path)?);
-            path.clone_into(&mut self.path);
-        }
-        Ok(self.last.as_ref().unwrap_or(&self.top))
-    }
-}
-
-fn shown(stage: &Stage, path: &[u8]) -> String {
+pub(super) fn shown(stage: &Stage, path: &[u8]) -> String {
     format!("{} ({:?})", stage.place(), String::from_utf8_lossy(path))
 }
 

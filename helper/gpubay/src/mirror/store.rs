@@ -126,6 +126,17 @@ impl Store {
         format!("{BASE}/{}", key.0)
     }
 
+    /// The mirror of an image that one of these folders lies in.
+    pub(super) fn base_of(&self, folders: &[HostPath]) -> Option<Generation> {
+        let key = folders.iter().find_map(|folder| self.base_key_in(folder))?;
+        self.generation(&format!("{BASE}/{key}"))
+    }
+
+    fn base_key_in<'a>(&self, folder: &'a HostPath) -> Option<&'a str> {
+        let below = folder.as_path().strip_prefix(self.path.join(BASE).as_path()).ok()?;
+        below.components().next()?.as_os_str().to_str().filter(|key| is_plain(key.as_bytes()))
+    }
+
     /// Other images' mirrors of the same roots, the newest first: what a new one may be made from.
     pub(super) fn bases_of_scope(&self, scope: &str) -> Vec<Generation> {
         let names = self.folder.below(BASE.as_bytes()).and_then(|folder| folder.names()).unwrap_or_default();
@@ -238,11 +249,8 @@ impl Store {
     /// workspace that is not known to be gone.
     pub fn unreferenced(&self, needed: &Needed) -> Result<Vec<Unreferenced>, MirrorError> {
         let mut bases = BTreeSet::new();
-        for path in &needed.paths {
-            let below = path.as_path().strip_prefix(self.path.join(BASE).as_path()).ok();
-            let first = below.and_then(|below| below.components().next());
-            bases.extend(first.and_then(|first| first.as_os_str().to_str().map(str::to_owned)));
-        }
+        let named = needed.paths.iter().filter_map(|path| self.base_key_in(path));
+        bases.extend(named.map(str::to_owned));
         let mut names = Vec::new();
         let list = |kind: &str| {
             self.folder.below(kind.as_bytes()).and_then(|folder| folder.names()).doing("list a folder", &self.path)

@@ -1,20 +1,19 @@
 //! The mirror of a workspace's container: the image's, and what the container has beyond it.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use gpubay_protocol::agent::{AGENT_DIR, Entry, RUN_DIR, ScanLimits, ScanRequest, Scanned};
+use async_trait::async_trait;
+use gpubay_protocol::agent::{Entry, ScanLimits, ScanRequest, Scanned};
+use tokio::sync::oneshot;
 
 use super::report::MirrorReport;
 use super::sync::Deletions;
 use super::up::Ground;
-use super::{Workspace, delivery, unique, visibility, waiting};
-use async_trait::async_trait;
-
-use crate::agent::{self, AgentError, Client, FileEvent, Scanner};
-use crate::config::model::{Mount, MountSource};
-use crate::error::{Error, Result};
-use crate::mirror::{self, BaseKey, FileSink, Source, SourceError, Store, Work, find_base, sync_workspace};
+use super::{Workspace, helper, waiting};
+use crate::agent::{AgentError, Client, FileEvent, Scanner};
+use crate::error::Result;
+use crate::mirror::{self, Ahead, BaseKey, FileSink, Source, SourceError, Store, Work, find_base, sync_workspace};
 use crate::{ContainerPath, HostPath, Mapping};
 
 #[derive(Debug, Default)]
@@ -28,7 +27,9 @@ pub(super) struct Mirrored {
     pub(super) report: MirrorReport,
 }
 
-/// Brings the mirror of `roots` up to what the dev container, `container` of `image`, has.
+/// Brings the mirror of `roots` up to what the dev container, `container` of `image`, has. `near`: the folders that the workspace
+/// has used so far.
+#[expect(clippy::too_many_arguments, reason = "each is another thing, and there are two callers")]
 pub(super) async fn sync(
     workspace: &Workspace,
     ground: &Ground,
@@ -36,6 +37,7 @@ pub(super) async fn sync(
     image: &str,
     roots: &[ContainerPath],
     exclude: &[ContainerPath],
+    near: &[HostPath],
     deletions: Deletions,
 ) -> Result<Mirrored> {
     if roots.is_empty() {
@@ -56,15 +58,25 @@ pub(super) async fn sync(
     let progress = &workspace.progress;
     let begun = Instant::now();
     let mut work = Work::default();
+    let mut source = Conversation::new(workspace, Whose::Dev, container, workspace.run_folder());
     if find_base(&store, &key).is_none() {
-        work += make_base(workspace, ground, image, &store, &key, &request).await?;
+        let (digest, known) = oneshot::channel();
+        let ahead = Ahead { near: near.to_vec(), digest: Some(digest) };
+        // Once the image's files are known, it can be asked whether the dev container has the same.
+        let compare = async {
+            if let Ok(known) = known.await {
+                source.scan_ahead(ScanRequest { known: Some(known), ..request.clone() }).await;
+            }
+        };
+        let make = helper::make_base(workspace, ground, image, &store, &key, &request, ahead);
+        work += both(make, compare).await?;
     }
-    let mut source = Conversation::new(workspace, container, workspace.run_folder());
     let policy = match deletions {
         Deletions::Ask => mirror::Deletions::Ask,
         Deletions::Allowed => mirror::Deletions::Allowed,
     };
     let synced = sync_workspace(&store, &key, workspace.id8(), &request, &mut source, progress, policy).await?;
+    tracing::debug!("the workspace's mirror is in place");
     work += synced.work;
     Ok(Mirrored {
         report: MirrorReport {
@@ -83,73 +95,79 @@ pub(super) async fn sync(
     })
 }
 
-/// From a fresh container of the image in which nothing but the agent has run: no network, no
-/// workspace, nothing of the user's.
-async fn make_base(
-    workspace: &Workspace,
-    ground: &Ground,
-    image: &str,
-    store: &Store,
-    key: &BaseKey,
-    request: &ScanRequest,
-) -> Result<Work> {
-    let run = workspace.shared().join("run").join(format!("helper-{}", unique()));
-    std::fs::create_dir_all(run.as_path()).map_err(delivery::at(run.as_path()))?;
-    let inside = |path: &str| ContainerPath::new(path).expect("a constant path");
-    let bind = |source: &HostPath, target: &str, read_only| Mount {
-        source: MountSource::Host(source.clone()),
-        target: inside(target),
-        read_only,
+/// What the first comes to; the second is waited for only where that went well.
+async fn both<T>(first: impl Future<Output = Result<T>>, second: impl Future<Output = ()>) -> Result<T> {
+    let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
+    let done = tokio::select! {
+        done = &mut first => done?,
+        () = &mut second => return first.await,
     };
-    let mut spec = workspace.helper_spec(image);
-    spec.mounts = vec![bind(&ground.places.agent, &format!("{AGENT_DIR}/bin"), true), bind(&run, RUN_DIR, false)];
-    let made = async {
-        let id = workspace.engine.create(&spec).await?;
-        let filled = async {
-            workspace.reach("mirror.helper")?;
-            visibility::check(workspace, &id, &run, None).await.map_err(visibility::Problem::into_error)?;
-            workspace.engine.start(&id).await?;
-            agent::wait_ready(&run, Duration::from_secs(30)).await?;
-            let mut source = Conversation::new(workspace, &id, run.clone());
-            Ok::<_, Error>(mirror::ensure_base(store, key, request, &mut source, &workspace.progress).await?.work)
+    second.await;
+    Ok(done)
+}
+
+/// Which container an agent is in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose {
+    Dev,
+    Helper,
+}
+
+/// The container that an agent is in.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    workspace: &'a Workspace,
+    whose: Whose,
+    container: &'a str,
+}
+
+impl Place<'_> {
+    /// The agent's answer, unless its container is paused or ends before.
+    async fn answer<T>(
+        self,
+        asked: impl Future<Output = std::result::Result<T, AgentError>> + Send,
+    ) -> std::result::Result<T, SourceError> {
+        let trouble = async {
+            match self.whose {
+                Whose::Dev => waiting::trouble(self.workspace, self.container).await,
+                Whose::Helper => helper::trouble(self.workspace, self.container).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = asked => answer.map_err(lost),
+            why = trouble => Err(SourceError::Lost(why.message)),
         }
-        .await;
-        // Before an engine takes a container's file system away, it lets the disk have all that was written meanwhile:
-        // the whole mirror, which takes as long again as to write it. That may happen while we go on.
-        if filled.is_err() || workspace.engine.kill(&id, "SIGTERM").await.is_err() {
-            workspace.engine.remove(&id).await?;
-        }
-        filled
     }
-    .await;
-    let _ = std::fs::remove_dir_all(run.as_path());
-    made
 }
 
 /// The mirror's source over the agent's socket: a conversation for each scan.
-struct Conversation<'a> {
-    workspace: &'a Workspace,
-    container: &'a str,
+pub(super) struct Conversation<'a> {
+    place: Place<'a>,
     run: HostPath,
     scanner: Option<Scanner>,
+    /// What was asked beforehand; its answer is in `scanner`.
+    ahead: Option<ScanRequest>,
 }
 
 impl<'a> Conversation<'a> {
-    fn new(workspace: &'a Workspace, container: &'a str, run: HostPath) -> Self {
-        Self { workspace, container, run, scanner: None }
+    pub(super) fn new(workspace: &'a Workspace, whose: Whose, container: &'a str, run: HostPath) -> Self {
+        Self { place: Place { workspace, whose, container }, run, scanner: None, ahead: None }
     }
-}
 
-/// The agent's answer, unless its container is paused or ends before.
-async fn answer<T>(
-    workspace: &Workspace,
-    container: &str,
-    asked: impl Future<Output = std::result::Result<T, AgentError>> + Send,
-) -> std::result::Result<T, SourceError> {
-    tokio::select! {
-        biased;
-        answer = asked => answer.map_err(lost),
-        why = waiting::trouble(workspace, container) => Err(SourceError::Lost(why.message)),
+    /// Asks already what [`Source::scan`] will be asked. That it fails is said then.
+    async fn scan_ahead(&mut self, request: ScanRequest) {
+        if self.begin(request.clone()).await.is_ok() {
+            self.ahead = Some(request);
+        }
+    }
+
+    async fn begin(&mut self, request: ScanRequest) -> std::result::Result<(), SourceError> {
+        self.scanner = None;
+        let scan = async { Client::connect(&self.run).await?.scan(request, |_| ()).await };
+        let scanner = self.place.answer(scan).await?;
+        self.scanner = Some(scanner);
+        Ok(())
     }
 }
 
@@ -162,24 +180,22 @@ fn lost(error: AgentError) -> SourceError {
 
 #[async_trait]
 impl Source for Conversation<'_> {
-    async fn scan(&mut self, request: ScanRequest) -> Result<(Vec<Entry>, Scanned), SourceError> {
-        self.scanner = None;
-        let scan = async { Client::connect(&self.run).await?.scan(request, |_| ()).await };
-        let scanner = answer(self.workspace, self.container, scan).await?;
-        let found = (scanner.entries.clone(), scanner.scanned.clone());
-        self.scanner = Some(scanner);
-        Ok(found)
+    async fn scan(&mut self, request: ScanRequest) -> std::result::Result<(Vec<Entry>, Scanned), SourceError> {
+        if self.ahead.take().as_ref() != Some(&request) {
+            self.begin(request).await?;
+        }
+        let scanner = self.scanner.as_ref().ok_or_else(|| SourceError::Lost("the scan has no answer".to_owned()))?;
+        Ok((scanner.entries.clone(), scanner.scanned.clone()))
     }
 
-    async fn fetch(&mut self, indices: &[u32], sink: &mut dyn FileSink) -> Result<(), SourceError> {
+    async fn fetch(&mut self, indices: &[u32], sink: &mut dyn FileSink) -> std::result::Result<(), SourceError> {
         if indices.is_empty() {
             return Ok(());
         }
         let scanner =
             self.scanner.take().ok_or_else(|| SourceError::Lost("files are asked for before their list".to_owned()))?;
-        let (workspace, container) = (self.workspace, self.container);
-        let mut files = answer(workspace, container, scanner.fetch(indices.to_vec())).await?;
-        while let Some(event) = answer(workspace, container, files.next()).await? {
+        let mut files = self.place.answer(scanner.fetch(indices.to_vec())).await?;
+        while let Some(event) = self.place.answer(files.next()).await? {
             match event {
                 FileEvent::Begin { index, size } => sink.file(index, size).await?,
                 FileEvent::Data(bytes) => sink.data(&bytes).await?,

@@ -19,6 +19,7 @@ pub mod exec;
 mod exposure;
 pub mod fingerprint;
 pub mod gpus;
+mod helper;
 mod host_env;
 mod image;
 pub mod jobs;

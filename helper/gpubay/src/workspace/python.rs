@@ -215,7 +215,8 @@ pub(super) async fn rescan(
     };
     let image = &dev.container.image;
     let mirrored =
-        mirrored::sync(workspace, ground, &dev.container.id, image, &known.trees, &known.exclude, deletions).await?;
+        mirrored::sync(workspace, ground, &dev.container.id, image, &known.trees, &known.exclude, &[], deletions)
+            .await?;
     if mirrored.changed {
         return Ok(None);
     }
@@ -331,6 +332,7 @@ pub(super) async fn refresh(
         &dev.container.image,
         &roots.trees(),
         &roots.exclude(&shared),
+        &mirrored_paths(&workspace.config().paths.cache, workspace.id8()),
         deletions,
     )
     .await?;

@@ -195,8 +195,9 @@ async fn the_mirror_of_a_new_image_begins_with_that_of_another() {
     new.files.extend(files(&[(0, "re.py", "2.0"), (0, "no.py", "b"), (1, "more/m.py", "more")]));
     new.witness = [("six.py", 11), ("re.py", 13), ("more/m.py", 14)].map(|(name, w)| (name.into(), w)).into();
     let key = BaseKey::new("sha256:2", &lab.request);
-    let second =
-        ensure_base(&lab.store, &key, &lab.request, &mut new, &Progress::silent()).await.expect("made from the other");
+    let second = ensure_base(&lab.store, &key, &lab.request, &mut new, &Progress::silent(), Ahead::default())
+        .await
+        .expect("made from the other");
     assert_is(&second, &new.files);
     assert_is(&first, &old.files);
     assert_eq!((second.work.linked, second.work.written, second.work.bytes, new.fetched), (2, 3, 8, 3));
@@ -211,7 +212,9 @@ async fn the_mirror_of_a_new_image_begins_with_that_of_another() {
     std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).expect("opened");
     std::fs::remove_file(file.as_path()).expect("removed");
     let key = BaseKey::new("sha256:3", &lab.request);
-    let made = ensure_base(&lab.store, &key, &lab.request, &mut third, &Progress::silent()).await.expect("made");
+    let made = ensure_base(&lab.store, &key, &lab.request, &mut third, &Progress::silent(), Ahead::default())
+        .await
+        .expect("made");
     assert_is(&made, &third.files);
     assert_eq!((made.work.linked, third.fetched), (3, 2), "without a witness nothing is believed");
 }

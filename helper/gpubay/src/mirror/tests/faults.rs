@@ -69,7 +69,7 @@ async fn cancelling_leaves_nothing() {
             }
             Ok(())
         });
-        let made = ensure_base(&lab.store, &lab.key, &lab.request, &mut fake, &progress).await;
+        let made = ensure_base(&lab.store, &lab.key, &lab.request, &mut fake, &progress, Ahead::default()).await;
         lab.assert_tidy();
         if reached.load(Ordering::Relaxed) < at {
             made.expect("never cancelled");
@@ -108,7 +108,7 @@ async fn cancelling_does_not_wait_for_the_container() {
         let lab = Lab::new();
         let progress = Progress::silent();
         let mut source = Hangs(Fake::new(some()), stage, progress.cancel.clone());
-        let work = ensure_base(&lab.store, &lab.key, &lab.request, &mut source, &progress);
+        let work = ensure_base(&lab.store, &lab.key, &lab.request, &mut source, &progress, Ahead::default());
         let ended = tokio::time::timeout(std::time::Duration::from_secs(20), work).await.expect("it ends");
         assert_eq!(ended.expect_err("cancelled").code(), "cancelled");
         lab.assert_tidy();

@@ -93,8 +93,9 @@ async fn more_than_the_disk_holds_is_said_before_anything_is_written() {
     let count = (free / step + 2).min(1_000_000);
     let entries = (0..count).map(|n| entry(0, &format!("{n}.py"), step)).collect();
     let mut fake = Fake::sending(entries);
-    let error =
-        ensure_base(&lab.store, &lab.key, &request, &mut fake, &Progress::silent()).await.expect_err("too much");
+    let error = ensure_base(&lab.store, &lab.key, &request, &mut fake, &Progress::silent(), Ahead::default())
+        .await
+        .expect_err("too much");
     assert_eq!((error.code(), fake.fetched), ("disk_full", 0));
     lab.assert_tidy();
 }
@@ -153,7 +154,8 @@ async fn answers_out_of_turn_are_refused() {
         let lab = Lab::new();
         let fake = Fake::new(files(&[(0, "a.py", "x"), (0, "b.py", "y")]));
         let mut source = Script(fake, script.to_vec());
-        let made = ensure_base(&lab.store, &lab.key, &lab.request, &mut source, &Progress::silent()).await;
+        let made =
+            ensure_base(&lab.store, &lab.key, &lab.request, &mut source, &Progress::silent(), Ahead::default()).await;
         assert_eq!(made.expect_err("a lie").code(), "mirror_refused");
         assert!(find_base(&lab.store, &lab.key).is_none());
         lab.assert_tidy();
@@ -175,7 +177,7 @@ async fn unchanged_is_believed_only_of_what_is_known() {
     }
     let lab = Lab::new();
     let progress = Progress::silent();
-    let none = ensure_base(&lab.store, &lab.key, &lab.request, &mut Same([0; 32]), &progress).await;
+    let none = ensure_base(&lab.store, &lab.key, &lab.request, &mut Same([0; 32]), &progress, Ahead::default()).await;
     assert_eq!(none.expect_err("a lie").code(), "mirror_refused");
     lab.base(&mut Fake::new(apply::some())).await.expect("made");
     let other =

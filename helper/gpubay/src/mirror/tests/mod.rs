@@ -1,6 +1,7 @@
 //! A container is faked at the outermost edge: a list of files in memory that answers scans and
 //! fetches as the agent would, or as no honest agent would.
 
+mod ahead;
 mod apply;
 mod faults;
 mod hostile;
@@ -167,7 +168,7 @@ impl Lab {
     }
 
     pub(super) async fn base(&self, source: &mut Fake) -> Result<Synced, MirrorError> {
-        ensure_base(&self.store, &self.key, &self.request, source, &Progress::silent()).await
+        ensure_base(&self.store, &self.key, &self.request, source, &Progress::silent(), Ahead::default()).await
     }
 
     pub(super) async fn sync(&self, source: &mut Fake) -> Result<Synced, MirrorError> {
