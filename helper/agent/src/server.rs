@@ -124,10 +124,12 @@ fn answer(mut from: FromClient, client: Client, environment: &Environment) -> io
         }
         Some(ToAgent::Scan(request)) => {
             let Some(tree) = scan::scan(&request, &client)? else { return Ok(()) };
-            match frame::read(&mut from)? {
-                Some(ToAgent::Fetch { indices }) => fetch::fetch(&tree, &indices, &client),
-                None => Ok(()),
-                Some(_) => client.fail(FailureKind::Protocol, "only a fetch may follow a scan"),
+            loop {
+                match frame::read(&mut from)? {
+                    Some(ToAgent::Fetch { indices }) => fetch::fetch(&tree, &indices, &client)?,
+                    None => return Ok(()),
+                    Some(_) => return client.fail(FailureKind::Protocol, "only fetches may follow a scan"),
+                }
             }
         }
         Some(_) => client.fail(FailureKind::Protocol, "no request of that kind comes first"),

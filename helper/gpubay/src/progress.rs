@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use tokio_util::sync::CancellationToken;
 
+use crate::HostPath;
+use crate::workspace::report::HostEnvReport;
+
 /// Bytes for people, in the decimal units that disks are sold by: `950 B`, `1.5 GB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
@@ -68,6 +71,17 @@ pub enum Event {
     Warning(String),
     /// Something worth a line that is no warning.
     Note(String),
+    /// What the workspace imports can be completed from, while the rest of the packages is still on its way: tools that show
+    /// packages are to look now. That the rest has come is in the work's own answer.
+    Packages(Arc<Packages>),
+}
+
+/// The container's packages as the host has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packages {
+    pub host_env: HostEnvReport,
+    /// For tools that take folders instead of an environment.
+    pub paths: Vec<HostPath>,
 }
 
 /// The user has taken the work back.

@@ -80,8 +80,8 @@ fn check(entry: &Entry, roots: usize, before: Option<&Entry>) -> Result<(), Stri
 }
 
 impl Scanner {
-    /// `indices` into [`Scanner::entries`], ascending.
-    pub async fn fetch(mut self, indices: Vec<u32>) -> Result<Fetching, AgentError> {
+    /// `indices` into [`Scanner::entries`], ascending. What comes is read to its end before the next fetch.
+    pub async fn fetch(&mut self, indices: Vec<u32>) -> Result<Fetching<'_>, AgentError> {
         debug_assert!(indices.is_sorted_by(|a, b| a < b));
         let expected = indices
             .iter()
@@ -89,7 +89,7 @@ impl Scanner {
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| AgentError::Misbehaved("the files to fetch are not all in the scan".into()))?;
         send(&mut self.to, &ToAgent::Fetch { indices }).await?;
-        Ok(Fetching { from: self.from, _to: self.to, expected: expected.into_iter(), left: None })
+        Ok(Fetching { from: &mut self.from, expected: expected.into_iter(), left: None })
     }
 }
 
@@ -109,22 +109,20 @@ pub enum FileEvent {
 }
 
 /// The files on their way.
-pub struct Fetching {
-    from: Incoming,
-    /// Closing it would cancel.
-    _to: Writer,
+pub struct Fetching<'a> {
+    from: &'a mut Incoming,
     expected: std::vec::IntoIter<(u32, u64)>,
     /// Of the current file, in bytes.
     left: Option<u64>,
 }
 
-impl std::fmt::Debug for Fetching {
+impl std::fmt::Debug for Fetching<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Fetching").field("left", &self.left).finish_non_exhaustive()
     }
 }
 
-impl Fetching {
+impl Fetching<'_> {
     /// `None` after the last file.
     pub async fn next(&mut self) -> Result<Option<FileEvent>, AgentError> {
         let misbehaved = |what: &str| Err(AgentError::Misbehaved(what.into()));

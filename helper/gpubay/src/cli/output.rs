@@ -215,6 +215,8 @@ pub(super) fn columns(cells: &[Vec<String>]) -> String {
     text
 }
 
+const IMPORTED: &str = "The packages that the workspace imports are there; the others follow";
+
 /// One line a step, and one when it ends if it took a while: what a log file wants.
 fn lines() -> impl Fn(Event) + Send + Sync {
     let titles: Mutex<HashMap<StepId, (String, Instant)>> = Mutex::new(HashMap::new());
@@ -241,6 +243,7 @@ fn lines() -> impl Fn(Event) + Send + Sync {
             Event::Advanced { .. } => return,
             Event::Warning(text) => format!("warning: {}", plain(&text)),
             Event::Note(text) => plain(&text),
+            Event::Packages(_) => IMPORTED.to_owned(),
         };
         eprint(&format!("{line}\n"));
     }
@@ -314,6 +317,9 @@ fn bars(color: bool) -> impl Fn(Event) + Send + Sync {
             }
             Event::Note(text) => {
                 let _ = all.println(plain(&text));
+            }
+            Event::Packages(_) => {
+                let _ = all.println(IMPORTED);
             }
         }
     }

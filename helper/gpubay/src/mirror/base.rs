@@ -1,5 +1,6 @@
 //! The mirror of an image, shared by all of its workspaces.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -9,15 +10,15 @@ use tokio::task::JoinHandle;
 
 use super::error::MirrorError;
 use super::link::{Linked, Stop};
-use super::make::{Make, Published, mark_synced_later, publish, reach, root_paths, scan, tidy};
-use super::manifest;
+use super::make::{Built, Make, Published, mark_synced_later, publish, reach, root_paths, scan, tidy};
 use super::plan::{self, Old, Plan};
 use super::source::Source;
-use super::stage::{Basis, Job};
-use super::store::{BaseKey, Generation, Store, scope};
+use super::stage::{Basis, Job, Work};
+use super::store::{BaseKey, Generation, NEW, Stage, Store, scope};
 use super::sync::{Synced, synced};
-use crate::HostPath;
+use super::{manifest, part};
 use crate::progress::{Progress, Step};
+use crate::{HostPath, failpoint};
 
 /// What is known beforehand, and who waits for parts of the work. All of it only saves time.
 #[derive(Debug, Default)]
@@ -26,6 +27,16 @@ pub struct Ahead {
     pub near: Vec<HostPath>,
     /// Hears the digest of the image's files, once it is known: who scans a container of it can begin.
     pub digest: Option<oneshot::Sender<[u8; 32]>>,
+    pub first: Option<First>,
+}
+
+/// What somebody waits for more than for the rest.
+#[derive(Debug)]
+pub struct First {
+    /// Top-level names of what is imported.
+    pub modules: BTreeSet<String>,
+    /// Gets a mirror of these alone, in the place where the whole one will be. Not where that would not be sooner.
+    pub ready: oneshot::Sender<Synced>,
 }
 
 /// The base, if it is in place: then no container has to be started for it.
@@ -76,21 +87,63 @@ async fn make(
     }
     reach("mirror.plan", progress)?;
     let linked = guess.linked().await;
-    let (plan, basis) = nearest(store, key, request, &entries, linked.as_ref());
+    let (mut plan, basis) = nearest(store, key, request, &entries, linked.as_ref());
     tracing::debug!(link = plan.link.len(), fetch = plan.fetch.len(), "planned");
     let job = Job { entries: Arc::new(entries), roots: request.roots.clone(), part: None };
     let make = Make { store, key, request, scanned: &scanned, progress, step };
-    let (stage, header, work) = make.build(job, plan, basis, source).await?;
+    let mut before = Work::default();
+    let mut basis = basis;
+    if let (Basis::Older(olders), Some(first)) = (&mut basis, ahead.first)
+        && store.base_or_part(key).is_none()
+        && let Some(part) = part::of(&job.entries, &plan, &first.modules)
+        && let Some(made) = part::make(&make, &job, &plan, olders, &part, source).await?
+    {
+        let _ = first.ready.send(synced(store, &made.generation, true));
+        failpoint::reach("mirror.first").await?;
+        before = made.work;
+        // For the whole they are links.
+        let part: HashSet<u32> = made.files.iter().copied().collect();
+        for indices in [&mut plan.fetch, &mut plan.place].into_iter().chain(olders.iter_mut().map(|(_, links)| links)) {
+            indices.retain(|index| !part.contains(index));
+        }
+        olders.push((Arc::new(made.generation), made.files));
+    }
+    let Built { stage, header, mut work, .. } = make.build(job, plan, basis, source).await?;
+    // Those of the first part are counted where they were written.
+    work.linked -= before.written.min(work.linked);
+    work += before;
     let name = Store::base_name(key);
     let (base, ours) = loop {
         match publish(store, &stage, &name, progress)? {
             Published::Ours(base) => break (base, true),
+            Published::Theirs(Some(part)) if part.header.base == header.base && part.header.part => {
+                if let Some(base) = supersede(store, &stage, &name)? {
+                    break (base, true);
+                }
+            }
             // Another process was faster: what it made is the same.
             Published::Theirs(Some(base)) if base.header.base == header.base => break (base, false),
             Published::Theirs(_) => store.discard(&name, &stage)?,
         }
     };
     Ok(Synced { work, ..synced(store, &base, ours) })
+}
+
+/// Puts the whole where its first part is, at once; `None`: something else is there meanwhile.
+fn supersede(store: &Store, stage: &Stage, name: &str) -> Result<Option<Generation>, MirrorError> {
+    let parent = store.parent(name)?;
+    let last = name.rsplit('/').next().unwrap_or(name);
+    match stage.folder.exchange(NEW, &parent, last) {
+        // What was there goes with the stage.
+        Ok(()) => Ok(store.generation(name)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        // A file system that cannot do that: for a moment nothing is there.
+        Err(error) => {
+            tracing::debug!("the first part of a mirror is taken away before the whole comes: {error}");
+            store.discard(name, stage)?;
+            Ok(None)
+        }
+    }
 }
 
 /// The plan that has the least to ask for, from the mirrors of other images that there are: an image with one more package
@@ -121,6 +174,7 @@ fn nearest(
     if to_ask(&best.0) * 10 <= entries.len() && linked.is_some() {
         return best;
     }
+    // A first part of this very image that a process left which was killed comes with the others.
     for base in store.bases_of_scope(&scope(request)).into_iter().take(MOST) {
         let Some(kept) = manifest::load(&base.folder, &base.header) else { continue };
         let plan = plan_from(&base, &kept);

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 /// An open folder.
@@ -102,6 +102,11 @@ impl Folder {
 
     pub(super) fn rename(&self, from: &str, into: &Self, to: &str) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.0, from, &into.0, to)?)
+    }
+
+    /// Two folders change places, at once. Not every file system can do that.
+    pub(super) fn exchange(&self, name: &str, other: &Self, with: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat_with(&self.0, name, &other.0, with, RenameFlags::EXCHANGE)?)
     }
 
     /// Takes a file away.

@@ -58,6 +58,15 @@ pub(super) async fn scan(
     Ok((entries, scanned))
 }
 
+/// A whole mirror that is not in its place yet.
+pub(super) struct Built {
+    pub(super) stage: Arc<Stage>,
+    pub(super) header: Header,
+    /// The entries that are in its tree.
+    pub(super) files: Vec<u32>,
+    pub(super) work: Work,
+}
+
 /// What both workflows know when they make a new mirror.
 pub(super) struct Make<'a> {
     pub(super) store: &'a Store,
@@ -76,7 +85,7 @@ impl Make<'_> {
         plan: plan::Plan,
         basis: Basis,
         source: &mut dyn Source,
-    ) -> Result<(Arc<Stage>, Header, Work), MirrorError> {
+    ) -> Result<Built, MirrorError> {
         let stage = match &basis {
             Basis::Linked(linked, _) => linked.stage.clone(),
             Basis::Older(_) => self.stage().await?,
@@ -88,7 +97,7 @@ impl Make<'_> {
         reach("mirror.seal", self.progress)?;
         let mut header = self.header(&job, &absent);
         let sealing = stage.clone();
-        let header = blocking(move || {
+        let (header, files) = blocking(move || {
             stage::seal(&sealing, &folders)?;
             tracing::debug!("the tree is closed");
             let kept: Vec<Kept> = job
@@ -96,12 +105,13 @@ impl Make<'_> {
                 .map(|(index, entry)| Kept { entry: entry.clone(), absent: absent.contains(&index) })
                 .collect();
             write_facts(&sealing, &mut header, &kept)?;
-            Ok(header)
+            let present = job.files().map(|(index, _)| index).filter(|index| !absent.contains(index));
+            Ok((header, present.collect()))
         })
         .await?;
         tracing::debug!("the list is written");
         work.list_bytes = header.manifest_bytes;
-        Ok((stage, header, work))
+        Ok(Built { stage, header, files, work })
     }
 
     /// A stage that only says that the container is as its image.
@@ -149,6 +159,7 @@ impl Make<'_> {
             manifest_digest: [0; 32],
             manifest_bytes: 0,
             boot: manifest::boot(),
+            part: job.part.is_some(),
         }
     }
 }

@@ -48,6 +48,9 @@ pub(super) struct Header {
     /// The boot in which it was written. A crash of the *machine* can lose what was not yet on the
     /// disk; waiting for the disk would make every first `up` slower instead.
     pub(super) boot: String,
+    /// The first part of a base that is still being made: of what it lists it has all, and the image has more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) part: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

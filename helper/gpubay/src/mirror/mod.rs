@@ -13,6 +13,7 @@ mod error;
 mod link;
 mod make;
 mod manifest;
+mod part;
 mod plan;
 mod pth;
 mod source;
@@ -50,7 +51,7 @@ fn place_of(root: &crate::HostPath, below: &str, name: &str) -> std::io::Result<
     disk::Folder::open(root.as_path())?.below(below.as_bytes())
 }
 
-pub use base::{Ahead, ensure_base, find_base};
+pub use base::{Ahead, First, ensure_base, find_base};
 pub use error::MirrorError;
 pub use plan::Deletions;
 pub use pth::rewrite_pth;

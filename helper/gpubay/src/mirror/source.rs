@@ -23,8 +23,8 @@ pub trait Source: Send {
     /// [`Scanned::same`]. An implementation stops at more than `request.limits.entries` of them.
     async fn scan(&mut self, request: ScanRequest) -> Result<(Vec<Entry>, Scanned), SourceError>;
 
-    /// Sends the files of the last scan, in the order of `indices` (ascending), one
-    /// [`FileSink::file`], any number of [`FileSink::data`], one [`FileSink::end`] each.
+    /// Sends files of the last scan, in the order of `indices` (ascending), one [`FileSink::file`], any number of
+    /// [`FileSink::data`], one [`FileSink::end`] each. May be called again for others, unless it failed.
     async fn fetch(&mut self, indices: &[u32], sink: &mut dyn FileSink) -> Result<(), SourceError>;
 }
 

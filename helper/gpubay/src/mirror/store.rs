@@ -119,7 +119,12 @@ impl Store {
     }
 
     pub(super) fn base(&self, key: &BaseKey) -> Option<Generation> {
-        self.generation(&format!("{BASE}/{}", key.0)).filter(|found| found.header.base == key.0)
+        self.base_or_part(key).filter(|found| !found.header.part)
+    }
+
+    /// The first part of a base where the whole is not there yet.
+    pub(super) fn base_or_part(&self, key: &BaseKey) -> Option<Generation> {
+        self.generation(&Self::base_name(key)).filter(|found| found.header.base == key.0)
     }
 
     pub(super) fn base_name(key: &BaseKey) -> String {

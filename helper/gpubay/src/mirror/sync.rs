@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gpubay_protocol::agent::ScanRequest;
 
 use super::error::MirrorError;
-use super::make::{Make, Published, mark_synced_later, publish, reach, root_paths, scan, tidy};
+use super::make::{Built, Make, Published, mark_synced_later, publish, reach, root_paths, scan, tidy};
 use super::manifest::{self, Files, RootCount, TREE};
 use super::plan::{self, Deletions, Old};
 use super::source::Source;
@@ -92,7 +92,7 @@ pub async fn sync_workspace(
         plan::believe(&plan, deletions)?;
         let basis = Basis::Older(old.into_iter().map(|(_, old)| (old, plan.link.clone())).collect());
         let job = Job { entries: Arc::new(entries), roots: request.roots.clone(), part: None };
-        let (stage, _, work) = make.build(job, plan, basis, source).await?;
+        let Built { stage, work, .. } = make.build(job, plan, basis, source).await?;
         (stage, work)
     };
     let alike = |there: &Generation| {

@@ -14,7 +14,7 @@ use tower_lsp::lsp_types::{
 };
 
 use super::wire::{FolderState, LogLevel, LogLine, LogLinesParams, LogParams, PackagesParams};
-use crate::progress::{Event, Progress, StepEnd, StepId, Unit, size};
+use crate::progress::{Event, Packages, Progress, StepEnd, StepId, Unit, size};
 
 /// The least time between two messages about the same work.
 const BEAT: Duration = Duration::from_millis(50);
@@ -134,6 +134,7 @@ struct Told {
     titles: HashMap<StepId, String>,
     /// The newest step's state, where it changed.
     report: Option<WorkDoneProgressReport>,
+    packages: Option<Arc<Packages>>,
     over: bool,
 }
 
@@ -178,6 +179,7 @@ impl Told {
                 self.push(LogLevel::Note, &text);
                 self.report = Some(report(&text, None));
             }
+            Event::Packages(packages) => self.packages = Some(packages),
         }
     }
 }
@@ -220,12 +222,16 @@ async fn carry(out: Arc<Outgoing>, folder: String, token: Option<String>, title:
         out.progress(token, WorkDoneProgress::Begin(begin)).await;
     }
     loop {
-        let (lines, left_out, report, over) = {
+        let (lines, left_out, report, packages, over) = {
             let mut told = waiting.told.lock().unwrap_or_else(PoisonError::into_inner);
             let left_out = std::mem::take(&mut told.left_out);
-            (std::mem::take(&mut told.lines), left_out, told.report.take(), told.over)
+            (std::mem::take(&mut told.lines), left_out, told.report.take(), told.packages.take(), told.over)
         };
         let idle = lines.is_empty() && report.is_none();
+        if let Some(packages) = packages {
+            let Packages { host_env, paths } = (*packages).clone();
+            out.packages(PackagesParams { folder: folder.clone(), host_env: Some(host_env), paths }).await;
+        }
         out.log(&folder, lines).await;
         if left_out > 0 {
             let text = format!("… {left_out} lines are left out here: they came faster than they could be shown");

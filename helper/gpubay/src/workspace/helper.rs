@@ -109,7 +109,7 @@ pub(super) async fn trouble(workspace: &Workspace, id: &str) -> Error {
         tokio::time::sleep(NOW_AND_THEN).await;
         // An engine that does not answer is no news of the container.
         if let Ok(found) = workspace.engine.container(id).await
-            && let Some(error) = hindrance(found.map(|found| found.state))
+            && let Some(error) = hindrance(found.as_ref().map(|found| &found.state))
         {
             return error;
         }
@@ -117,7 +117,7 @@ pub(super) async fn trouble(workspace: &Workspace, id: &str) -> Error {
 }
 
 /// Such a container removes itself when it ends, so that mostly there is none left to tell why.
-fn hindrance(state: Option<ContainerState>) -> Option<Error> {
+fn hindrance(state: Option<&ContainerState>) -> Option<Error> {
     let what = match state {
         Some(ContainerState::Running | ContainerState::Created | ContainerState::Restarting) => return None,
         Some(ContainerState::Paused) => "was paused",
@@ -180,11 +180,11 @@ mod tests {
 
     #[test]
     fn an_end_of_the_helper_is_told_as_that() {
-        assert!(hindrance(Some(ContainerState::Running)).is_none());
+        assert!(hindrance(Some(&ContainerState::Running)).is_none());
         for state in
             [None, Some(ContainerState::Exited { code: 137, out_of_memory: true }), Some(ContainerState::Paused)]
         {
-            let error = hindrance(state).expect("a hindrance");
+            let error = hindrance(state.as_ref()).expect("a hindrance");
             assert_eq!(error.code, "helper_ended");
             assert!(error.message.starts_with("the helper container") && error.hint.is_some(), "{error:?}");
         }

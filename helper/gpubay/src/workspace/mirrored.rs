@@ -10,34 +10,41 @@ use tokio::sync::oneshot;
 use super::report::MirrorReport;
 use super::sync::Deletions;
 use super::up::Ground;
-use super::{Workspace, helper, waiting};
+use super::{Workspace, helper, imports, waiting};
 use crate::agent::{AgentError, Client, FileEvent, Scanner};
 use crate::error::Result;
-use crate::mirror::{self, Ahead, BaseKey, FileSink, Source, SourceError, Store, Work, find_base, sync_workspace};
+use crate::mirror::{
+    self, Ahead, BaseKey, FileSink, First, Source, SourceError, Store, Work, find_base, sync_workspace,
+};
 use crate::{ContainerPath, HostPath, Mapping};
 
 #[derive(Debug, Default)]
 pub(super) struct Mirrored {
     pub(super) trees: Vec<Mapping>,
-    /// Files and bytes by root.
-    pub(super) counts: BTreeMap<ContainerPath, (u64, u64)>,
+    pub(super) counts: Counts,
     pub(super) changed: bool,
     /// Nobody frees a mirror before something refers to these.
     pub(super) using: Option<mirror::Using>,
     pub(super) report: MirrorReport,
 }
 
-/// Brings the mirror of `roots` up to what the dev container, `container` of `image`, has. `near`: the folders that the workspace
-/// has used so far.
-#[expect(clippy::too_many_arguments, reason = "each is another thing, and there are two callers")]
+/// What is to be mirrored.
+pub(super) struct Wanted<'a> {
+    pub(super) roots: &'a [ContainerPath],
+    pub(super) exclude: &'a [ContainerPath],
+    /// Folders of mirrors that the workspace has used so far.
+    pub(super) near: &'a [HostPath],
+    /// Gets a mirror of what the workspace imports, where that is there sooner than the whole.
+    pub(super) first: Option<oneshot::Sender<mirror::Synced>>,
+}
+
+/// Brings the mirror up to what the dev container, `container` of `image`, has.
 pub(super) async fn sync(
     workspace: &Workspace,
     ground: &Ground,
     container: &str,
     image: &str,
-    roots: &[ContainerPath],
-    exclude: &[ContainerPath],
-    near: &[HostPath],
+    Wanted { roots, exclude, near, first }: Wanted<'_>,
     deletions: Deletions,
 ) -> Result<Mirrored> {
     if roots.is_empty() {
@@ -61,7 +68,15 @@ pub(super) async fn sync(
     let mut source = Conversation::new(workspace, Whose::Dev, container, workspace.run_folder());
     if find_base(&store, &key).is_none() {
         let (digest, known) = oneshot::channel();
-        let ahead = Ahead { near: near.to_vec(), digest: Some(digest) };
+        let first = match first {
+            Some(ready) => {
+                let folder = workspace.folder().clone();
+                let modules = tokio::task::spawn_blocking(move || imports::of(folder.as_path())).await;
+                modules.ok().map(|modules| First { modules, ready })
+            }
+            None => None,
+        };
+        let ahead = Ahead { near: near.to_vec(), digest: Some(digest), first };
         // Once the image's files are known, it can be asked whether the dev container has the same.
         let compare = async {
             if let Ok(known) = known.await {
@@ -78,21 +93,33 @@ pub(super) async fn sync(
     let synced = sync_workspace(&store, &key, workspace.id8(), &request, &mut source, progress, policy).await?;
     tracing::debug!("the workspace's mirror is in place");
     work += synced.work;
+    let (files, bytes, changed) = (u64::from(synced.files), synced.bytes, synced.changed);
+    let (trees, counts) = mapped(synced);
     Ok(Mirrored {
         report: MirrorReport {
-            files: u64::from(synced.files),
-            bytes: synced.bytes,
+            files,
+            bytes,
             written_files: work.written,
             written_bytes: work.bytes,
             list_bytes: work.list_bytes,
             linked_files: work.linked,
             ms: begun.elapsed().as_millis() as u64,
         },
-        counts: synced.trees.iter().map(|tree| (tree.container.clone(), (u64::from(tree.files), tree.bytes))).collect(),
-        trees: synced.trees.into_iter().map(|tree| Mapping { host: tree.host, container: tree.container }).collect(),
-        changed: synced.changed,
+        counts,
+        trees,
+        changed,
         using: Some(using),
     })
+}
+
+/// Files and bytes by root.
+pub(super) type Counts = BTreeMap<ContainerPath, (u64, u64)>;
+
+/// Where the roots are on the host, and how much is in them.
+pub(super) fn mapped(synced: mirror::Synced) -> (Vec<Mapping>, Counts) {
+    let counts =
+        synced.trees.iter().map(|tree| (tree.container.clone(), (u64::from(tree.files), tree.bytes))).collect();
+    (synced.trees.into_iter().map(|tree| Mapping { host: tree.host, container: tree.container }).collect(), counts)
 }
 
 /// What the first comes to; the second is waited for only where that went well.
@@ -192,7 +219,7 @@ impl Source for Conversation<'_> {
         if indices.is_empty() {
             return Ok(());
         }
-        let scanner =
+        let mut scanner =
             self.scanner.take().ok_or_else(|| SourceError::Lost("files are asked for before their list".to_owned()))?;
         let mut files = self.place.answer(scanner.fetch(indices.to_vec())).await?;
         while let Some(event) = self.place.answer(files.next()).await? {
@@ -202,6 +229,8 @@ impl Source for Conversation<'_> {
                 FileEvent::End { error } => sink.end(error).await?,
             }
         }
+        // Only one that was read to its end can be asked for more.
+        self.scanner = Some(scanner);
         Ok(())
     }
 }

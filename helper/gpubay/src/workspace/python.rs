@@ -5,19 +5,21 @@
 
 use async_trait::async_trait;
 use gpubay_protocol::agent::{Exit, FindPythonRequest, StatusRequest};
-use gpubay_protocol::hostenv::{self, HostEnv};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use super::dev::Dev;
-use super::report::{GpuDevice, HostEnvReport, MirrorReport, RootReport};
+use super::published::Publishing;
+use super::report::{GpuDevice, HostEnvReport, MirrorReport};
 use super::sync::Deletions;
 use super::up::Ground;
-use super::{Workspace, exec, exposure, helper_executable, host_env, mirrored, read_cache, waiting, write_cache};
+use super::{Workspace, exec, helper_executable, mirrored, read_cache, waiting, write_cache};
 use crate::agent::{Client, embedded};
 use crate::config::model::{Build, Dockerfile, Image};
 use crate::error::{Error, Result};
+use crate::mirror;
 use crate::venv::create::{self, Made};
-use crate::venv::hostenv::{self as layout, Layout};
+use crate::venv::hostenv as layout;
 use crate::venv::inside::{Inside, Output, Run, Stream};
 use crate::venv::install::{Install, Installed, install};
 use crate::venv::probe::{self, PLACES};
@@ -214,9 +216,8 @@ pub(super) async fn rescan(
         return Ok(None);
     };
     let image = &dev.container.image;
-    let mirrored =
-        mirrored::sync(workspace, ground, &dev.container.id, image, &known.trees, &known.exclude, &[], deletions)
-            .await?;
+    let wanted = mirrored::Wanted { roots: &known.trees, exclude: &known.exclude, near: &[], first: None };
+    let mirrored = mirrored::sync(workspace, ground, &dev.container.id, image, wanted, deletions).await?;
     if mirrored.changed {
         return Ok(None);
     }
@@ -325,107 +326,51 @@ pub(super) async fn refresh(
     // Before the scan: what changes meanwhile makes the next look find another stamp.
     let client = Client::connect(&workspace.run_folder()).await?;
     let stamp = client.status(StatusRequest { mounts: Vec::new(), stamp: stamped.clone() }).await?.stamp;
-    let mirrored = mirrored::sync(
-        workspace,
-        ground,
-        &dev.container.id,
-        &dev.container.image,
-        &roots.trees(),
-        &roots.exclude(&shared),
-        &mirrored_paths(&workspace.config().paths.cache, workspace.id8()),
-        deletions,
-    )
-    .await?;
+    let publishing =
+        Publishing { workspace, ground, dev, probe: &probe, python: &python, roots: &roots, shared: &shared };
+    let (ready, first) = oneshot::channel::<mirror::Synced>();
+    // What the workspace imports is of use while all the rest is still on its way.
+    let imported = async {
+        let part = first.await.ok()?;
+        let (trees, counts) = mirrored::mapped(part);
+        match publishing.write(&trees, &counts).await {
+            Ok(published) => {
+                published.announce(progress);
+                Some(published)
+            }
+            Err(error) => {
+                // If it lasts, the whole will meet it, too.
+                tracing::debug!(%error, "what is imported was not shown first");
+                None
+            }
+        }
+    };
+    let (trees, exclude) = (roots.trees(), roots.exclude(&shared));
+    let near = mirrored_paths(&workspace.config().paths.cache, workspace.id8());
+    // Where the tools outside have packages already, the older ones are of more use than a part of the new ones.
+    let mirrors = workspace.config().paths.cache.join("mirror");
+    let is_first = !near.iter().any(|path| path.as_path().starts_with(mirrors.as_path()) && path.as_path().exists());
+    let wanted = mirrored::Wanted { roots: &trees, exclude: &exclude, near: &near, first: is_first.then_some(ready) };
+    let sync = mirrored::sync(workspace, ground, &dev.container.id, &dev.container.image, wanted, deletions);
+    let (mirrored, early) = tokio::join!(sync, imported);
+    let mirrored = mirrored?;
     // Until the host env and the record name them.
     let _using = mirrored.using;
     prepared.changed |= mirrored.changed;
     prepared.mirror = Some(mirrored.report);
-    let trees = mirrored.trees;
-    let on_host = roots.on_host(|tree| trees.iter().find(|held| held.container == *tree).map(|held| held.host.clone()));
-    let folders: Vec<HostPath> = on_host.iter().map(|mapping| mapping.host.clone()).collect();
-    prepared.paths = layout::extra_paths(&folders);
-    if let Some(path) = &ground.python.host_env {
-        let mut scripts = layout::console_scripts(&workspace.venv_folder());
-        let user_scripts = layout::user_scripts(&probe, &scripts);
-        scripts.extend(user_scripts.keys().cloned());
-        let env = HostEnv {
-            scripts: user_scripts,
-            schema: hostenv::SCHEMA,
-            id: workspace.id().to_owned(),
-            workspace: workspace.folder().clone(),
-            path: path.clone(),
-            container: dev.container.name.clone(),
-            socket: Some(workspace.run_folder().join(gpubay_protocol::agent::SOCKET_NAME)),
-            helper: HostPath::new(helper_executable()).map_err(|error| Error::new("internal", error.to_string()))?,
-            python: ContainerPath::new(&python).map_err(|error| Error::new("internal", error.to_string()))?,
-            venv: venv.clone(),
-            version: probe.version.clone(),
-            unmapped: roots.unmapped(&on_host),
-            map: roots::map(&shared, path, venv, &on_host, &trees),
-            cache: workspace.config().paths.cache.join("shim").join(&workspace.place),
-        };
-        let (ours, others) = if host_env::is_remembered(workspace, path) {
-            (Vec::new(), Vec::new())
-        } else {
-            exposure::who_writes(workspace, path).await?
-        };
-        if !ours.is_empty() {
-            prepared.warnings.push(format!(
-                "{path} is not written, since the host would run what {} can write there: its mounts are older than this \
-                 workspace; recreate it (`gpubay up --recreate` in its workspace) or stop it, and run `gpubay up` again",
-                ours.join(", ")
-            ));
-            return Ok(prepared);
-        }
-        if !others.is_empty() {
-            prepared.warnings.push(format!(
-                "{} can write {path}, which tools on the host run; GPU Bay did not make it and leaves it alone",
-                others.join(", ")
-            ));
-        }
-        let uncovered = host_env::jobs_without_cover(workspace, venv, path).await?;
-        if !uncovered.is_empty() {
-            prepared.warnings.push(format!(
-                "{path} is not made anew while the job {} runs: what was mounted over it there went with the folder that was \
-                 deleted, and the host would run what the job can write; `gpubay up` makes it when the job has ended (or \
-                 `gpubay down {}`)",
-                uncovered.join(", "),
-                uncovered[0],
-            ));
-            return Ok(prepared);
-        }
-        workspace.reach("hostenv.write")?;
-        let home = host_env::home(workspace, &probe, &on_host)?;
-        prepared.changed |= layout::write(&Layout {
-            env: &env,
-            home: home.as_ref(),
-            folders: &folders,
-            shim: embedded::SHIM,
-            scripts: &scripts,
-        })?;
-        host_env::remember(workspace, path)?;
-        let foreign = layout::foreign(path);
-        if !foreign.is_empty() {
-            let shown: Vec<&str> = foreign.iter().take(5).map(String::as_str).collect();
-            prepared.warnings.push(format!(
-                "some program of the host has installed into {path} ({}{}), which the container does not have; delete \
-                 {path} and run `gpubay up`, which makes it anew",
-                shown.join(", "),
-                if foreign.len() > shown.len() { ", …" } else { "" },
-            ));
-        }
-        prepared.host_env = Some(HostEnvReport {
-            path: path.clone(),
-            python: path.join("bin/python"),
-            version: probe.version.clone(),
-            roots: on_host
-                .iter()
-                .map(|Mapping { host, container }| {
-                    let (files, bytes) = mirrored.counts.get(container).copied().unwrap_or_default();
-                    RootReport { container: container.clone(), host: host.clone(), files, bytes }
-                })
-                .collect(),
-        });
+    if let Some(early) = early {
+        prepared.warnings.extend(early.warnings);
+        prepared.changed |= early.changed;
+    }
+    let published = publishing.write(&mirrored.trees, &mirrored.counts).await?;
+    prepared.warnings.extend(
+        published.warnings.into_iter().filter(|warning| !prepared.warnings.contains(warning)).collect::<Vec<_>>(),
+    );
+    prepared.changed |= published.changed;
+    prepared.paths = published.paths;
+    prepared.host_env = published.host_env;
+    if published.held_back {
+        return Ok(prepared);
     }
     let seen = Seen { trees: roots.trees(), exclude: roots.exclude(&shared), roots: stamped, stamp };
     save(workspace, dev, gpus, &prepared, seen);

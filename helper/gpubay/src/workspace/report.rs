@@ -75,7 +75,7 @@ pub struct GpuDevice {
     pub name: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, serde::Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct HostEnvReport {
     pub path: HostPath,
@@ -103,7 +103,7 @@ pub struct MirrorReport {
     pub ms: u64,
 }
 
-#[derive(Clone, Debug, Serialize, serde::Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct RootReport {
     pub container: ContainerPath,

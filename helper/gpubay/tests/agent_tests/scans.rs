@@ -42,7 +42,11 @@ fn names(scanner: &Scanner) -> Vec<String> {
 }
 
 /// Each fetched file's contents, or why there are none.
-async fn fetch(scanner: Scanner, indices: Vec<u32>) -> Vec<Result<Vec<u8>, String>> {
+async fn fetch(mut scanner: Scanner, indices: Vec<u32>) -> Vec<Result<Vec<u8>, String>> {
+    fetch_some(&mut scanner, indices).await
+}
+
+async fn fetch_some(scanner: &mut Scanner, indices: Vec<u32>) -> Vec<Result<Vec<u8>, String>> {
     let mut fetching = scanner.fetch(indices).await.expect("begun");
     let mut files = Vec::new();
     while let Some(event) = fetching.next().await.expect("an event") {
@@ -70,14 +74,16 @@ async fn what_is_wanted_is_found_sorted_and_fetched() {
     write(&root.join("b/__pycache__/x.py"), b"no");
     write(&root.join(".git/hooks/x.py"), b"no");
     let agent = Agent::start();
-    let scanner = scan(&agent, request(&[root, Path::new("/nonexistent/root")])).await;
+    let mut scanner = scan(&agent, request(&[root, Path::new("/nonexistent/root")])).await;
     assert_eq!(names(&scanner), ["0:a.py", "0:b/_C.so", "0:b/__init__.py", "0:b/empty.pyi", "0:b/large.py"]);
     assert_eq!(scanner.scanned.missing, [1]);
     assert_eq!((scanner.entries[1].form, scanner.entries[1].size), (Form::Placeholder, 0));
     assert_eq!(scanner.scanned.bytes, 700_002);
     assert_eq!(scanner.scanned.left_out, 0);
-    let files = fetch(scanner, vec![0, 1, 3, 4]).await;
+    let files = fetch_some(&mut scanner, vec![0, 1, 3, 4]).await;
     assert_eq!(files, [Ok(b"a".to_vec()), Ok(Vec::new()), Ok(Vec::new()), Ok(large)]);
+    // Some may be wanted sooner than others.
+    assert_eq!(fetch(scanner, vec![0, 2]).await, [Ok(b"a".to_vec()), Ok(b"b".to_vec())]);
 }
 
 #[tokio::test]
@@ -353,7 +359,8 @@ async fn lies_are_noticed() {
         let mut said = vec![FromAgent::Entries(vec![good.clone()]), scanned(1, 3, false)];
         let shown = format!("{answers:?}");
         said.extend(answers);
-        let mut fetching = scan_against(&said).await.expect("scanned").fetch(vec![0]).await.expect("begun");
+        let mut scanner = scan_against(&said).await.expect("scanned");
+        let mut fetching = scanner.fetch(vec![0]).await.expect("begun");
         let error = loop {
             match fetching.next().await {
                 Ok(Some(_)) => {}

@@ -4,6 +4,7 @@
 mod ahead;
 mod apply;
 mod faults;
+mod first;
 mod hostile;
 
 use std::collections::BTreeMap;
