@@ -61,4 +61,6 @@ def make_large(engine: engines.Engine, base: str) -> None:
                 add(f"packages/{path}", text)
         context.flush()
         context.seek(0)
-        run(*engine.cli("build", "--tag", LARGE, "-"), stdin=context)
+        # Where the engine has no BuildKit, the CLI would fetch a builder of its own from a registry.
+        classic = ["env", "DOCKER_BUILDKIT=0"] if engine.is_podman else []
+        run(*classic, *engine.cli("build", "--tag", LARGE, "-"), stdin=context)
