@@ -258,3 +258,44 @@ fn an_engine_that_is_not_there_is_a_sentence_with_a_next_step() {
     std::os::unix::fs::symlink(&bench.socket, &socket).expect("linked");
     editor.state("that the engine is seen", phase("stopped"));
 }
+
+#[test]
+fn the_files_of_gpu_bay_are_completed_explained_and_checked() {
+    let bench = Bench::new("docker28", Who::Ordinary, "helped");
+    bench.write("Dockerfile", BUSYBOX);
+    let mut editor = Editor::of(&bench);
+    editor.state("the first state", phase("stopped"));
+    let uri = |name: &str| format!("file://{}", bench.workspace.join(name).display());
+    let config = uri("gpubay.toml");
+    let open = |uri: &str, text: &str| json!({ "textDocument": { "uri": uri, "languageId": "plaintext", "version": 1, "text": text } });
+    let at = |line: u32, character: u32| json!({ "textDocument": { "uri": config }, "position": { "line": line, "character": character } });
+    let shown = |editor: &mut Editor, uri: &str| {
+        let message = editor.wait("diagnostics", |message| {
+            message["method"] == "textDocument/publishDiagnostics" && message["params"]["uri"] == uri
+        });
+        message["params"]["diagnostics"].clone()
+    };
+
+    // Not saved yet.
+    editor.notify("textDocument/didOpen", open(&config, "[gpus]\nuse = \"\"\nisolaton = \"soft\"\n"));
+    let found = shown(&mut editor, &config);
+    assert_eq!(found[0]["range"]["start"]["line"], 2, "{found}");
+    assert!(found[0]["message"].as_str().is_some_and(|said| said.contains("isolation")), "{found}");
+    let mut labels = Vec::new();
+    // What the engine has comes a moment later.
+    while !labels.iter().any(|label| label == "1") {
+        let items = editor.request("textDocument/completion", at(1, 7)).expect("items");
+        labels = items.as_array().expect("a list").iter().map(|item| item["label"].clone()).collect();
+    }
+    assert!(labels.contains(&"auto".into()), "{labels:?}");
+    let said = editor.request("textDocument/hover", at(0, 2)).expect("an answer");
+    assert!(said.to_string().contains("Which GPUs"), "{said}");
+    let change = json!({ "textDocument": { "uri": config, "version": 2 }, "contentChanges": [{ "text": "[gpus]\n" }] });
+    editor.notify("textDocument/didChange", change);
+    assert_eq!(shown(&mut editor, &config), json!([]));
+    editor.notify("textDocument/didOpen", open(&uri("Dockerfile"), "FROM python:3.6\n"));
+    let found = shown(&mut editor, &uri("Dockerfile"));
+    assert_eq!(found[0]["code"], "base_past_its_life", "{found}");
+    editor.notify("textDocument/didClose", json!({ "textDocument": { "uri": uri("Dockerfile") } }));
+    assert_eq!(shown(&mut editor, &uri("Dockerfile")), json!([]));
+}

@@ -104,6 +104,27 @@ pub fn load(request: &LoadRequest<'_>) -> Result<Loaded, ConfigError> {
     decide(request, workspace.clone(), &home, user, own, Need::Everything)
 }
 
+/// What is wrong with `text` as the workspace's own file, which need not have been saved. Looks at what it names.
+///
+/// # Errors
+/// As [`load`].
+pub fn check(request: &LoadRequest<'_>, text: &str) -> Result<(), ConfigError> {
+    let workspace = workspace(&request.workspace)?;
+    let home = resolve_existing(&request.home);
+    let context = Context { places: Places { workspace: workspace.as_path(), home: &home }, env: request.env };
+    let user = read_layer(&user_file(request)?, context)?.unwrap_or_default();
+    let own = layer_of(text, &workspace.join(FILE_NAME), context)?;
+    decide(request, workspace.clone(), &home, user, Some(own), Need::Everything).map(drop)
+}
+
+/// [`check`] without looking at anything: keys, types and words only.
+///
+/// # Errors
+/// Of reading the text.
+pub fn check_syntax(request: &LoadRequest<'_>, text: &str) -> Result<(), ConfigError> {
+    parse(text, &absolute(request.workspace.join(FILE_NAME))?).map(drop)
+}
+
 /// [`load`] for what only has to reach containers that are there. Their owner must get at them whatever became of the
 /// files meanwhile: of a configuration that cannot be used, what says where they are is enough, and the error comes
 /// along.

@@ -29,7 +29,7 @@ pub use discover::{candidates, remember_choice};
 pub use engine_host::redact;
 pub use error::{BadValue, ConfigError, Place};
 pub use identity::Identity;
-pub use load::{Bare, FILE_NAME, LoadRequest, Loaded, Overrides, bare, load, load_to_reach};
+pub use load::{Bare, FILE_NAME, LoadRequest, Loaded, Overrides, bare, check, check_syntax, load, load_to_reach};
 pub use parse::parse;
 pub use powers::Power;
 pub use state::MACHINE_ID;

@@ -64,6 +64,19 @@ impl Image {
 }
 
 impl Engine {
+    /// Names of the images that there are, of those that have one.
+    ///
+    /// # Errors
+    /// The engine's own.
+    pub async fn image_names(&self) -> Result<Vec<String>, EngineError> {
+        let found = self.docker.list_images(None::<bollard::query_parameters::ListImagesOptions>).await;
+        let found = found.map_err(|error| sort("list images", error))?;
+        let mut names: Vec<String> = found.into_iter().flat_map(|image| image.repo_tags).collect();
+        names.retain(|name| !name.contains("<none>"));
+        names.sort();
+        Ok(names)
+    }
+
     /// `None` when the engine has no image of that name. Never pulls.
     pub async fn image(&self, reference: &str) -> Result<Option<Image>, EngineError> {
         match self

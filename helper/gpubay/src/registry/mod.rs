@@ -5,6 +5,7 @@
 //! the size is a help, and nothing depends on it.
 
 mod http;
+pub mod life;
 mod login;
 mod manifest;
 mod name;

@@ -9,9 +9,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_lsp::lsp_types::{Diagnostic, DiagnosticSeverity, NumberOrString, Position, Range, Url};
 
+use super::language::Facts;
 use super::method::{of_config, of_consent, request};
 use super::owner::Event;
 use super::wire::{Failure, FolderState, Phase, StateContainer, Work};
+use crate::HostPath;
 use crate::config::model::{Dockerfile, Image};
 use crate::config::{self, ConfigError};
 use crate::engine::Engine;
@@ -42,6 +44,8 @@ pub(super) struct Folder {
     pub(super) told: String,
     /// Files that show a diagnostic of ours.
     marked: Vec<Url>,
+    /// For help with `gpubay.toml`.
+    pub(super) facts: Facts,
     watching: Option<DropGuard>,
 }
 
@@ -91,15 +95,19 @@ impl Folder {
         }
     }
 
-    /// Files to mark and to unmark.
-    pub(super) fn diagnostics(&mut self, folder: &Path) -> Vec<(Url, Vec<Diagnostic>)> {
-        let mut files: Vec<(Url, Vec<Diagnostic>)> = self.marked.drain(..).map(|uri| (uri, Vec::new())).collect();
-        if let Some((uri, diagnostic)) = self.failure.as_ref().and_then(|failure| mark(folder, failure)) {
-            files.retain(|(known, _)| *known != uri);
-            self.marked.push(uri.clone());
-            files.push((uri, vec![diagnostic]));
-        }
+    /// Files whose diagnostics change with what failed last, or did not fail.
+    pub(super) fn marked(&mut self, folder: &Path) -> Vec<Url> {
+        let now = self.mark(folder).map(|(uri, _)| uri);
+        let mut files = std::mem::take(&mut self.marked);
+        self.marked.extend(now.clone());
+        files.retain(|known| Some(known) != now.as_ref());
+        files.extend(now);
         files
+    }
+
+    /// The line that failed.
+    pub(super) fn mark(&self, folder: &Path) -> Option<(Url, Diagnostic)> {
+        self.failure.as_ref().and_then(|failure| mark(folder, failure))
     }
 
     /// Begins to notice what happens to the folder's container and files.
@@ -280,4 +288,19 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         files.push(folder.join(&loaded.config.venv.name));
     }
     files
+}
+
+/// What can stand in a folder's values: what the engine has, as far as it answers.
+pub(super) async fn facts(folder: &Path) -> Facts {
+    let dockerfiles = HostPath::new(folder).map(|folder| config::candidates(&folder)).unwrap_or_default();
+    let asked = async {
+        let (loaded, _) = config::load_to_reach(&request(folder.to_owned(), None).ok()?).ok()?;
+        config::consent::require_to_reach(&loaded, &[], None).ok()?;
+        let workspace = Workspace::open(loaded, Progress::silent()).await.ok()?;
+        let gpus = crate::workspace::gpus::gpus(&workspace).await.map(|report| report.devices).unwrap_or_default();
+        let gpus = gpus.into_iter().map(|gpu| (gpu.select, gpu.name.or(gpu.cdi).unwrap_or_default())).collect();
+        Some((gpus, workspace.engine.image_names().await.unwrap_or_default()))
+    };
+    let (gpus, images) = asked.await.unwrap_or_default();
+    Facts { gpus, images, dockerfiles }
 }

@@ -12,6 +12,7 @@
 
 mod folder;
 mod framing;
+mod language;
 mod method;
 mod methods;
 mod outgoing;
@@ -32,16 +33,18 @@ use tokio_util::sync::CancellationToken;
 
 use tower_lsp::jsonrpc::{Error as RpcError, ErrorCode, Request, Response, Result as RpcResult};
 use tower_lsp::lsp_types::{
-    DidChangeWorkspaceFoldersParams, InitializeParams, InitializeResult, InitializedParams, NumberOrString, OneOf,
-    ServerCapabilities, ServerInfo, WorkDoneProgressCancelParams, WorkspaceFoldersServerCapabilities,
-    WorkspaceServerCapabilities,
+    CompletionOptions, CompletionParams, CompletionResponse, DidChangeTextDocumentParams,
+    DidChangeWorkspaceFoldersParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams, Hover, HoverParams,
+    HoverProviderCapability, InitializeParams, InitializeResult, InitializedParams, NumberOrString, OneOf,
+    ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind, WorkDoneProgressCancelParams,
+    WorkspaceFoldersServerCapabilities, WorkspaceServerCapabilities,
 };
 use tower_lsp::{LanguageServer, LspService, Server};
 use tower_service::Service;
 
 use self::method::{About, Kind, Method};
 use self::outgoing::Outgoing;
-use self::owner::{Asked, Event, Owner};
+use self::owner::{Asked, Event, Help, Owner};
 use self::wire::{Capabilities, Failure, Options, PROTOCOL, TrustParams};
 use crate::programs;
 
@@ -229,6 +232,12 @@ impl LanguageServer for Backend {
                     }),
                     file_operations: None,
                 }),
+                text_document_sync: Some(TextDocumentSyncCapability::Kind(TextDocumentSyncKind::FULL)),
+                completion_provider: Some(CompletionOptions {
+                    trigger_characters: Some(["[", "\"", "=", " ", "."].map(str::to_owned).into()),
+                    ..CompletionOptions::default()
+                }),
+                hover_provider: Some(HoverProviderCapability::Simple(true)),
                 experimental: Some(serde_json::json!({ "gpubay": spoken })),
                 ..ServerCapabilities::default()
             },
@@ -245,6 +254,38 @@ impl LanguageServer for Backend {
         };
         let (added, removed) = (paths(params.event.added), paths(params.event.removed));
         let _ = self.events.send(Event::Folders { added, removed });
+    }
+
+    async fn did_open(&self, params: DidOpenTextDocumentParams) {
+        let document = params.text_document;
+        let _ = self.events.send(Event::Document { uri: document.uri, text: Some(document.text) });
+    }
+
+    async fn did_change(&self, params: DidChangeTextDocumentParams) {
+        // The whole text, as was agreed.
+        if let Some(change) = params.content_changes.into_iter().next_back() {
+            let _ = self.events.send(Event::Document { uri: params.text_document.uri, text: Some(change.text) });
+        }
+    }
+
+    async fn did_close(&self, params: DidCloseTextDocumentParams) {
+        let _ = self.events.send(Event::Document { uri: params.text_document.uri, text: None });
+    }
+
+    async fn completion(&self, params: CompletionParams) -> RpcResult<Option<CompletionResponse>> {
+        let at = params.text_document_position;
+        let (answer, items) = oneshot::channel();
+        let answer = Help::Complete(answer);
+        let _ = self.events.send(Event::Help { uri: at.text_document.uri, position: at.position, answer });
+        Ok(items.await.ok().map(CompletionResponse::Array))
+    }
+
+    async fn hover(&self, params: HoverParams) -> RpcResult<Option<Hover>> {
+        let at = params.text_document_position_params;
+        let (answer, said) = oneshot::channel();
+        let answer = Help::Hover(answer);
+        let _ = self.events.send(Event::Help { uri: at.text_document.uri, position: at.position, answer });
+        Ok(said.await.ok().flatten())
     }
 
     async fn shutdown(&self) -> RpcResult<()> {

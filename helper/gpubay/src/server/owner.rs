@@ -10,13 +10,16 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tower_lsp::lsp_types::{CompletionItem, Hover, Position, Url};
 
 use super::folder::{self, Derived, Folder};
-use super::method::Call;
+use super::language::{self, Facts, Kind};
+use super::method::{Call, request};
 use super::outgoing::{Outgoing, Pump};
 use super::wire::{Failure, PackagesParams, Phase, Work};
 use crate::error::Error;
 use crate::progress::Progress;
+use crate::registry::life::Day;
 
 /// How long work that is cancelled at the end may take to clean up.
 const CLEANING: Duration = Duration::from_secs(10);
@@ -35,6 +38,12 @@ pub(super) struct Asked {
     pub(super) cancel: CancellationToken,
     pub(super) start: Start,
     pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// What is wanted at a position in a document.
+pub(super) enum Help {
+    Complete(oneshot::Sender<Vec<CompletionItem>>),
+    Hover(oneshot::Sender<Option<Hover>>),
 }
 
 /// Everything that can happen.
@@ -67,6 +76,21 @@ pub(super) enum Event {
         generation: u64,
         derived: Box<Derived>,
     },
+    /// The text of a file of ours in the editor; `None`: it was closed.
+    Document {
+        uri: Url,
+        text: Option<String>,
+    },
+    /// What can stand in a folder's values, besides what the schema says.
+    Known {
+        folder: PathBuf,
+        facts: Facts,
+    },
+    Help {
+        uri: Url,
+        position: Position,
+        answer: Help,
+    },
     Panicked(String),
     Shutdown,
     /// The session is over; answered when all work has ended, with whether that was asked for.
@@ -83,6 +107,8 @@ pub(super) struct Owner {
     folders: BTreeMap<PathBuf, Folder>,
     ending: Option<oneshot::Sender<bool>>,
     generation: u64,
+    /// Texts of our own files that are open.
+    documents: BTreeMap<Url, String>,
 }
 
 impl Owner {
@@ -101,6 +127,7 @@ impl Owner {
             folders: BTreeMap::new(),
             ending: None,
             generation: 0,
+            documents: BTreeMap::new(),
         }
     }
 
@@ -173,6 +200,13 @@ impl Owner {
             }
             Event::Stale(folder) => self.look_at(&folder).await,
             Event::Derived { folder, generation, derived } => self.derived(&folder, generation, *derived).await,
+            Event::Document { uri, text } => self.document(uri, text).await,
+            Event::Known { folder, facts } => {
+                if let Some(known) = self.folders.get_mut(&folder) {
+                    known.facts = facts;
+                }
+            }
+            Event::Help { uri, position, answer } => self.help(&uri, position, answer),
             Event::Panicked(text) => self.out.tell_of_bug(&text).await,
             Event::Shutdown => self.shut_down = true,
             Event::End(ending) => {
@@ -324,6 +358,70 @@ impl Owner {
         }
     }
 
+    async fn document(&mut self, uri: Url, text: Option<String>) {
+        let Some(path) = uri.to_file_path().ok().filter(|path| Kind::of(path).is_some()) else { return };
+        match text {
+            Some(text) => {
+                if self.documents.insert(uri.clone(), text).is_none()
+                    && self.trusted
+                    && let Some(folder) = self.folder_of(&path)
+                {
+                    let (events, folder) = (self.events.clone(), folder.to_owned());
+                    tokio::spawn(async move {
+                        let facts = folder::facts(&folder).await;
+                        let _ = events.send(Event::Known { folder, facts });
+                    });
+                }
+            }
+            None => drop(self.documents.remove(&uri)),
+        }
+        self.publish_diagnostics(&uri, &path).await;
+    }
+
+    fn folder_of(&self, path: &Path) -> Option<&Path> {
+        self.folders.keys().map(PathBuf::as_path).filter(|folder| path.starts_with(folder)).max()
+    }
+
+    fn help(&self, uri: &Url, position: Position, answer: Help) {
+        let path = uri.to_file_path().ok();
+        let text =
+            path.as_ref().filter(|path| Kind::of(path) == Some(Kind::Config)).and_then(|_| self.documents.get(uri));
+        let nothing = Facts::default();
+        let folder = path.as_ref().and_then(|path| self.folders.get(self.folder_of(path)?));
+        let facts = folder.map_or(&nothing, |folder| &folder.facts);
+        match answer {
+            Help::Complete(answer) => {
+                let items = text.map(|text| language::complete(text, position, facts)).unwrap_or_default();
+                let _ = answer.send(items);
+            }
+            Help::Hover(answer) => {
+                let _ = answer.send(text.and_then(|text| language::hover(text, position)));
+            }
+        }
+    }
+
+    /// What is wrong with an open text, and what work said of that file.
+    async fn publish_diagnostics(&self, uri: &Url, path: &Path) {
+        let folder = self.folder_of(path);
+        let mut said = match (self.documents.get(uri), Kind::of(path), folder) {
+            (Some(text), Some(Kind::Dockerfile), _) => language::check_dockerfile(text, today()),
+            (Some(text), Some(Kind::Config), Some(folder)) if path.parent() == Some(folder) => {
+                match request(folder.to_owned(), None) {
+                    Ok(request) => language::check(&request, text, self.trusted),
+                    Err(_) => Vec::new(),
+                }
+            }
+            _ => Vec::new(),
+        };
+        let failed = folder.and_then(|folder| self.folders.get(folder)?.mark(folder));
+        if let Some((_, diagnostic)) = failed.filter(|(marked, _)| marked == uri) {
+            // An error in the configuration is found in the text as well.
+            said.retain(|known| known.code != diagnostic.code);
+            said.push(diagnostic);
+        }
+        self.out.client().publish_diagnostics(uri.clone(), said, None).await;
+    }
+
     /// Tells the editor what a folder is like, where that is something new.
     async fn publish(&mut self, folder: &Path) {
         let Some(known) = self.folders.get_mut(folder).filter(|_| self.initialized) else { return };
@@ -338,10 +436,17 @@ impl Owner {
     /// Shows on its line what failed, or takes that back.
     async fn diagnose(&mut self, folder: &Path) {
         let Some(known) = self.folders.get_mut(folder) else { return };
-        for (uri, diagnostics) in known.diagnostics(folder) {
-            self.out.client().publish_diagnostics(uri, diagnostics, None).await;
+        for uri in known.marked(folder) {
+            if let Ok(path) = uri.to_file_path() {
+                self.publish_diagnostics(&uri, &path).await;
+            }
         }
     }
+}
+
+fn today() -> Day {
+    let date = time::OffsetDateTime::now_utc().date();
+    (date.year(), u8::from(date.month()), date.day())
 }
 
 async fn at(deadline: Option<tokio::time::Instant>) {

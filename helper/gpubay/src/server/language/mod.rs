@@ -1,0 +1,221 @@
+//! Help with our own files: `gpubay.toml` is completed, explained and checked from the schema and from what there is;
+//! a Dockerfile's base image that is past its life is said on its line. Pure: texts in, help out.
+
+mod dockerfile;
+mod place;
+mod schema;
+
+use std::path::Path;
+
+use tower_lsp::lsp_types::{
+    CompletionItem, CompletionItemKind, Diagnostic, DiagnosticSeverity, Documentation, Hover, HoverContents,
+    MarkupContent, MarkupKind, NumberOrString, Position, Range,
+};
+
+use self::place::{At, Place};
+use crate::config::{self, ConfigError, LoadRequest};
+use crate::error::{Error, Explain};
+use crate::registry::life::Day;
+
+/// What can stand in a value besides what the schema names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// What `[gpus] use` takes for each, and what it is.
+    pub(super) gpus: Vec<(String, String)>,
+    /// On the engine.
+    pub(super) images: Vec<String>,
+    /// Of the workspace, relative to it.
+    pub(super) dockerfiles: Vec<String>,
+}
+
+/// Which of our files it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Config,
+    Dockerfile,
+}
+
+impl Kind {
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        if name == config::FILE_NAME {
+            return Some(Self::Config);
+        }
+        (name == "Dockerfile" || name.starts_with("Dockerfile.") || name.ends_with(".Dockerfile"))
+            .then_some(Self::Dockerfile)
+    }
+}
+
+pub(super) fn complete(text: &str, position: Position, facts: &Facts) -> Vec<CompletionItem> {
+    let place = Place::of(text, position);
+    let item = |label: &str, detail: Option<String>, insert: String, kind| CompletionItem {
+        label: label.to_owned(),
+        detail,
+        insert_text: Some(insert),
+        kind: Some(kind),
+        ..CompletionItem::default()
+    };
+    match &place.at {
+        At::Header => schema::tables()
+            .into_iter()
+            .map(|(name, about)| item(&name, Some(about), name.clone(), CompletionItemKind::MODULE))
+            .collect(),
+        At::Key => schema::keys(&place.table)
+            .into_iter()
+            .filter(|(name, _)| !place.there.contains(name))
+            .map(|(name, about)| CompletionItem {
+                documentation: Some(Documentation::String(about)),
+                ..item(&name, None, format!("{name} = "), CompletionItemKind::PROPERTY)
+            })
+            .collect(),
+        At::Value { path, quoted } => {
+            let values = schema::values(path).into_iter().map(|(value, text)| (value, text, None));
+            let known = facts.of(path).into_iter().map(|(value, about)| (value, true, Some(about)));
+            values
+                .chain(known)
+                // Within quotes only texts.
+                .filter(|(_, text, _)| *text || !quoted)
+                .map(|(value, text, about)| {
+                    let insert = if text && !quoted { format!("\"{value}\"") } else { value.clone() };
+                    item(&value, about, insert, CompletionItemKind::VALUE)
+                })
+                .collect()
+        }
+        At::Nothing => Vec::new(),
+    }
+}
+
+impl Facts {
+    fn of(&self, path: &[String]) -> Vec<(String, String)> {
+        let plain = |names: &[String]| names.iter().map(|name| (name.clone(), String::new())).collect();
+        match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["gpus", "use"] | ["jobs", _, "gpus"] => {
+                let words = [("auto", "one that is free"), ("all", "all that there are"), ("none", "the CPU")];
+                let words = words.map(|(word, about)| (word.to_owned(), about.to_owned()));
+                words.into_iter().chain(self.gpus.iter().cloned()).collect()
+            }
+            ["image", "from"] => plain(&self.images),
+            ["image", "dockerfile"] => plain(&self.dockerfiles),
+            _ => Vec::new(),
+        }
+    }
+}
+
+pub(super) fn hover(text: &str, position: Position) -> Option<Hover> {
+    let said = schema::about(&Place::word(text, position)?)?;
+    let value = MarkupContent { kind: MarkupKind::PlainText, value: said };
+    Some(Hover { contents: HoverContents::Markup(value), range: None })
+}
+
+/// What is wrong with the text of `gpubay.toml`. Without trust it is only read, and nothing that it names is looked at.
+pub(super) fn check(request: &LoadRequest<'_>, text: &str, trusted: bool) -> Vec<Diagnostic> {
+    let checked = if trusted { config::check(request, text) } else { config::check_syntax(request, text) };
+    checked.err().and_then(|error| diagnostic(error)).into_iter().collect()
+}
+
+/// `None`: it stands in no line of this file.
+fn diagnostic(error: ConfigError) -> Option<Diagnostic> {
+    let place = error.place().filter(|place| place.file.ends_with(config::FILE_NAME))?;
+    let error = Error::from(error);
+    // The excerpt is for terminals: here the line itself is marked.
+    let message = error.message.lines().next().unwrap_or_default();
+    let message = message
+        .split_once(&format!(":{}:", place.line))
+        .map_or(message, |(_, rest)| rest.split_once(": ").map_or(rest, |(_, message)| message));
+    let line = place.line.saturating_sub(1);
+    let start = place.column.map_or(0, |column| column.saturating_sub(1));
+    let hint = error.hint.map(|hint| format!("\n{hint}")).unwrap_or_default();
+    Some(Diagnostic {
+        range: Range::new(Position::new(line, start), Position::new(line, u32::from(u16::MAX))),
+        severity: Some(DiagnosticSeverity::ERROR),
+        code: Some(NumberOrString::String(error.code.to_owned())),
+        source: Some("GPU Bay".to_owned()),
+        message: format!("{message}{hint}"),
+        ..Diagnostic::default()
+    })
+}
+
+pub(super) fn check_dockerfile(text: &str, today: Day) -> Vec<Diagnostic> {
+    dockerfile::check(text, today)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `|` is the cursor.
+    fn labels(text: &str) -> Vec<String> {
+        let facts = Facts {
+            gpus: vec![("0".to_owned(), "H100".to_owned())],
+            images: vec!["me/base:1".to_owned()],
+            dockerfiles: vec!["docker/a/Dockerfile".to_owned()],
+        };
+        let (text, position) = cursor(text);
+        complete(&text, position, &facts).into_iter().map(|item| item.insert_text.unwrap_or(item.label)).collect()
+    }
+
+    fn cursor(text: &str) -> (String, Position) {
+        let at = text.find('|').expect("a cursor");
+        let before = &text[..at];
+        let line = before.matches('\n').count() as u32;
+        let column = before.rsplit('\n').next().unwrap_or_default().encode_utf16().count() as u32;
+        (text.replacen('|', "", 1), Position::new(line, column))
+    }
+
+    #[test]
+    fn tables_keys_and_values_are_completed_where_they_belong() {
+        let has = |text: &str, wanted: &str| {
+            let found = labels(text);
+            assert!(found.iter().any(|label| label == wanted), "{wanted} in {text:?}: {found:?}");
+        };
+        let lacks = |text: &str, unwanted: &str| {
+            let found = labels(text);
+            assert!(!found.iter().any(|label| label == unwanted), "{unwanted} in {text:?}: {found:?}");
+        };
+        has("[|", "gpus");
+        has("[con|]", "container");
+        has("[gpus]\n|", "use = ");
+        has("[gpus]\nus|", "use = ");
+        lacks("[gpus]\nuse = \"all\"\n|", "use = ");
+        has("[jobs.train]\n|", "command = ");
+        has("[gpus]\nisolation = |", "\"soft\"");
+        has("[gpus]\nisolation = \"|\"", "soft");
+        has("[gpus]\nrequired = |", "true");
+        lacks("[gpus]\nrequired = \"|\"", "true");
+        has("[gpus]\nuse = \"|", "0");
+        has("[gpus]\nuse = [\n  \"0\",\n  \"|", "0");
+        has("[jobs.train]\ngpus = |", "\"all\"");
+        has("[image]\nfrom = \"|\"", "me/base:1");
+        has("[image]\ndockerfile = |", "\"docker/a/Dockerfile\"");
+        has("[venv] # é🎉\ninstaller = \"|", "uv");
+        assert_eq!(labels("[gpus]\n# us|"), Vec::<String>::new());
+        assert_eq!(labels("[nonsense]\n|"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn keys_and_tables_are_explained() {
+        let said = |text: &str| {
+            let (text, position) = cursor(text);
+            hover(&text, position).map(|hover| format!("{:?}", hover.contents))
+        };
+        assert!(said("[gp|us]\n").is_some_and(|text| text.contains("Which GPUs the container gets")));
+        assert!(said("[gpus]\niso|lation = \"soft\"").is_some_and(|text| text.contains("soft")));
+        assert!(said("[jobs.x]\nco|mmand = []").is_some_and(|text| text.contains("program")));
+        assert_eq!(said("[gpus]\nnonsense| = 1"), None);
+        assert_eq!(said("|"), None);
+    }
+
+    #[test]
+    fn which_files_are_ours() {
+        for (path, kind) in [
+            ("/w/gpubay.toml", Some(Kind::Config)),
+            ("/w/docker/a/Dockerfile", Some(Kind::Dockerfile)),
+            ("/w/Dockerfile.dev", Some(Kind::Dockerfile)),
+            ("/w/dev.Dockerfile", Some(Kind::Dockerfile)),
+            ("/w/pyproject.toml", None),
+            ("/w/Dockerfiles", None),
+        ] {
+            assert_eq!(Kind::of(Path::new(path)), kind, "{path}");
+        }
+    }
+}
