@@ -299,3 +299,28 @@ fn the_files_of_gpu_bay_are_completed_explained_and_checked() {
     editor.notify("textDocument/didClose", json!({ "textDocument": { "uri": uri("Dockerfile") } }));
     assert_eq!(shown(&mut editor, &uri("Dockerfile")), json!([]));
 }
+
+/// As in a window that is attached to the container: the extension brings its helper in there.
+#[test]
+fn a_helper_in_the_container_tells_of_it_and_starts_nothing() {
+    let bench = Bench::new("docker28", Who::Ordinary, "inside");
+    bench.write("Dockerfile", "FROM gpubay-lab/python\n");
+    bench.up();
+    std::fs::copy(&gpubay_e2e::lab().gpubay, bench.workspace.join("helper")).expect("copied");
+    bench.own(&bench.workspace.join("helper"));
+    let mut editor = Editor::start(&mut bench.gpubay(&["exec", "--", "/workspace/helper", "serve"]));
+    let mut options = Editor::options(&[std::path::Path::new("/workspace")], true);
+    // A number of another world.
+    options["processId"] = Value::Null;
+    let answer = editor.request("initialize", options).expect("initialized");
+    assert_eq!(answer["capabilities"]["experimental"]["gpubay"]["inside"], true);
+    editor.notify("initialized", json!({}));
+    let state = editor.state("what the agent knows", phase("running"));
+    assert_eq!(state["gpu"]["devices"].as_array().map(Vec::len), Some(1), "{state}");
+    let here = json!({ "folder": "/workspace" });
+    let gpus = editor.request("gpubay/gpus", here.clone()).expect("an answer");
+    assert_eq!(gpus["devices"][0]["uuid"], state["gpu"]["devices"][0]["uuid"], "{gpus}");
+    for method in ["up", "down", "rebuild", "attachTarget", "run", "init"] {
+        assert_eq!(editor.failure(&format!("gpubay/{method}"), here.clone()).0, "inside", "{method}");
+    }
+}

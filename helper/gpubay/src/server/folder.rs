@@ -51,9 +51,9 @@ pub(super) struct Folder {
 
 /// What was found out about a folder.
 pub(super) struct Derived {
-    phase: Phase,
-    status: Option<StatusReport>,
-    problem: Option<Failure>,
+    pub(super) phase: Phase,
+    pub(super) status: Option<StatusReport>,
+    pub(super) problem: Option<Failure>,
 }
 
 impl Folder {

@@ -7,11 +7,13 @@
 //! - `wire`: parameters and notifications, from which the TypeScript is generated (`typescript`);
 //! - `methods`: one file a request;
 //! - `owner`, `folder`: state, and what it is derived from;
+//! - `inside`: the same for a window that is attached to the container;
 //! - `outgoing`: what is told unasked;
 //! - `language`: help with our own files.
 
 mod folder;
 mod framing;
+mod inside;
 mod language;
 mod method;
 mod methods;
@@ -46,7 +48,6 @@ use self::method::{About, Kind, Method};
 use self::outgoing::Outgoing;
 use self::owner::{Asked, Event, Help, Owner};
 use self::wire::{Capabilities, Failure, Options, PROTOCOL, TrustParams};
-use crate::programs;
 
 /// LSP's code for a request that failed although it was understood.
 const REQUEST_FAILED: i64 = -32803;
@@ -218,7 +219,7 @@ impl LanguageServer for Backend {
             end_with(editor, self.exit.clone());
         }
         let _ = self.events.send(Event::Begin { trusted: options.trusted, folders });
-        let spoken = Capabilities { protocol: PROTOCOL, inside: programs::in_a_container_of_ours() };
+        let spoken = Capabilities { protocol: PROTOCOL, inside: inside::is() };
         Ok(InitializeResult {
             server_info: Some(ServerInfo {
                 name: "gpubay".to_owned(),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tower_lsp::lsp_types::{CompletionItem, Hover, Position, Url};
 
 use super::folder::{self, Derived, Folder};
+use super::inside;
 use super::language::{self, Facts, Kind};
 use super::method::{Call, request};
 use super::outgoing::{Outgoing, Pump};
@@ -297,6 +298,9 @@ impl Owner {
         if self.ending.is_some() {
             return Some(Error::new("going_down", "the helper is ending"));
         }
+        if let Some(refusal) = inside::refusal(method) {
+            return Some(refusal);
+        }
         let (work, _) = known.work.as_ref().filter(|_| works)?;
         let what =
             format!("{} waits for {}, which is under way here", method.trim_start_matches("gpubay/"), work.method);
@@ -321,7 +325,9 @@ impl Owner {
             self.publish(folder).await;
             return;
         }
-        known.watch(folder, &self.events);
+        if !inside::is() {
+            known.watch(folder, &self.events);
+        }
         if known.looking {
             known.look_again = true;
             return;
@@ -331,7 +337,8 @@ impl Owner {
         known.generation = self.generation;
         let (events, folder, generation) = (self.events.clone(), folder.to_owned(), self.generation);
         tokio::spawn(async move {
-            let derived = folder::derive(folder.clone()).await;
+            let derived =
+                if inside::is() { inside::derive(&folder).await } else { folder::derive(folder.clone()).await };
             let _ = events.send(Event::Derived { folder, generation, derived: Box::new(derived) });
         });
     }

@@ -110,7 +110,7 @@ pub(super) fn hover(text: &str, position: Position) -> Option<Hover> {
 /// What is wrong with the text of `gpubay.toml`. Without trust it is only read, and nothing that it names is looked at.
 pub(super) fn check(request: &LoadRequest<'_>, text: &str, trusted: bool) -> Vec<Diagnostic> {
     let checked = if trusted { config::check(request, text) } else { config::check_syntax(request, text) };
-    checked.err().and_then(|error| diagnostic(error)).into_iter().collect()
+    checked.err().and_then(diagnostic).into_iter().collect()
 }
 
 /// `None`: it stands in no line of this file.

@@ -57,7 +57,6 @@ impl Reader {
             match (self.quote, c) {
                 (Some('"'), '\\') => drop(rest.next()),
                 (Some(quote), c) if c == quote => self.quote = None,
-                (Some(_), _) => {}
                 (None, '#') => {
                     self.comment = true;
                     break;

@@ -1,5 +1,6 @@
 //! `gpubay/gpus`: what the engine offers.
 
+use super::super::inside;
 use super::super::method::{Call, Kind, Method};
 use super::super::wire::{Failure, FolderParams};
 use crate::workspace::gpus::{self, GpusReport};
@@ -14,6 +15,9 @@ impl Method for Gpus {
 
     async fn answer(call: Call, params: FolderParams) -> Result<GpusReport, Failure> {
         let _ = params;
+        if inside::is() {
+            return inside::gpus().await;
+        }
         let workspace = call.reach(&[]).await?;
         Ok(gpus::gpus(&workspace).await?)
     }

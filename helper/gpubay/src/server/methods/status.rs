@@ -1,5 +1,6 @@
 //! `gpubay/status`: what runs, compared with what is configured.
 
+use super::super::inside;
 use super::super::method::{Call, Kind, Method};
 use super::super::wire::{Failure, FolderParams};
 use crate::workspace::status::{self, Configured, StatusReport};
@@ -14,6 +15,9 @@ impl Method for Status {
 
     async fn answer(call: Call, params: FolderParams) -> Result<StatusReport, Failure> {
         let _ = params;
+        if inside::is() {
+            return inside::status(&call.folder).await;
+        }
         let workspace = call.reach(&[]).await?;
         Ok(status::status(&workspace, Configured::Usable).await?)
     }

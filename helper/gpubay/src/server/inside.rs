@@ -1,0 +1,94 @@
+//! A window that is attached to a container of ours: the helper runs in there, beside the agent, and has no engine. What
+//! the agent knows is told; nothing is started, stopped or attached from in there.
+
+use std::path::Path;
+
+use gpubay_protocol::agent::RUN_DIR;
+
+use super::folder::Derived;
+use super::wire::{Failure, Phase};
+use crate::agent::Client;
+use crate::config::model::{Injection, Isolation};
+use crate::error::Error;
+use crate::workspace::gpus::{GpusReport, OfferedGpu};
+use crate::workspace::report::{GpuDevice, GpuReport};
+use crate::workspace::status::{StatusContainer, StatusReport};
+use crate::{ContainerPath, HostPath, gpu, programs};
+
+/// What can be asked in there.
+const ANSWERED: [&str; 2] = ["gpubay/status", "gpubay/gpus"];
+
+pub(super) fn is() -> bool {
+    programs::in_a_container_of_ours()
+}
+
+/// Why a method is refused in there.
+pub(super) fn refusal(method: &str) -> Option<Error> {
+    if !is() || ANSWERED.contains(&method) {
+        return None;
+    }
+    let what = "this window is in the container already";
+    Some(Error::new("inside", what).with_hint("Do that in the window of the folder outside."))
+}
+
+/// The agent's folder is at the same place for whoever is in there.
+async fn devices() -> Result<Vec<GpuDevice>, Failure> {
+    let place = HostPath::new(RUN_DIR).expect("an absolute path");
+    let report = Client::connect(&place).await?.gpus().await?;
+    let device =
+        |seen: gpubay_protocol::agent::GpuSeen| GpuDevice { uuid: seen.uuid, index: seen.index, name: seen.name };
+    Ok(report.devices.into_iter().map(device).collect())
+}
+
+pub(super) async fn derive(folder: &Path) -> Derived {
+    match status(folder).await {
+        Ok(status) => Derived { phase: Phase::Running, status: Some(status), problem: None },
+        Err(problem) => Derived { phase: Phase::Problem, status: None, problem: Some(problem) },
+    }
+}
+
+pub(super) async fn status(folder: &Path) -> Result<StatusReport, Failure> {
+    let devices = devices().await?;
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let workdir =
+        ContainerPath::new(folder.to_string_lossy()).map_err(|error| Error::new("bad_path", error.to_string()))?;
+    Ok(StatusReport {
+        // An engine names a container's machine after its id.
+        container: Some(StatusContainer { id: name.clone(), name, state: "running".to_owned(), workdir }),
+        hindrance: None,
+        gpu: Some(GpuReport {
+            injection: gpu::name_of(if devices.is_empty() { Injection::None } else { Injection::Direct }).to_owned(),
+            isolation: gpu::name_of_isolation(Isolation::Hard).to_owned(),
+            reason: "this window is in the container, and these are what it sees".to_owned(),
+            chosen: None,
+            devices,
+        }),
+        host_env: None,
+        paths: Vec::new(),
+        drift: Vec::new(),
+        jobs: Vec::new(),
+        known_jobs: Vec::new(),
+    })
+}
+
+pub(super) async fn gpus() -> Result<GpusReport, Failure> {
+    let devices = devices().await?;
+    Ok(GpusReport {
+        engine: "the container of this window".to_owned(),
+        injection: gpu::name_of(Injection::None).to_owned(),
+        reason: "this window is in the container, and sees its GPUs only".to_owned(),
+        complete: true,
+        devices: devices
+            .into_iter()
+            .map(|seen| OfferedGpu {
+                select: seen.uuid.clone().unwrap_or_else(|| seen.index.to_string()),
+                index: Some(seen.index),
+                slice: None,
+                uuid: seen.uuid,
+                name: seen.name,
+                cdi: None,
+            })
+            .collect(),
+        other_names: Vec::new(),
+    })
+}
