@@ -14,7 +14,7 @@ export type Choice = Exclude<Row, { kind: "separator" }>;
 
 /** Which GPUs may be taken at all, then one row for each. `now`: what the container has. */
 export function rows(report: GpusReport, now: GpuReport | null): Row[] {
-  const chosen = now?.chosen?.split(",") ?? [];
+  const chosen = now?.chosen?.replace(/^device=/, "").split(",") ?? [];
   const mode = (select: string, label: string, description: string): Choice => ({
     kind: "mode",
     select,
@@ -79,7 +79,12 @@ export function settle<T extends Choice>(before: readonly T[], after: readonly T
 
 /** What `gpubay/selectGpus` takes; nothing picked is nothing wanted. */
 export function selection(picked: readonly Choice[]): string {
-  return picked.length === 0 ? "none" : picked.map((row) => row.select).join(",");
+  const names = picked.map((row) => row.select).join(",");
+  if (picked.some((row) => row.kind === "gpu")) {
+    // A number alone is taken for a count: `1` is one GPU, whichever is free.
+    return `device=${names}`;
+  }
+  return names === "" ? "none" : names;
 }
 
 /** How GPUs get in, and why; and where the list may be short. */

@@ -52,7 +52,7 @@ describe("GPU picker", () => {
     assert.deepEqual(settle([first, second], [first, second, auto]), [auto]);
     assert.deepEqual(settle([first, second], [second]), [second]);
     assert.deepEqual(settle([first], [auto, all, first, second]), [all]);
-    assert.equal(selection([first, second]), "GPU-0,GPU-1");
+    assert.equal(selection([first, second]), "device=GPU-0,GPU-1");
     assert.equal(selection([]), "none");
   });
 

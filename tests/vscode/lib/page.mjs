@@ -44,7 +44,8 @@ export class Window {
     async screenshot(name) {
         this.steps += 1;
         const file = `${String(this.steps).padStart(2, "0")}-${name}.png`;
-        await this.page.screenshot({ path: path.join(this.screenshots, file) });
+        // What slides in is shown where it will be.
+        await this.page.screenshot({ path: path.join(this.screenshots, file), animations: "disabled" });
     }
 
     async press(...keys) {
