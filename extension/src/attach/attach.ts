@@ -7,7 +7,7 @@ import { openShell, runs } from "../commands/terminals";
 import { l10n } from "../l10n";
 import type { AttachReport } from "../protocol";
 import type { Session } from "../session";
-import { ATTACHERS, type Attacher, attachConfig, configName } from "./config";
+import { ATTACHERS, type Attacher, attachConfig, configName, isFoundByName } from "./config";
 
 export function registerAttach(context: vscode.ExtensionContext, session: Session): void {
   context.subscriptions.push(
@@ -37,8 +37,12 @@ export async function attach(
     }
     const target = await session.request("gpubay/attachTarget", { folder: folder.uri.fsPath, ssh: sshAlias() });
     await writeConfig(context, session, attacher, target);
-    const window = vscode.Uri.parse(target.uri, true);
-    await vscode.commands.executeCommand("vscode.openFolder", window, { forceNewWindow: true });
+    if (isFoundByName(target)) {
+      await vscode.commands.executeCommand("remote-containers.attachToRunningContainer", target.container.name);
+    } else {
+      const window = vscode.Uri.parse(target.uri, true);
+      await vscode.commands.executeCommand("vscode.openFolder", window, { forceNewWindow: true });
+    }
   } catch (error) {
     void session.showFailure(error, { folder, retry: () => attach(context, session, folder) });
   }

@@ -43,3 +43,12 @@ export function configName(container: string): string {
 /** Who attaches: Microsoft's, or the copy of a fork. Each keeps its files under its own id. */
 export const ATTACHERS = ["ms-vscode-remote.remote-containers", "anysphere.remote-containers"] as const;
 export type Attacher = (typeof ATTACHERS)[number];
+
+/**
+ * Whether Dev Containers finds the container by its name alone, with the engine that it uses by itself. Else the address
+ * has to say which engine it is.
+ */
+export function isFoundByName({ authority, container }: AttachReport): boolean {
+  const [, hex = ""] = /^attached-container\+([0-9a-f]+)$/.exec(authority) ?? [];
+  return Buffer.from(hex, "hex").toString("utf8") === container.name;
+}

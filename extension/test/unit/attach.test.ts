@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { attachConfig, configName } from "../../src/attach/config";
+import { attachConfig, configName, isFoundByName } from "../../src/attach/config";
 import type { AttachReport } from "../../src/protocol";
 
 const target: AttachReport = {
@@ -38,5 +38,14 @@ describe("the attach configuration", () => {
   it("is one file, whatever the container is called", () => {
     assert.equal(configName("gpubay-a-1234"), "gpubay-a-1234.json");
     assert.equal(configName("../x/y"), "..%2Fx%2Fy.json");
+  });
+
+  it("is asked for by name only where the editor's own engine has the container", () => {
+    const hex = (text: string) => Buffer.from(text, "utf8").toString("hex");
+    const at = (said: string, more = "") => ({ ...target, authority: `attached-container+${hex(said)}${more}` });
+    assert.equal(isFoundByName(at("gpubay-a-1234")), true);
+    assert.equal(isFoundByName(at('{"containerName":"/gpubay-a-1234","settings":{"context":"far"}}')), false);
+    assert.equal(isFoundByName(at("gpubay-a-1234", "@ssh-remote+gpu")), false);
+    assert.equal(isFoundByName(target), false);
   });
 });
