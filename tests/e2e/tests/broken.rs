@@ -38,6 +38,8 @@ fn locks_nobody_out(engine: &str, who: Who) {
         ] {
             let ran = bench.run(&args);
             assert!(ran.succeeded().stdout.starts_with(said), "{ran:?}");
+            // That there is nothing to build any more is no matter of what runs.
+            let words = if dockerfile.is_some() { words } else { "" };
             assert!(ran.stderr.contains(words), "{args:?} warns: {ran:?}");
             assert_eq!(ran.stderr.contains("warning:"), !words.is_empty(), "{ran:?}");
         }

@@ -30,13 +30,15 @@ fn everything(engine: &str) {
     assert_eq!((&report["image"]["built"], &report["drift"]), (&json!(true), &json!([])));
 
     // A terminal of its own, which learns of a new size.
-    let mut terminal =
-        Terminal::start(&bench, &["exec", "--", "sh", "-c", "stty size; read x; stty size; exit 5"], &[]);
+    // Between a size and what is typed right after it there is no order.
+    let script = "stty size; until stty size | grep '^40 90'; do sleep 0.05; done; read x; echo \"read $x\"; exit 5";
+    let mut terminal = Terminal::start(&bench, &["exec", "--", "sh", "-c", script], &[]);
     terminal.read_until("30 100");
     terminal.resize(40, 90);
-    terminal.write("\n");
+    terminal.read_until("40 90");
+    terminal.write("typed\n");
     let (text, code) = terminal.end();
-    assert!(text.contains("40 90") && code == Some(5), "{text:?} {code:?}");
+    assert!(text.contains("read typed") && code == Some(5), "{text:?} {code:?}");
 
     // Volumes are the user's, what is to persist does, and what is written into the workspace is the user's outside.
     let write =

@@ -1,0 +1,72 @@
+// «Attach Editor»: the window of another editor in the container, and what is said where there is none.
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { after, afterEach, before, test } from "node:test";
+import path from "node:path";
+import { engine, FIXTURES, vsix } from "../lib/lab.mjs";
+import { browser, Window } from "../lib/page.mjs";
+import { Editor } from "../lib/server.mjs";
+import { until } from "../lib/until.mjs";
+
+const files = {
+    Dockerfile: "FROM gpubay-lab/busybox\n",
+    ".vscode/extensions.json": '{ "recommendations": ["ms-python.python"] }\n',
+};
+const settings = { "gpubay.onOpen": "start" };
+
+let chrome, editor, window;
+before(async () => {
+    chrome = await browser();
+});
+afterEach(async (t) => {
+    if (!t.passed) {
+        await window?.screenshot("failed");
+    }
+    await editor?.stop();
+});
+after(async () => {
+    await chrome?.close();
+});
+
+async function opened(name, extensions) {
+    editor = await new Editor({ files, settings, extensions, docker: engine("docker28") }).start();
+    window = await Window.open(chrome, editor, name);
+    // By itself: that is what the setting says.
+    await until("the container runs", async () => (await window.ours()).some((text) => /^(GPU \d|CPU)/.test(text)));
+    await window.screenshot("started-by-itself");
+}
+
+for (const [name, id] of [
+    ["attach-recorder", "ms-vscode-remote.remote-containers"],
+    ["attach-recorder-cursor", "anysphere.remote-containers"],
+]) {
+    test(`with ${id} a window opens in the container, after its configuration is written`, async () => {
+        await opened(name, [path.join(FIXTURES, name), vsix]);
+        const pages = [];
+        window.page.context().on("page", (page) => pages.push(page));
+        await window.command("GPU Bay: Attach Editor");
+        const page = await until("another window opens", () => pages[0]);
+        // A browser's editor keeps of the address only the folder; the rest of it is tested where it is made.
+        await until("it is a window of the folder inside", () => page.url().endsWith("?folder=/workspace"));
+        await window.screenshot("attached");
+        const [id8] = await editor.containers("dev");
+        const container = (await editor.dockerCli("inspect", "--format", "{{.Name}}", id8)).slice(1);
+        const config = editor.at("data/User/globalStorage", id, "nameConfigs", `${container}.json`);
+        assert.ok(existsSync(config), config);
+        const { workspaceFolder, extensions } = JSON.parse(readFileSync(config, "utf8"));
+        assert.deepEqual([workspaceFolder, extensions], ["/workspace", ["ms-python.python"]]);
+    });
+}
+
+test("without it what can be done instead is said", async () => {
+    await opened("attach-nobody", [vsix]);
+    await window.command("GPU Bay: Attach Editor");
+    const said = await until("it is said", async () =>
+        (await window.notifications()).find(({ message }) => /Dev Containers, which is not installed/.test(message)),
+    );
+    await window.screenshot("cannot-attach");
+    assert.deepEqual(said.buttons, ["Open Shell", "Find Dev Containers"]);
+    await window.answer(/Dev Containers, which is not installed/, "Open Shell");
+    await window.page.locator(".terminal-wrapper.active").first().waitFor();
+    await window.screenshot("shell");
+});
