@@ -89,7 +89,7 @@ fn input_arrives_whole_and_so_does_output() {
             let code = output(deaf.stdin(std::fs::File::open(&file).expect("open"))).status.code();
             assert_eq!(code, Some(6), "{how} on {engine}");
             let ran = bench.run(&[how, "--", "sh", "-c", "seq 1 200000; echo bad >&2; exit 7"]);
-            assert_eq!((ran.code, ran.stdout.lines().count()), (Some(7), 200_000), "{how} on {engine}");
+            assert_eq!((ran.code, ran.stdout.lines().count()), (Some(7), 200_000), "{how} on {engine}: {}", ran.stderr);
             assert!(ran.stdout.ends_with("\n200000\n") && ran.stderr == "bad\n", "{how} on {engine}");
         }
         no_job_is_left(&bench);
