@@ -261,6 +261,48 @@ problem: Failure | null, };
 
 export type GpuDevice = { uuid: string | null, index: number, name: string | null, };
 
+/**
+ * A process on a GPU, and whose it is. What cannot be found out is `null`.
+ */
+export type GpuHolder = { 
+/**
+ * On the engine's machine.
+ */
+pid: number, 
+/**
+ * The program's name.
+ */
+program: string | null, 
+/**
+ * Bytes.
+ */
+memory: number | null, 
+/**
+ * The user's name, or the number.
+ */
+user: string | null, 
+/**
+ * The container's name; `null`: it runs in none.
+ */
+container: string | null, 
+/**
+ * The workspace of a container of ours.
+ */
+workspace: string | null, 
+/**
+ * The job of a container of ours; `null` in a dev container.
+ */
+job: string | null, 
+/**
+ * Since when it runs: RFC 3339.
+ */
+since: string | null, };
+
+/**
+ * In bytes.
+ */
+export type GpuMemory = { used: number, total: number, };
+
 export type GpuReport = { injection: string, isolation: string, reason: string, 
 /**
  * What `--gpus` said, where it decided instead of the configuration.
@@ -268,7 +310,7 @@ export type GpuReport = { injection: string, isolation: string, reason: string,
 chosen: string | null, devices: Array<GpuDevice>, };
 
 /**
- * The answer of `gpus`. Later versions add what a driver tells of each device: memory, use, processes.
+ * The answer of `gpus`.
  */
 export type GpusReport = { 
 /**
@@ -290,7 +332,19 @@ complete: boolean, devices: Array<OfferedGpu>,
 /**
  * Names that the engine takes and that cannot be matched with a device from here: UUIDs, `all`.
  */
-other_names: Array<string>, };
+other_names: Array<string>, 
+/**
+ * The driver's version.
+ */
+driver: string | null, 
+/**
+ * The newest CUDA that the driver runs: `13.0`.
+ */
+cuda: string | null, 
+/**
+ * Why memory, use and processes are not known, with the next step.
+ */
+problem: string | null, };
 
 export type HostEnvReport = { path: HostPath, 
 /**
@@ -496,7 +550,35 @@ name: string | null,
 /**
  * Its CDI name.
  */
-cdi: string | null, };
+cdi: string | null, 
+/**
+ * Of a MIG slice: `1g.10gb`.
+ */
+profile: string | null, memory: GpuMemory | null, 
+/**
+ * Percent of the driver's last sample in which something ran.
+ */
+utilization: number | null, 
+/**
+ * Degrees Celsius.
+ */
+temperature: number | null, 
+/**
+ * Watts.
+ */
+power: number | null, 
+/**
+ * Watts.
+ */
+power_limit: number | null, 
+/**
+ * Why it cannot be used.
+ */
+trouble: string | null, 
+/**
+ * Whose processes are on it, the one with the most memory first.
+ */
+holders: Array<GpuHolder>, };
 
 /**
  * `initializationOptions` of `initialize`.

@@ -9,10 +9,12 @@ const device = (index: number, slice: number | null = null) => ({
   uuid: slice === null ? `GPU-${index}` : `MIG-${index}-${slice}`,
   name: "NVIDIA H100 $(alert)",
   cdi: `nvidia.com/gpu=${index}`,
+  ...{ profile: null, memory: null, utilization: null, temperature: null, power: null, power_limit: null },
+  ...{ trouble: null, holders: [] },
 });
 const report: GpusReport = {
   ...{ engine: "unix:///run/docker.sock", injection: "cdi", reason: "it was discovered", complete: true },
-  ...{ devices: [device(0), device(1), device(1, 0)], other_names: [] },
+  ...{ devices: [device(0), device(1), device(1, 0)], other_names: [], driver: null, cuda: null, problem: null },
 };
 const has = (chosen: string | null, ...indexes: number[]): GpuReport => ({
   ...{ injection: "cdi", isolation: "soft", reason: "", chosen },

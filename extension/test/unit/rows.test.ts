@@ -68,8 +68,22 @@ describe("the rows of the view", () => {
   });
 
   it("name GPUs and slices, and say why there are none", () => {
-    const gpu = { select: "1:0", index: 1, slice: 0, uuid: "MIG-1", name: null, cdi: "nvidia.com/gpu=1:0" };
-    const report = { engine: "", injection: "cdi", reason: "because", complete: true, devices: [gpu], other_names: [] };
+    const gpu = {
+      ...{ select: "1:0", index: 1, slice: 0, uuid: "MIG-1", name: null, cdi: "nvidia.com/gpu=1:0" },
+      ...{ profile: null, memory: null, utilization: null, temperature: null, power: null, power_limit: null },
+      ...{ trouble: null, holders: [] },
+    };
+    const report = {
+      engine: "",
+      injection: "cdi",
+      reason: "because",
+      complete: true,
+      devices: [gpu],
+      other_names: [],
+      driver: null,
+      cuda: null,
+      problem: null,
+    };
     assert.equal(gpuRows("/w", report)[0]?.label, "GPU 1:0 (MIG)");
     assert.equal(gpuRows("/w", { ...report, devices: [] })[0]?.label, "because");
   });

@@ -4,6 +4,8 @@
 //! knows best what it can give. [`decide`] is pure; what it decides is checked inside the container
 //! after the start ([`check`]).
 
+pub mod inventory;
+
 use gpubay_protocol::agent::{GpuReport, GpuSeen};
 
 use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};

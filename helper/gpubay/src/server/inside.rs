@@ -83,12 +83,14 @@ pub(super) async fn gpus() -> Result<GpusReport, Failure> {
             .map(|seen| OfferedGpu {
                 select: seen.uuid.clone().unwrap_or_else(|| seen.index.to_string()),
                 index: Some(seen.index),
-                slice: None,
                 uuid: seen.uuid,
                 name: seen.name,
-                cdi: None,
+                ..OfferedGpu::default()
             })
             .collect(),
         other_names: Vec::new(),
+        driver: None,
+        cuda: None,
+        problem: None,
     })
 }

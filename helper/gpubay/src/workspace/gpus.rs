@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::gpu;
 
-/// The answer of `gpus`. Later versions add what a driver tells of each device: memory, use, processes.
+/// The answer of `gpus`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct GpusReport {
@@ -25,10 +25,16 @@ pub struct GpusReport {
     pub devices: Vec<OfferedGpu>,
     /// Names that the engine takes and that cannot be matched with a device from here: UUIDs, `all`.
     pub other_names: Vec<String>,
+    /// The driver's version.
+    pub driver: Option<String>,
+    /// The newest CUDA that the driver runs: `13.0`.
+    pub cuda: Option<String>,
+    /// Why memory, use and processes are not known, with the next step.
+    pub problem: Option<String>,
 }
 
 /// A GPU or a MIG slice; what is not known is `null`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct OfferedGpu {
     /// What `--gpus` takes for it.
@@ -41,6 +47,51 @@ pub struct OfferedGpu {
     pub name: Option<String>,
     /// Its CDI name.
     pub cdi: Option<String>,
+    /// Of a MIG slice: `1g.10gb`.
+    pub profile: Option<String>,
+    pub memory: Option<GpuMemory>,
+    /// Percent of the driver's last sample in which something ran.
+    pub utilization: Option<u32>,
+    /// Degrees Celsius.
+    pub temperature: Option<u32>,
+    /// Watts.
+    pub power: Option<u32>,
+    /// Watts.
+    pub power_limit: Option<u32>,
+    /// Why it cannot be used.
+    pub trouble: Option<String>,
+    /// Whose processes are on it, the one with the most memory first.
+    pub holders: Vec<GpuHolder>,
+}
+
+/// In bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct GpuMemory {
+    pub used: u64,
+    pub total: u64,
+}
+
+/// A process on a GPU, and whose it is. What cannot be found out is `null`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct GpuHolder {
+    /// On the engine's machine.
+    pub pid: u32,
+    /// The program's name.
+    pub program: Option<String>,
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// The user's name, or the number.
+    pub user: Option<String>,
+    /// The container's name; `null`: it runs in none.
+    pub container: Option<String>,
+    /// The workspace of a container of ours.
+    pub workspace: Option<String>,
+    /// The job of a container of ours; `null` in a dev container.
+    pub job: Option<String>,
+    /// Since when it runs: RFC 3339.
+    pub since: Option<String>,
 }
 
 /// Of the workspace's engine, in the way that the workspace would use.
@@ -80,10 +131,13 @@ async fn offered(engine: &Engine, wanted: &Gpus) -> Result<GpusReport> {
                 index: device.place.map(|(gpu, _)| gpu),
                 slice: device.place.and_then(|(_, slice)| slice),
                 uuid: device.uuid.map(str::to_owned),
-                name: None,
                 cdi: Some(gpu::cdi_name(device.name)),
+                ..OfferedGpu::default()
             })
             .collect(),
         other_names: other_names.into_iter().map(gpu::cdi_name).collect(),
+        driver: None,
+        cuda: None,
+        problem: None,
     })
 }
