@@ -6,7 +6,15 @@ export const PROTOCOL = 1;
 /**
  * Something that the workspace's own configuration asks of the host beyond its folder.
  */
-export type AskedPower = { key: string, 
+export type AskedPower = { 
+/**
+ * For `allow`; a stranger wrote it, so it is never shown.
+ */
+key: string, 
+/**
+ * The key as it can be shown: one line, in one reading direction.
+ */
+label: string, 
 /**
  * What it means: fits «it …».
  */

@@ -15,7 +15,7 @@ export interface Question {
 export function powersQuestion(folder: string, powers: AskedPower[]): Question {
   const grave = powers.filter((power) => power.grave);
   const usual = powers.filter((power) => !power.grave);
-  const list = (some: AskedPower[]) => some.map((power) => `• ${power.sentence} (${power.key})`);
+  const list = (some: AskedPower[]) => some.map((power) => `• ${power.sentence} (${power.label})`);
   const parts: string[] = [];
   if (grave.length > 0) {
     parts.push(l10n.t("These can take over the machine or your account:"), ...list(grave), "");

@@ -7,8 +7,8 @@ import { plain, short } from "../../src/text";
 describe("questions", () => {
   it("name each power, the grave ones first", () => {
     const { detail, message } = powersQuestion("model", [
-      { key: "mount:/data", sentence: "mounts /data", grave: false },
-      { key: "privileged", sentence: "runs privileged", grave: true },
+      { key: "mount:/data\n", label: "mount:/data", sentence: "mounts /data", grave: false },
+      { key: "privileged", label: "privileged", sentence: "runs privileged", grave: true },
     ]);
     assert.match(message, /“model”/);
     assert.ok(detail.indexOf("• runs privileged (privileged)") < detail.indexOf("• mounts /data (mount:/data)"));

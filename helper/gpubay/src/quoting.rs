@@ -1,4 +1,5 @@
-//! How an argument is shown so that it can be pasted into a shell. Nothing here runs one.
+//! How text is shown: an argument so that it can be pasted into a shell (nothing here runs one), and what a stranger
+//! wrote so that it cannot steer whoever reads it.
 
 use std::fmt::Write as _;
 
@@ -44,6 +45,22 @@ pub fn command_line(argv: &[String]) -> String {
     lines.join(" \\\n  ")
 }
 
+/// What a stranger wrote, made harmless for whoever shows it: no escape sequence, no carriage return, nothing that turns
+/// the direction of writing around and so shows another text than is meant.
+pub fn plain(text: &str) -> String {
+    let harmful = |c: char| c.is_control() && !matches!(c, '\n' | '\t') || is_direction(c);
+    text.chars().map(|c| if harmful(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// As [`plain`], and on one line.
+pub fn printable(text: &str) -> String {
+    plain(&text.replace('\t', " ")).replace('\n', "\u{fffd}")
+}
+
+fn is_direction(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +81,11 @@ mod tests {
         }
         let argv = ["docker", "run", "--rm", "--env=A=b c", "image", "sh", "--x"].map(str::to_owned);
         assert_eq!(command_line(&argv), "docker run \\\n  --rm \\\n  '--env=A=b c' \\\n  image sh --x");
+    }
+
+    #[test]
+    fn what_a_stranger_wrote_shows_what_it_is() {
+        assert_eq!(printable("a\x1b[31mred\nb\tc\u{202e}d"), "a\u{fffd}[31mred\u{fffd}b c\u{fffd}d");
+        assert_eq!(plain("a\r\nb\tc\u{2066}"), "a\u{fffd}\nb\tc\u{fffd}");
     }
 }

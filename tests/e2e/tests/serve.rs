@@ -1,6 +1,7 @@
 //! `gpubay serve` on real engines: what an editor asks for, and what it is told.
 
-use std::process::Command;
+use std::io::Read;
+use std::process::{Command, Stdio};
 
 use gpubay_e2e::{Bench, Editor, Who, ended, kill};
 use serde_json::{Value, json};
@@ -197,6 +198,74 @@ fn powers_are_asked_for_by_name_and_given_once() {
     assert!(power["sentence"].is_string() && power["grave"].is_boolean(), "{failure}");
     editor.request("gpubay/up", with(&bench, json!({ "allow": [power["key"]] }))).expect("allowed");
     editor.request("gpubay/up", with(&bench, json!({}))).expect("remembered");
+}
+
+/// THREATS C2: what nobody approved is not looked at, either. A comparison would read the build's context.
+#[test]
+fn a_configuration_that_nobody_approved_is_no_measure_of_what_runs() {
+    let bench = Bench::new("docker28", Who::Ordinary, "unapproved");
+    bench.write("Dockerfile", BUSYBOX);
+    let mut editor = Editor::of(&bench);
+    editor.request("gpubay/up", with(&bench, json!({}))).expect("it runs");
+    editor.state("that it runs", phase("running"));
+    let outside = bench.outside();
+    let asks = format!(
+        "[image]\ncontext = \"{0}\"\n[container]\nenv = {{ A = \"1\" }}\nmounts = [\"{0}:/a\\nb\\u202Ec:ro\"]\n",
+        outside.display()
+    );
+    bench.write("gpubay.toml", &asks);
+    let state = editor.state("that it has to be approved", |state| state["problem"]["code"] == "needs_consent");
+    assert_eq!((&state["phase"], &state["drift"]), (&json!("running"), &json!([])), "{state}");
+    assert_eq!(state["gpu"]["devices"].as_array().map(Vec::len), Some(1), "what it has is known all the same: {state}");
+    // What a stranger wrote cannot make the dialog show other lines than there are.
+    for power in state["problem"]["powers"].as_array().expect("powers") {
+        for shown in [&power["label"], &power["sentence"]] {
+            let shown = shown.as_str().expect("text");
+            assert!(!shown.contains(['\n', '\u{202e}']), "{shown:?}");
+        }
+    }
+    assert_eq!(editor.request("gpubay/status", with(&bench, json!({}))).expect("it answers")["drift"], json!([]));
+
+    bench.write("gpubay.toml", "[container]\nenv = { A = \"1\" }\n");
+    let state = editor.state("that it is compared again", phase("drifted"));
+    assert_eq!(state["problem"], Value::Null);
+}
+
+#[test]
+fn a_folder_behind_a_link_notices_its_files() {
+    let bench = Bench::new("docker28", Who::Ordinary, "linked");
+    bench.write("Dockerfile", BUSYBOX);
+    let link = bench.outside().join("link");
+    std::os::unix::fs::symlink(&bench.workspace, &link).expect("linked");
+    let mut editor = Editor::start(&mut bench.gpubay(&["serve"]));
+    editor.initialize(&[&link], true);
+    editor.state("the first state", phase("stopped"));
+    bench.write("gpubay.toml", "[contaner]\n");
+    editor.state("what is wrong with it", |state| state["problem"]["code"] == "unknown_key");
+}
+
+#[test]
+fn a_question_is_no_failure_and_a_failure_ends_with_what_mends_it() {
+    let bench = Bench::new("docker28", Who::Ordinary, "questions");
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\nRUN exit 3\n");
+    let mut editor = Editor::of(&bench);
+    assert_eq!(editor.failure("gpubay/up", with(&bench, json!({}))).0, "build_step_failed");
+    editor.state("what failed", |state| state["problem"]["code"] == "build_step_failed");
+    // Another program does what the window could not.
+    bench.write("Dockerfile", BUSYBOX);
+    bench.up();
+    let state = editor.state("that nothing is wrong", phase("running"));
+    assert_eq!(state["problem"], Value::Null, "{state}");
+
+    let mut busy = bench.gpubay(&["exec", "--", "sh", "-c", "echo runs; sleep 1000"]);
+    let mut busy = busy.stdout(Stdio::piped()).spawn().expect("started");
+    let mut said = [0; 5];
+    busy.stdout.take().expect("piped").read_exact(&mut said).expect("it runs");
+    assert_eq!(editor.failure("gpubay/stop", with(&bench, json!({}))).0, "work_running");
+    let state = editor.state("that it runs on", phase("running"));
+    assert_eq!(state["problem"], Value::Null, "{state}");
+    editor.request("gpubay/stop", with(&bench, json!({ "consent": true }))).expect("stopped");
+    ended(&mut busy);
 }
 
 #[test]

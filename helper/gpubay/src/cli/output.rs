@@ -13,6 +13,7 @@ use super::args::Common;
 use super::streams::Target;
 use crate::error::Error;
 use crate::progress::{Event, Progress, StepEnd, StepId, Unit};
+pub(super) use crate::quoting::plain;
 
 /// What a command answers with `--json`: of a published shape (`cli/schemas.rs`).
 pub(super) trait Answer: Serialize + JsonSchema {}
@@ -189,16 +190,6 @@ pub(super) fn lost() -> Option<&'static str> {
 pub(super) fn eprint(text: &str) {
     let mut out = std::io::stderr().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// Text from a container or a file, made harmless for a terminal: no escape sequence, no carriage
-/// return, nothing that turns the direction of writing around.
-pub(super) fn plain(text: &str) -> String {
-    let harmful = |c: char| {
-        c.is_control() && !matches!(c, '\n' | '\t')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if harmful(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Lines of equally many cells, one below the other.

@@ -8,12 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{ConfigError, suggestion};
 use super::identity::Identity;
-use super::parse::printable;
 use super::powers::Power;
 use super::state;
 use crate::HostPath;
 use crate::error::Explain;
-use crate::quoting::quoted;
+use crate::quoting::{printable, quoted};
 
 /// What was approved for one workspace: the keys of its powers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::parse::{Step, printable};
+use super::parse::Step;
 use crate::HostPath;
 use crate::error::{Explain, SourceLine};
+use crate::quoting::printable;
 
 /// Where in a file something stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

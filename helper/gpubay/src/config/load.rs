@@ -12,11 +12,12 @@ use super::model::{
     Build, Cache, Config, Container, Dockerfile, Engine, EngineOptions, EntrypointUse, GpuSelection, Gpus, Image,
     Installer, Isolation, Paths, Restart, User, Venv,
 };
-use super::parse::{dotted, locate, parse, printable, read_text, text_of, unread};
+use super::parse::{dotted, locate, parse, read_text, text_of, unread};
 use super::powers::{self, Power};
 use super::reach;
 use super::values::{self, Places, resolve_existing};
 use crate::files::{self, FileError};
+use crate::quoting::printable;
 use crate::scaffold::bases;
 use crate::{ContainerPath, HostPath};
 use gpubay_protocol::agent::AGENT_DIR;

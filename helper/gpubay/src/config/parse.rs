@@ -11,6 +11,7 @@ use super::error::{ConfigError, Place};
 use super::file::File;
 use crate::HostPath;
 use crate::files::{self, FileError};
+use crate::quoting::printable;
 
 /// One step on the way to a value: `container` `mounts` `2`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,22 +48,6 @@ pub(super) fn dotted(path: &[Step]) -> String {
         }
     }
     text
-}
-
-/// What a terminal can show without being steered by it.
-pub(super) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\t' => ' ',
-            c if c.is_control() || is_direction(c) => '\u{fffd}',
-            c => c,
-        })
-        .collect()
-}
-
-/// Characters that turn the reading direction and so can show another text than is meant.
-fn is_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Reads a small text file; nothing but an ordinary file is read, and nothing is waited for.

@@ -1,21 +1,22 @@
 //! One folder of the window: what is known of it, and what makes that stale.
 
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use notify::{RecursiveMode, Watcher};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_lsp::lsp_types::{Diagnostic, DiagnosticSeverity, NumberOrString, Position, Range, Url};
 
 use super::language::Facts;
-use super::method::{of_config, of_consent, request};
+use super::method::{cancelled, of_config, of_consent, request};
 use super::owner::Event;
 use super::wire::{Failure, FolderState, Phase, StateContainer, Work};
 use crate::HostPath;
+use crate::config;
 use crate::config::model::{Dockerfile, Image};
-use crate::config::{self, ConfigError};
 use crate::engine::Engine;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
@@ -26,14 +27,19 @@ const ENGINE_AGAIN: Duration = Duration::from_secs(5);
 /// Editors save a file in several steps.
 const SETTLE: Duration = Duration::from_millis(100);
 
+/// The id and the state of a container, where there is one.
+type Beside = Option<(String, String)>;
+
 #[derive(Default)]
 pub(super) struct Folder {
     pub(super) phase: Phase,
     pub(super) status: Option<StatusReport>,
     /// Why nothing better is known.
     pub(super) problem: Option<Failure>,
-    /// Of the last work that failed.
+    /// Of the last work that failed, until other work begins or somebody else brings the container up.
     pub(super) failure: Option<Failure>,
+    /// The container that was there when it had failed, and how it was.
+    failed_beside: Option<Beside>,
     pub(super) work: Option<(Work, CancellationToken)>,
     /// The work that is shown: until it is known what came of it.
     pub(super) shown: Option<Work>,
@@ -56,6 +62,12 @@ pub(super) struct Derived {
     pub(super) problem: Option<Failure>,
 }
 
+impl Derived {
+    pub(super) fn of_problem(problem: Failure) -> Self {
+        Self { phase: Phase::Problem, status: None, problem: Some(problem) }
+    }
+}
+
 impl Folder {
     /// Takes over what was found out; whether Python's tools would see something new.
     pub(super) fn take(&mut self, derived: Derived) -> bool {
@@ -64,12 +76,36 @@ impl Folder {
             serde_json::to_string(&(&status.host_env, &status.paths)).ok()
         };
         let before = env(&self.status);
+        self.outlive(&derived);
         self.phase = derived.phase;
         if derived.status.is_some() || derived.problem.is_none() {
             self.status = derived.status;
         }
         self.problem = derived.problem;
         before != env(&self.status)
+    }
+
+    /// Work is over.
+    pub(super) fn worked(&mut self, failure: Option<Failure>) {
+        self.work = None;
+        self.failure = failure;
+        self.failed_beside = None;
+    }
+
+    /// What failed is no news any more where a command line, or another window, has done it since.
+    fn outlive(&mut self, derived: &Derived) {
+        if self.failure.is_none() || self.work.is_some() {
+            return;
+        }
+        let container = derived.status.as_ref().and_then(|status| status.container.as_ref());
+        let now = container.map(|container| (container.id.clone(), container.state.clone()));
+        match &self.failed_beside {
+            None => self.failed_beside = Some(now),
+            Some(then) if *then != now && matches!(derived.phase, Phase::Running | Phase::Drifted) => {
+                self.failure = None;
+            }
+            Some(_) => {}
+        }
     }
 
     pub(super) fn state(&self, folder: &Path) -> FolderState {
@@ -121,7 +157,13 @@ impl Folder {
         tokio::spawn(async move {
             tokio::select! {
                 () = over.cancelled() => {}
-                ((), ()) = async { tokio::join!(follow_engine(&folder, &events), follow_files(&folder, &events)) } => {}
+                ((), ()) = async {
+                    let reconfigured = Notify::new();
+                    tokio::join!(
+                        follow_engine(&folder, &events, &reconfigured),
+                        follow_files(&folder, &events, &reconfigured)
+                    )
+                } => {}
             }
         });
     }
@@ -152,61 +194,102 @@ fn mark(folder: &Path, failure: &Failure) -> Option<(Url, Diagnostic)> {
     Some((uri, diagnostic))
 }
 
-/// Looks at configuration, engine and container.
-pub(super) async fn derive(folder: PathBuf) -> Derived {
-    match look(folder).await {
-        Ok(derived) => derived,
-        Err(problem) => Derived { phase: Phase::Problem, status: None, problem: Some(problem) },
+/// A workspace as it can be looked at with nobody to ask.
+pub(super) struct Seen {
+    workspace: Workspace,
+    configured: Configured,
+    /// Why its configuration is no measure of what runs.
+    problem: Option<Failure>,
+}
+
+impl Seen {
+    /// What runs, compared with a configuration that counts.
+    pub(super) async fn status(&self) -> Result<StatusReport, Failure> {
+        Ok(status(&self.workspace, self.configured).await?)
     }
 }
 
-async fn look(folder: PathBuf) -> Result<Derived, Failure> {
+/// What a folder says of itself. What it asks for beyond itself and nobody approved is not even looked at: a comparison
+/// reads the build's context, and may look into an image.
+pub(super) async fn see(folder: PathBuf, progress: Progress) -> Result<Seen, Failure> {
     let (loaded, broken) = config::load_to_reach(&request(folder, None)?).map_err(of_config)?;
     config::consent::require_to_reach(&loaded, &[], None).map_err(of_consent)?;
-    let unconfigured = matches!(broken, Some(ConfigError::NoDockerfile { .. }));
-    let configured = if broken.is_none() { Configured::Usable } else { Configured::Broken };
-    let workspace = Workspace::open(loaded, Progress::silent()).await?;
-    let found = status(&workspace, configured).await?;
+    let problem = match broken {
+        Some(error) => Some(of_config(error)),
+        None => config::consent::require(&loaded, &[], None).map_err(of_consent).err(),
+    };
+    let configured = if problem.is_none() { Configured::Usable } else { Configured::Broken };
+    let cancel = progress.cancel.clone();
+    let workspace = tokio::select! {
+        biased;
+        workspace = Workspace::open(loaded, progress) => workspace?,
+        () = cancel.cancelled() => return Err(cancelled().into()),
+    };
+    Ok(Seen { workspace, configured, problem })
+}
+
+/// Looks at configuration, engine and container.
+pub(super) async fn derive(folder: PathBuf) -> Derived {
+    look(folder).await.unwrap_or_else(Derived::of_problem)
+}
+
+async fn look(folder: PathBuf) -> Result<Derived, Failure> {
+    let seen = see(folder, Progress::silent()).await?;
+    let found = seen.status().await?;
+    let is = |code| seen.problem.as_ref().is_some_and(|problem| problem.code == code);
     let phase = match (&found.container, &found.hindrance) {
-        (None, _) if unconfigured => Phase::Unconfigured,
+        (None, _) if is("no_dockerfile") => Phase::Unconfigured,
         (Some(_), None) if found.drift.is_empty() => Phase::Running,
         (Some(_), None) => Phase::Drifted,
         (Some(container), Some(_)) if container.state == "paused" => Phase::Problem,
         _ => Phase::Stopped,
     };
-    let problem = match (broken, phase) {
-        (Some(error), phase) if !matches!(error, ConfigError::NoDockerfile { .. }) || phase != Phase::Unconfigured => {
-            Some(of_config(error))
-        }
+    // That there is nothing to build is the phase itself; what is to be approved is asked by the start.
+    let told = match phase {
+        Phase::Unconfigured => is("no_dockerfile"),
+        Phase::Stopped => is("needs_consent"),
+        _ => false,
+    };
+    let problem = match (seen.problem, phase) {
+        (Some(problem), _) if !told => Some(problem),
         (_, Phase::Problem) => found.hindrance.clone().map(|said| crate::error::Error::new("hindered", said).into()),
         _ => None,
     };
     Ok(Derived { phase, status: Some(found), problem })
 }
 
-/// The engine tells of containers of this workspace; while it does not answer, it is tried again now and then.
-async fn follow_engine(folder: &Path, events: &mpsc::UnboundedSender<Event>) {
-    let mut missed = false;
-    loop {
+/// The engine tells of containers of this workspace; while it does not answer, it is tried again now and then, and at
+/// once where the folder may have got another.
+async fn follow_engine(folder: &Path, events: &mpsc::UnboundedSender<Event>, reconfigured: &Notify) {
+    'engines: loop {
         if let Some((engine, id)) = engine(folder).await {
             let mut told = std::pin::pin!(engine.events(crate::workspace::ID, &id));
-            // Between the look that found no engine and this, something may have happened.
-            if missed && events.send(Event::Stale(folder.to_owned())).is_err() {
+            // It is asked for its events first, and then looked at: what happens between is told twice, not never.
+            let mut next = futures_util::poll!(told.next());
+            if events.send(Event::Stale(folder.to_owned())).is_err() {
                 return;
             }
-            // The end, too, is something to show: the engine went away.
             loop {
-                let next = told.next().await;
+                let now = match std::mem::replace(&mut next, Poll::Pending) {
+                    Poll::Ready(now) => now,
+                    Poll::Pending => tokio::select! {
+                        now = told.next() => now,
+                        () = reconfigured.notified() => continue 'engines,
+                    },
+                };
+                // The end, too, is something to show: the engine went away.
                 if events.send(Event::Stale(folder.to_owned())).is_err() {
                     return;
                 }
-                if !matches!(next, Some(Ok(_))) {
+                if !matches!(now, Some(Ok(_))) {
                     break;
                 }
             }
         }
-        missed = true;
-        tokio::time::sleep(ENGINE_AGAIN).await;
+        tokio::select! {
+            () = tokio::time::sleep(ENGINE_AGAIN) => {}
+            () = reconfigured.notified() => {}
+        }
     }
 }
 
@@ -219,7 +302,7 @@ async fn engine(folder: &Path) -> Option<(Engine, String)> {
 }
 
 /// The files that say what the container is to be like.
-async fn follow_files(folder: &Path, events: &mpsc::UnboundedSender<Event>) {
+async fn follow_files(folder: &Path, events: &mpsc::UnboundedSender<Event>, reconfigured: &Notify) {
     let (changed, mut changes) = mpsc::unbounded_channel::<()>();
     let mut watched = files(folder);
     let names = std::sync::Arc::new(std::sync::Mutex::new(watched.clone()));
@@ -261,6 +344,7 @@ async fn follow_files(folder: &Path, events: &mpsc::UnboundedSender<Event>) {
         // A changed configuration names other files.
         watched = files(folder);
         names.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&watched);
+        reconfigured.notify_one();
         if events.send(Event::Stale(folder.to_owned())).is_err() {
             return;
         }
@@ -269,6 +353,9 @@ async fn follow_files(folder: &Path, events: &mpsc::UnboundedSender<Event>) {
 
 /// `gpubay.toml`, the user's own configuration, the Dockerfile, what is installed, and the host env.
 fn files(folder: &Path) -> Vec<PathBuf> {
+    // What changes is told by its real path, also where the window's folder is a link.
+    let canonical = std::fs::canonicalize(folder);
+    let folder = canonical.as_deref().unwrap_or(folder);
     let mut files = vec![
         folder.join(config::FILE_NAME),
         folder.join("Dockerfile"),

@@ -43,7 +43,7 @@ async fn devices() -> Result<Vec<GpuDevice>, Failure> {
 pub(super) async fn derive(folder: &Path) -> Derived {
     match status(folder).await {
         Ok(status) => Derived { phase: Phase::Running, status: Some(status), problem: None },
-        Err(problem) => Derived { phase: Phase::Problem, status: None, problem: Some(problem) },
+        Err(problem) => Derived::of_problem(problem),
     }
 }
 

@@ -15,6 +15,7 @@ use tower_lsp::lsp_types::{
 
 use super::wire::{FolderState, LogLevel, LogLine, LogLinesParams, LogParams, PackagesParams};
 use crate::progress::{Event, Packages, Progress, StepEnd, StepId, Unit, size};
+use crate::quoting::printable;
 
 /// The least time between two messages about the same work.
 const BEAT: Duration = Duration::from_millis(50);
@@ -188,11 +189,6 @@ fn report(message: &str, percentage: Option<u32>) -> WorkDoneProgressReport {
     WorkDoneProgressReport { cancellable: Some(true), message: Some(printable(message)), percentage }
 }
 
-/// What strangers wrote, for a place that shows one line of plain text.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
-}
-
 impl Pump {
     /// The progress to work with, and what carries its events. `title` is that of the work.
     pub(super) fn start(out: Arc<Outgoing>, folder: String, token: Option<String>, title: &str) -> (Progress, Self) {
@@ -282,10 +278,5 @@ mod tests {
         }
         assert_eq!(told.lines.len(), KEPT_LINES);
         assert_eq!(told.left_out, 100_000 - KEPT_LINES);
-    }
-
-    #[test]
-    fn what_a_container_prints_is_one_line_of_text() {
-        assert_eq!(printable("a\x1b[31mred\nb\tc"), "a\u{fffd}[31mred\u{fffd}b\tc");
     }
 }

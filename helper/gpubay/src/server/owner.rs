@@ -15,7 +15,8 @@ use tower_lsp::lsp_types::{CompletionItem, Hover, Position, Url};
 use super::folder::{self, Derived, Folder};
 use super::inside;
 use super::language::{self, Facts, Kind};
-use super::method::{Call, request};
+use super::method::{Call, Method, request};
+use super::methods::status::Status;
 use super::outgoing::{Outgoing, Pump};
 use super::wire::{Failure, PackagesParams, Phase, Work};
 use crate::error::Error;
@@ -65,7 +66,6 @@ pub(super) enum Event {
     Worked {
         folder: PathBuf,
         failure: Option<Failure>,
-        cancelled: bool,
     },
     /// `window/workDoneProgress/cancel`
     Cancel(String),
@@ -182,10 +182,9 @@ impl Owner {
                 }
             }
             Event::Asked(asked) => self.asked(asked).await,
-            Event::Worked { folder, failure, cancelled } => {
+            Event::Worked { folder, failure } => {
                 if let Some(known) = self.folders.get_mut(&folder) {
-                    known.work = None;
-                    known.failure = failure.filter(|_| !cancelled);
+                    known.worked(failure);
                     self.diagnose(&folder).await;
                     self.look_at(&folder).await;
                 }
@@ -261,23 +260,23 @@ impl Owner {
             self.diagnose(&folder).await;
             self.publish(&folder).await;
         }
+        if method == Status::NAME {
+            // Who asks wants what is shown to be true as well.
+            self.look_at(&folder).await;
+        }
         let call = Call { folder: folder.clone(), progress, out };
         tokio::spawn(async move {
             let answered = match tokio::spawn(start(call)).await {
                 Ok(answered) => answered,
-                Err(error) => {
-                    let what = format!("{method} met a bug of the helper's: {error}");
-                    Err(Error::new("internal", what).with_hint("Please report it, with the log.").into())
-                }
+                Err(error) => Err(bug(method, &error)),
             };
             over.cancel();
             if let Some(pump) = pump {
                 pump.finish().await;
             }
             if works {
-                let failure = answered.as_ref().err().cloned();
-                let cancelled = failure.as_ref().is_some_and(|failure| failure.code == "cancelled");
-                let _ = events.send(Event::Worked { folder, failure, cancelled });
+                let failure = answered.as_ref().err().filter(|failure| !is_no_failure(failure.code)).cloned();
+                let _ = events.send(Event::Worked { folder, failure });
             }
             let _ = reply.send(answered);
         });
@@ -337,8 +336,13 @@ impl Owner {
         known.generation = self.generation;
         let (events, folder, generation) = (self.events.clone(), folder.to_owned(), self.generation);
         tokio::spawn(async move {
-            let derived =
-                if inside::is() { inside::derive(&folder).await } else { folder::derive(folder.clone()).await };
+            let of = folder.clone();
+            // A look that meets a bug must still answer, or its folder would never be looked at again.
+            let look =
+                tokio::spawn(
+                    async move { if inside::is() { inside::derive(&of).await } else { folder::derive(of).await } },
+                );
+            let derived = look.await.unwrap_or_else(|error| Derived::of_problem(bug("the look at the folder", &error)));
             let _ = events.send(Event::Derived { folder, generation, derived: Box::new(derived) });
         });
     }
@@ -346,12 +350,17 @@ impl Owner {
     async fn derived(&mut self, folder: &Path, generation: u64, derived: Derived) {
         let Some(known) = self.folders.get_mut(folder).filter(|known| known.generation == generation) else { return };
         known.looking = false;
+        let failed = known.failure.is_some();
         let packages = known.take(derived);
+        let mended = failed && known.failure.is_none();
         let again = std::mem::take(&mut known.look_again);
         if known.work.is_none() && !again {
             known.shown = None;
         }
         self.publish(folder).await;
+        if mended {
+            self.diagnose(folder).await;
+        }
         if packages && let Some(known) = self.folders.get(folder) {
             let packages = PackagesParams {
                 folder: folder.display().to_string(),
@@ -449,6 +458,16 @@ impl Owner {
             }
         }
     }
+}
+
+/// What the user took back, and questions to the user: an answer «no» leaves nothing that failed.
+fn is_no_failure(code: &str) -> bool {
+    ["cancelled", "needs_consent", "work_running", "ambiguous_dockerfile", "mirror_halted"].contains(&code)
+}
+
+fn bug(what: &str, error: &tokio::task::JoinError) -> Failure {
+    let what = format!("{what} met a bug of the helper's: {error}");
+    Error::new("internal", what).with_hint("Please report it, with the log.").into()
 }
 
 fn today() -> Day {

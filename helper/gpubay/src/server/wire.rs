@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Power;
 use crate::error::Error;
+use crate::quoting::printable;
 use crate::workspace::report::{GpuReport, HostEnvReport, Row};
 use crate::workspace::{Drift, Losses};
 use crate::{ContainerPath, HostPath};
@@ -69,7 +70,10 @@ pub struct FailurePlace {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct AskedPower {
+    /// For `allow`; a stranger wrote it, so it is never shown.
     pub key: String,
+    /// The key as it can be shown: one line, in one reading direction.
+    pub label: String,
     /// What it means: fits «it …».
     pub sentence: String,
     /// It can take over the machine or the user's account.
@@ -78,7 +82,12 @@ pub struct AskedPower {
 
 impl From<&Power> for AskedPower {
     fn from(power: &Power) -> Self {
-        Self { key: power.key.clone(), sentence: power.sentence.clone(), grave: power.grave }
+        Self {
+            key: power.key.clone(),
+            label: printable(&power.key),
+            sentence: printable(&power.sentence),
+            grave: power.grave,
+        }
     }
 }
 

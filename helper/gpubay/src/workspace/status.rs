@@ -7,6 +7,7 @@ use super::down::{self, losses};
 use super::report::{GpuReport, HostEnvReport, Row};
 use super::stakes::Losses;
 use super::{Drift, Workspace, dev, jobs, python, up};
+use crate::config::model::Isolation;
 use crate::engine::ContainerState;
 use crate::error::Result;
 use crate::{ContainerPath, HostPath};
@@ -47,7 +48,7 @@ pub struct StatusContainer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Configured {
     Usable,
-    /// It only says where its containers are.
+    /// It only says where its containers are: it is broken, or asks for what nobody approved.
     Broken,
 }
 
@@ -65,10 +66,14 @@ pub async fn status(workspace: &Workspace, configured: Configured) -> Result<Sta
     let (mut gpu, mut drift) = (None, Vec::new());
     if let Some(found) = found.as_ref().filter(|found| found.state == ContainerState::Running) {
         let devices = record.as_ref().filter(|record| record.container == found.id).map(|record| record.gpus.clone());
-        if configured == Configured::Usable {
-            let compared = up::compare(workspace, found, devices.unwrap_or_default()).await?;
-            (gpu, drift) = (Some(compared.0), compared.1);
-        }
+        let devices = devices.unwrap_or_default();
+        (gpu, drift) = match configured {
+            Configured::Usable => {
+                let (gpu, drift) = up::compare(workspace, found, devices).await?;
+                (Some(gpu), drift)
+            }
+            Configured::Broken => (Some(up::gpu_report(Isolation::Hard, found, devices)), Vec::new()),
+        };
     }
     let (prepared, paths) = record.map(|record| (record.report, record.paths)).unwrap_or_default();
     Ok(StatusReport {

@@ -14,7 +14,7 @@ use super::user::{self, ContainerUser};
 use super::{Drift, Recreate, Workspace, attach, delivery, host_env, labels, lock, python, visibility, waiting};
 use crate::HostPath;
 use crate::agent;
-use crate::config::model::{Gpus, Paths};
+use crate::config::model::{Gpus, Isolation, Paths};
 use crate::engine::{self, Container, ContainerState, Image as EngineImage, UserMap};
 use crate::error::{Error, Result};
 use crate::gpu;
@@ -195,7 +195,7 @@ pub(super) async fn compare(
     let planned = plan(&ground.inputs(workspace), &Task::Dev);
     let image = (!ground.outdated).then_some(ground.image.id.as_str());
     let drift = dev::differences(workspace, found, &planned, image);
-    Ok((gpu_report(&ground, found, devices), drift))
+    Ok((gpu_report(ground.gpu.isolation, found, devices), drift))
 }
 
 async fn assemble(
@@ -358,7 +358,7 @@ async fn locked(workspace: &Workspace, recreate: Recreate, mut stages: Stages) -
     Ok(UpReport {
         workspace: workspace.folder().clone(),
         image: ImageReport { id: ground.image.id.clone(), reference: ground.reference.clone(), built: ground.built },
-        gpu: gpu_report(&ground, &dev.container, devices),
+        gpu: gpu_report(ground.gpu.isolation, &dev.container, devices),
         container: ContainerReport {
             id: dev.container.id,
             name: dev.container.name,
@@ -462,10 +462,11 @@ pub(super) async fn check_gpus(plan: &gpu::Plan, run: &HostPath) -> Result<Vec<G
     Ok(seen.into_iter().map(|seen| GpuDevice { uuid: seen.uuid, index: seen.index, name: seen.name }).collect())
 }
 
-fn gpu_report(ground: &Ground, container: &Container, devices: Vec<GpuDevice>) -> GpuReport {
+/// Of what a container was made with, as its labels say it.
+pub(super) fn gpu_report(isolation: Isolation, container: &Container, devices: Vec<GpuDevice>) -> GpuReport {
     GpuReport {
         injection: container.label(labels::INJECTION).to_owned(),
-        isolation: gpu::name_of_isolation(ground.gpu.isolation).to_owned(),
+        isolation: gpu::name_of_isolation(isolation).to_owned(),
         reason: container.label(labels::REASON).to_owned(),
         chosen: Some(container.label(labels::CHOSEN)).filter(|chosen| !chosen.is_empty()).map(str::to_owned),
         devices,

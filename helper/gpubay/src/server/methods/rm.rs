@@ -9,7 +9,7 @@ pub(in crate::server) struct Rm;
 
 impl Method for Rm {
     const NAME: &'static str = "gpubay/rm";
-    const KIND: Kind = Kind::Reads;
+    const KIND: Kind = Kind::Works;
     type Params = RmParams;
     type Answer = RmReport;
 

@@ -1,9 +1,10 @@
 //! `gpubay/status`: what runs, compared with what is configured.
 
+use super::super::folder::see;
 use super::super::inside;
 use super::super::method::{Call, Kind, Method};
 use super::super::wire::{Failure, FolderParams};
-use crate::workspace::status::{self, Configured, StatusReport};
+use crate::workspace::status::StatusReport;
 
 pub(in crate::server) struct Status;
 
@@ -18,7 +19,6 @@ impl Method for Status {
         if inside::is() {
             return inside::status(&call.folder).await;
         }
-        let workspace = call.reach(&[]).await?;
-        Ok(status::status(&workspace, Configured::Usable).await?)
+        see(call.folder, call.progress).await?.status().await
     }
 }
