@@ -16,7 +16,7 @@ pub struct Inventory {
 /// One GPU. What the driver does not tell of it is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gpu {
-    /// `GPU-…`
+    /// `GPU-…`; empty where the driver has lost it.
     pub uuid: String,
     /// NVML's index, by PCI place: what CUDA counts with `CUDA_DEVICE_ORDER=PCI_BUS_ID`.
     pub index: u32,
@@ -30,6 +30,8 @@ pub struct Gpu {
     pub power: Option<(u32, Option<u32>)>,
     /// Whether it is divided: then only its slices can be used.
     pub mig: bool,
+    /// What that is to become with the GPU's next reset, where it is to change.
+    pub mig_pending: Option<bool>,
     pub slices: Vec<Slice>,
     pub processes: Vec<Process>,
     /// Why it cannot be used, in the driver's words.

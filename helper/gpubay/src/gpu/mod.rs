@@ -5,6 +5,10 @@
 //! after the start ([`check`]).
 
 pub mod inventory;
+mod nvml;
+mod reading;
+
+pub use self::nvml::{Driver, Lack, inventory_of};
 
 use gpubay_protocol::agent::{GpuReport, GpuSeen};
 
