@@ -1,6 +1,7 @@
 // The session of this window: the helper's life, what it has told, and the way to it.
 
 import { randomUUID } from "node:crypto";
+import path from "node:path";
 import * as vscode from "vscode";
 import type { LanguageClient } from "vscode-languageclient/node";
 import { WorkError, asFailure, failure, untrusted } from "./failure";
@@ -8,6 +9,7 @@ import { pickFolder } from "./folders";
 import type { Life } from "./helper/client";
 import { Crashes } from "./helper/crashes";
 import { locate } from "./helper/locate";
+import { Unfinished } from "./helper/unfinished";
 import { l10n } from "./l10n";
 import { writeLog } from "./log";
 import { showFailure } from "./present";
@@ -18,6 +20,7 @@ import { workWithQuestions } from "./work/questions";
 
 export class GpuBay implements Session {
   readonly log = vscode.window.createOutputChannel("GPU Bay", { log: true });
+  readonly unfinished: Unfinished;
   helper: HelperState = { status: "off" };
   inside = false;
 
@@ -34,10 +37,15 @@ export class GpuBay implements Session {
   private readonly crashes = new Crashes();
   private readonly progress = new Map<string, (value: ProgressValue) => void>();
   private life: Promise<Life> | undefined;
+  /** The client of that life: a helper that goes down says more, of which nothing is to be believed. */
+  private client: LanguageClient | undefined;
   private readonly told = new Set<string>();
   private stopped = false;
 
   constructor(private readonly context: vscode.ExtensionContext) {
+    this.unfinished = new Unfinished(path.join(context.globalStorageUri.fsPath, "unfinished"), (text) => {
+      this.log.warn(text);
+    });
     context.subscriptions.push(
       this.log,
       this.stateChanged,
@@ -79,6 +87,7 @@ export class GpuBay implements Session {
 
   async stop(): Promise<void> {
     this.stopped = true;
+    this.unfinished.leave();
     await this.leave();
   }
 
@@ -197,9 +206,13 @@ export class GpuBay implements Session {
   }
 
   private listen(client: LanguageClient): void {
+    this.client = client;
     client.onNotification("gpubay/state", (state: FolderState) => {
       const folder = this.folders.find((folder) => folder.uri.fsPath === state.folder);
-      if (folder) {
+      if (folder && this.client === client) {
+        if (!this.inside) {
+          this.unfinished.note(state.folder, state.work?.method);
+        }
         this.states.set(state.folder, state);
         this.stateChanged.fire(folder);
       }
@@ -211,7 +224,9 @@ export class GpuBay implements Session {
       this.logLines.fire(params);
     });
     client.onNotification("gpubay/packages", (params: PackagesParams) => {
-      this.packagesChanged.fire(params);
+      if (this.client === client) {
+        this.packagesChanged.fire(params);
+      }
     });
     client.onNotification("$/progress", ({ token, value }: { token: string; value: ProgressValue }) => {
       this.progress.get(token)?.(value);
@@ -244,6 +259,7 @@ export class GpuBay implements Session {
       return;
     }
     this.life = undefined;
+    this.client = undefined;
     this.forget();
     this.tellHelper({ status: "down", failure: why });
   }
@@ -251,6 +267,7 @@ export class GpuBay implements Session {
   private async leave(): Promise<void> {
     const life = this.life;
     this.life = undefined;
+    this.client = undefined;
     this.forget();
     this.tellHelper({ status: "off" });
     try {

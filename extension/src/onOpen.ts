@@ -1,5 +1,6 @@
 // What happens by itself when a folder is opened: nothing that the user has not chosen, and nothing untrusted.
 
+import { setTimeout } from "node:timers/promises";
 import * as vscode from "vscode";
 import { attach } from "./attach/attach";
 import { l10n } from "./l10n";
@@ -8,46 +9,29 @@ import type { FolderState } from "./protocol";
 import type { Session } from "./session";
 import { plain } from "./text";
 
-const WORK = "gpubay.work";
 const ASKED = "gpubay.onOpen.asked";
+/** How long a helper that was told to go may take to clean up. */
+const CLEANING_MS = 10_000;
 
 export function registerOnOpen(context: vscode.ExtensionContext, session: Session): void {
   /** Folders whose first state has been seen in this window. */
   const opened = new Set<string>();
-  const before = context.workspaceState.get<Record<string, string>>(WORK, {});
   context.subscriptions.push(
     session.onDidChangeState((folder) => {
       const state = session.state(folder);
-      if (!state || state.phase === "looking" || state.phase === "untrusted") {
+      if (!state || state.phase === "looking" || state.phase === "untrusted" || session.inside) {
         return;
       }
-      if (!opened.has(state.folder) && !session.inside) {
+      if (!opened.has(state.folder)) {
         opened.add(state.folder);
-        void open(context, session, folder, state, before[state.folder]);
+        void open(context, session, folder);
       }
-      note(context, state);
     }),
   );
 }
 
-/** So that the next window knows what this one did not finish. */
-function note(context: vscode.ExtensionContext, state: FolderState): void {
-  const known = context.workspaceState.get<Record<string, string>>(WORK, {});
-  if (known[state.folder] !== state.work?.method) {
-    const others = Object.entries(known).filter(([folder]) => folder !== state.folder);
-    const now = state.work ? [[state.folder, state.work.method] as const] : [];
-    void context.workspaceState.update(WORK, Object.fromEntries([...others, ...now]));
-  }
-}
-
-async function open(
-  context: vscode.ExtensionContext,
-  session: Session,
-  folder: vscode.WorkspaceFolder,
-  state: FolderState,
-  before: string | undefined,
-): Promise<void> {
-  if (interrupted(before, state)) {
+async function open(context: vscode.ExtensionContext, session: Session, folder: vscode.WorkspaceFolder): Promise<void> {
+  if (await wasInterrupted(session, folder)) {
     const again = l10n.t("Start Again");
     const said = l10n.t(
       "The start of {0} was interrupted when its window closed. What was built is kept.",
@@ -56,6 +40,10 @@ async function open(
     if ((await vscode.window.showWarningMessage(said, again)) === again) {
       await vscode.commands.executeCommand("gpubay.start", folder);
     }
+    return;
+  }
+  const state = session.state(folder);
+  if (!state) {
     return;
   }
   const configured = vscode.workspace.getConfiguration("gpubay", folder).inspect<string>("onOpen");
@@ -69,6 +57,22 @@ async function open(
     }
   } else if (step === "attach") {
     await attach(context, session, folder);
+  }
+}
+
+/** Whether the window before was closed amid a start of which nothing came; that one may still be on its way out. */
+async function wasInterrupted(session: Session, folder: vscode.WorkspaceFolder): Promise<boolean> {
+  const deadline = Date.now() + CLEANING_MS;
+  let before: string | undefined;
+  for (;;) {
+    const { method, unsure } = session.unfinished.take(folder.uri.fsPath);
+    before ??= method;
+    const answer = interrupted(before, session.state(folder));
+    const settled = before === undefined ? !unsure : answer !== "open";
+    if (settled || Date.now() > deadline) {
+      return answer === "yes";
+    }
+    await setTimeout(100);
   }
 }
 

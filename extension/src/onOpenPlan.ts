@@ -36,7 +36,15 @@ export function firstStep(choice: Choice, state: FolderState): Choice {
   }
 }
 
-/** The window before this one was closed or reloaded while it started something, and nothing came of it. */
-export function interrupted(before: string | undefined, state: FolderState): boolean {
-  return ["up", "rebuild", "restart", "selectGpus"].includes(before ?? "") && state.phase === "stopped" && !state.work;
+const STARTS = ["up", "rebuild", "restart", "selectGpus"];
+
+/**
+ * Whether what the window before this one was starting when it was closed came to nothing. `open`: what is left of it may
+ * still be on its way out.
+ */
+export function interrupted(before: string | undefined, state: FolderState | undefined): "yes" | "no" | "open" {
+  if (!STARTS.includes(before ?? "") || state?.work) {
+    return "no";
+  }
+  return state?.phase === "stopped" ? "yes" : "open";
 }

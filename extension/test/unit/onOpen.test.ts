@@ -1,4 +1,8 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { Unfinished } from "../../src/helper/unfinished";
 import { choiceOf, firstStep, interrupted } from "../../src/onOpenPlan";
 import type { FolderState, Phase } from "../../src/protocol";
 
@@ -47,9 +51,61 @@ describe("what a window does when it opens", () => {
   });
 
   it("knows a start that its window did not live to see", () => {
-    assert.equal(interrupted("up", state("stopped")), true);
-    assert.equal(interrupted("up", state("running")), false);
-    assert.equal(interrupted("down", state("stopped")), false);
-    assert.equal(interrupted(undefined, state("stopped")), false);
+    assert.equal(interrupted("up", state("stopped")), "yes");
+    assert.equal(interrupted("up", state("running")), "open");
+    assert.equal(interrupted("up", state("problem")), "open");
+    assert.equal(interrupted("up", undefined), "open");
+    assert.equal(interrupted("up", state("stopped", { method: "up", token: null })), "no");
+    assert.equal(interrupted("down", state("stopped")), "no");
+    assert.equal(interrupted(undefined, state("stopped")), "no");
+  });
+});
+
+describe("what is unfinished", () => {
+  let home: string;
+  const gone = 2 ** 22 + 1; // More than any process's number.
+  const window = (pid: number) => new Unfinished(home, (text) => assert.fail(text), pid);
+  const nothing = { method: undefined, unsure: false };
+  beforeEach(() => {
+    home = path.join(mkdtempSync(path.join(os.tmpdir(), "gpubay-unit-")), "unfinished");
+  });
+  afterEach(() => {
+    rmSync(path.dirname(home), { recursive: true });
+  });
+
+  it("is told to the next window, once", () => {
+    window(gone).note("/w", "up");
+    assert.deepEqual(window(7).take("/other"), nothing);
+    assert.deepEqual(window(7).take("/w"), { method: "up", unsure: false });
+    assert.deepEqual(window(7).take("/w"), nothing);
+  });
+
+  it("is nothing where it came to its end", () => {
+    const before = window(gone);
+    before.note("/w", "up");
+    before.note("/w", undefined);
+    assert.deepEqual(window(7).take("/w"), nothing);
+  });
+
+  it("is what it was when the window closed, whatever is said while it goes down", () => {
+    const before = window(process.pid);
+    before.note("/w", "up");
+    before.leave();
+    before.note("/w", undefined);
+    assert.deepEqual(window(7).take("/w"), { method: "up", unsure: false });
+  });
+
+  it("is not told while its window lives, which may be another one beside", () => {
+    const beside = window(process.pid);
+    beside.note("/w", "up");
+    assert.deepEqual(window(7).take("/w"), { method: undefined, unsure: true });
+    assert.deepEqual(beside.take("/w"), nothing);
+    beside.leave();
+    assert.deepEqual(window(7).take("/w"), { method: "up", unsure: false });
+  });
+
+  it("of a process whose number comes again is not taken for this one's", () => {
+    window(7).note("/w", "up");
+    assert.deepEqual(window(7).take("/w"), { method: "up", unsure: false });
   });
 });
