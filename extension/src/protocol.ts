@@ -318,6 +318,11 @@ export type GpuReport = { injection: string, isolation: string, reason: string,
 chosen: string | null, devices: Array<GpuDevice>, };
 
 /**
+ * `gpubay/gpus`: how the GPUs are now, while they are watched. Each replaces the one before.
+ */
+export type GpusParams = { folder: string, report: GpusReport, };
+
+/**
  * The answer of `gpus`.
  */
 export type GpusReport = { 
@@ -334,7 +339,8 @@ injection: string,
  */
 reason: string, 
 /**
- * Whether `devices` holds all that there are: the NVIDIA runtime does not tell the engine which it has.
+ * Whether `devices` holds all that there are: the NVIDIA runtime does not tell the engine which it has, only the
+ * driver knows it.
  */
 complete: boolean, devices: Array<OfferedGpu>, 
 /**
@@ -350,7 +356,7 @@ driver: string | null,
  */
 cuda: string | null, 
 /**
- * Why memory, use and processes are not known, with the next step.
+ * Why memory, use and processes are not known, or what else is to know of the driver, with the next step.
  */
 problem: string | null, };
 
@@ -544,7 +550,7 @@ linked_files: number, ms: number, };
  */
 export type OfferedGpu = { 
 /**
- * What `--gpus` takes for it.
+ * What `--gpus` takes for this device alone: its UUID, `device=1`, or a CDI name.
  */
 select: string, index: number | null, 
 /**
@@ -907,6 +913,12 @@ timings_ms: { [key in string]: number }, warnings: Array<string>, };
 
 export type Verdict = "ok" | "warning" | "problem";
 
+export type WatchGpusParams = { folder: string, 
+/**
+ * Whether `gpubay/gpus` is wanted from now on. It ends with `false`, however often it was asked for.
+ */
+watch: boolean, };
+
 /**
  * What is known of the images that a Dockerfile starts from.
  */
@@ -986,12 +998,16 @@ export interface Requests {
   "gpubay/sync": { params: SyncParams; answer: SyncReport };
   /** builds and starts the dev container and prepares the host env; what is there is reused. */
   "gpubay/up": { params: UpParams; answer: UpReport };
+  /** begins or ends to tell `gpubay/gpus`: at once, then every 2 s if something is different. */
+  "gpubay/watchGpus": { params: WatchGpusParams; answer: null };
 }
 
 /** Notifications, by method. */
 export interface Notifications {
   /** What a folder is like; replaces what was told before. It alone drives what an editor shows. */
   "gpubay/state": FolderState;
+  /** How the GPUs are now, whenever they are different, while `gpubay/watchGpus` wants it. */
+  "gpubay/gpus": GpusParams;
   /** Lines for the log of a folder's work. */
   "gpubay/log": LogParams;
   /** Pieces of a log that `gpubay/logs` was asked for. */

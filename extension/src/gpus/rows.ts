@@ -34,7 +34,7 @@ export function rows(report: GpusReport, now: GpuReport | null): Row[] {
     label: `$(circuit-board) ${title(gpu)}`,
     description: gpu.name ? plain(gpu.name) : undefined,
     detail: detail(gpu),
-    picked: !byMode && (chosen.includes(gpu.select) || inUse(gpu, now)),
+    picked: !byMode && (chosen.includes(gpu.select.replace(/^device=/, "")) || inUse(gpu, now)),
   }));
   const separator: Row[] = gpus.length > 0 ? [{ kind: "separator", label: "GPU" }] : [];
   return [...modes, ...separator, ...gpus];
@@ -79,9 +79,9 @@ export function settle<T extends Choice>(before: readonly T[], after: readonly T
 
 /** What `gpubay/selectGpus` takes; nothing picked is nothing wanted. */
 export function selection(picked: readonly Choice[]): string {
-  const names = picked.map((row) => row.select).join(",");
+  // A number alone is taken for a count, `1` is one GPU, whichever is free: so each device says that it is one, or all at once.
+  const names = picked.map((row) => row.select.replace(/^device=/, "")).join(",");
   if (picked.some((row) => row.kind === "gpu")) {
-    // A number alone is taken for a count: `1` is one GPU, whichever is free.
     return `device=${names}`;
   }
   return names === "" ? "none" : names;

@@ -53,6 +53,11 @@ fn only_the_engine_room_knows_bollard() {
 }
 
 #[test]
+fn only_the_gpu_room_knows_the_drivers_library() {
+    only_in("gpubay", &["gpu"], "nvml_wrapper");
+}
+
+#[test]
 fn only_the_server_room_knows_tower_lsp() {
     only_in("gpubay", &["server"], "tower_lsp");
     only_in("gpubay", &["server"], "lsp_types");

@@ -14,7 +14,7 @@ fn what_the_engine_offers_is_listed() {
     }
     let table = bench.run(&["gpus"]);
     let lines: Vec<&str> = table.succeeded().stdout.lines().collect();
-    assert!(lines[0].starts_with("cdi: ") && lines[1].starts_with("GPU  SLICE"), "{table:?}");
+    assert!(lines[0].starts_with("cdi: ") && lines[1].starts_with("GPU  NAME"), "{table:?}");
     assert!(lines[2].starts_with("0    -") && lines[2].ends_with("nvidia.com/gpu=0"), "{table:?}");
     // The same without a folder.
     assert_eq!(bench.json(&["gpus", "-C", "/nonexistent"])["devices"], report["devices"]);

@@ -1,52 +1,261 @@
 //! `gpubay gpus`
 
 use clap::Args;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::args::Common;
-use super::output::{Output, columns, plain};
-use super::reach;
-use crate::error::Result;
+use super::output::{self, Output, columns, plain};
+use super::{cancel_on_signals, or_cancelled, reach};
+use crate::error::{Error, Result};
+use crate::progress::CancellationToken;
 use crate::workspace::elsewhere::Elsewhere;
-use crate::workspace::gpus::{GpusReport, elsewhere, gpus};
+use crate::workspace::gpus::{BEAT, GpuHolder, GpusReport, OfferedGpu, Viewer};
 
-/// List the GPUs that the engine offers, and how they get into a container
+/// List the GPUs: what they do, who holds them, and how they get into a container
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  gpubay gpus\n  gpubay gpus --json                 also outside of a workspace")]
-pub(super) struct Gpus {}
+#[command(
+    after_help = "Examples:\n  gpubay gpus\n  gpubay gpus --watch                again every 2 s, until Ctrl-C\n  gpubay gpus --watch --json         a line whenever something is different\n  gpubay run --gpus device=1 -- nvidia-smi -L"
+)]
+pub(super) struct Gpus {
+    /// Go on and show what changes
+    #[arg(long, short)]
+    watch: bool,
+}
 
-pub(super) async fn run(common: &Common, output: &Output) -> Result<()> {
-    let report = match reach(common, output).await {
-        Ok(workspace) => gpus(&workspace).await?,
+pub(super) async fn run(common: &Common, command: &Gpus, output: &Output) -> Result<()> {
+    let (mut viewer, cancel) = match reach(common, output).await {
+        Ok(workspace) => (Viewer::of(&workspace), workspace.progress.cancel.clone()),
         Err(error) if error.code != "no_workspace" => return Err(error),
         Err(_) => {
             let bare = crate::config::bare(&common.request(None)?)?;
-            elsewhere(&Elsewhere::open(bare, output.progress()).await?).await?
+            let progress = output.progress();
+            cancel_on_signals(&progress).leave();
+            let cancel = progress.cancel.clone();
+            (Viewer::elsewhere(&or_cancelled(&cancel, Elsewhere::open(bare, progress)).await?), cancel)
         }
     };
+    if command.watch {
+        return watch(&mut viewer, &cancel, output).await;
+    }
+    let report = or_cancelled(&cancel, viewer.look()).await?;
     output.answer(&report, || text(&report));
+    Ok(())
+}
+
+async fn watch(viewer: &mut Viewer, cancel: &CancellationToken, output: &Output) -> Result<()> {
+    let redraws = !output.is_json() && output::can_redraw();
+    let mut told: Option<GpusReport> = None;
+    while !output::nobody_reads() {
+        let report = or_cancelled(cancel, viewer.look()).await?;
+        if redraws {
+            // Home, each line up to its end, and what is left below.
+            let shown = text(&report).replace('\n', "\x1b[K\n");
+            output::print(&format!("\x1b[H{}{shown}\x1b[J", if told.is_none() { "\x1b[2J" } else { "" }));
+            told = Some(report);
+        } else if told.as_ref().is_none_or(|told| report.is_news_to(told)) {
+            let first = told.is_none();
+            output.answer(&report, || if first { text(&report) } else { format!("\n{}", text(&report)) });
+            told = Some(report);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(BEAT) => {}
+            () = cancel.cancelled() => return Err(Error::new("cancelled", "cancelled")),
+        }
+    }
     Ok(())
 }
 
 fn text(report: &GpusReport) -> String {
     let mut text = format!("{}: {}\n", report.injection, plain(&report.reason));
+    let versions = [("driver", &report.driver), ("CUDA up to", &report.cuda)];
+    let versions: Vec<String> =
+        versions.iter().filter_map(|(what, version)| Some(format!("{what} {}", plain(version.as_ref()?)))).collect();
+    if !versions.is_empty() {
+        text.push_str(&format!("{}\n", versions.join(", ")));
+    }
     if !report.devices.is_empty() {
-        let mut cells = vec![["GPU", "SLICE", "UUID", "NAME", "CDI"].map(str::to_owned).to_vec()];
-        for device in &report.devices {
-            let shown = |value: Option<String>| plain(&value.unwrap_or_else(|| "-".to_owned()));
-            cells.push(vec![
-                shown(device.index.map(|index| index.to_string())),
-                shown(device.slice.map(|slice| slice.to_string())),
-                shown(device.uuid.clone()),
-                shown(device.name.clone()),
-                shown(device.cdi.clone()),
-            ]);
-        }
-        text.push_str(&columns(&cells));
+        text.push_str(&table(&report.devices, report.driver.is_some(), OffsetDateTime::now_utc()));
     } else if !report.complete {
         text.push_str("how many there are is seen in a container: `gpubay run --gpus all -- nvidia-smi -L`\n");
     }
     if !report.other_names.is_empty() {
         text.push_str(&format!("also: {}\n", plain(&report.other_names.join(", "))));
     }
+    for device in &report.devices {
+        if let Some(trouble) = &device.trouble {
+            text.push_str(&format!("{}: {}\n", title(device), plain(trouble)));
+        }
+    }
+    if let Some(problem) = &report.problem {
+        text.push_str(&format!("{}\n", plain(problem)));
+    }
     text
+}
+
+/// `told`: the driver says what they do. Where it does not, the names are all that there is.
+fn table(devices: &[OfferedGpu], told: bool, now: OffsetDateTime) -> String {
+    let title = if told {
+        vec!["GPU", "NAME", "MEMORY", "USE", "TEMP", "POWER", "HELD BY"]
+    } else {
+        vec!["GPU", "NAME", "UUID", "CDI"]
+    };
+    let mut cells: Vec<Vec<String>> = vec![title.into_iter().map(str::to_owned).collect()];
+    let shown = |value: Option<String>| value.map_or_else(|| "-".to_owned(), |value| plain(&value));
+    for device in devices {
+        let place = match (device.index, device.slice) {
+            (Some(index), Some(slice)) => Some(format!("{index}:{slice}")),
+            (index, _) => index.map(|index| index.to_string()),
+        };
+        let name = match (&device.name, &device.profile) {
+            (Some(name), Some(profile)) => Some(format!("{name} {profile}")),
+            (name, _) => name.clone(),
+        };
+        if !told {
+            cells.push(vec![shown(place), shown(name), shown(device.uuid.clone()), shown(device.cdi.clone())]);
+            continue;
+        }
+        let memory = device.memory.map(|memory| format!("{} / {} GiB", gib(memory.used), gib(memory.total)));
+        let power = device.power.map(|power| match device.power_limit {
+            Some(limit) => format!("{power} / {limit} W"),
+            None => format!("{power} W"),
+        });
+        let mut holders = device.holders.iter().map(|holder| plain(&held(holder, now)));
+        let free = if device.trouble.is_some() { "-" } else { "nobody" };
+        cells.push(vec![
+            shown(place),
+            shown(name),
+            shown(memory),
+            shown(device.utilization.map(|percent| format!("{percent} %"))),
+            shown(device.temperature.map(|degrees| format!("{degrees} °C"))),
+            shown(power),
+            holders.next().unwrap_or_else(|| free.to_owned()),
+        ]);
+        let more = |holder| [vec![String::new(); 6], vec![holder]].concat();
+        cells.extend(holders.map(more));
+    }
+    columns(&cells)
+}
+
+fn title(device: &OfferedGpu) -> String {
+    match (device.index, device.slice) {
+        (Some(index), Some(slice)) => format!("GPU {index}, slice {slice}"),
+        (Some(index), None) => format!("GPU {index}"),
+        (None, _) => plain(&device.select),
+    }
+}
+
+/// As the makers of GPUs count: a card of 24 GB has 24 of these.
+fn gib(bytes: u64) -> String {
+    let tenths = (bytes * 10 + (1 << 29)) >> 30;
+    if tenths >= 100 || tenths.is_multiple_of(10) {
+        format!("{}", (tenths + 5) / 10)
+    } else {
+        format!("{}.{}", tenths / 10, tenths % 10)
+    }
+}
+
+/// `ann: job train of proj, python3 (4711), 12 GiB, for 2 h`
+fn held(holder: &GpuHolder, now: OffsetDateTime) -> String {
+    let GpuHolder { pid, program, memory, user, container, workspace, job, since } = holder;
+    let folder = workspace.as_deref().map(|folder| folder.rsplit('/').find(|part| !part.is_empty()).unwrap_or(folder));
+    let place = match (job, folder, container) {
+        (Some(job), Some(folder), _) => Some(format!("job {job} of {folder}")),
+        (None, Some(folder), _) => Some(format!("dev container of {folder}")),
+        (_, None, Some(container)) => Some(format!("container {container}")),
+        (_, None, None) => None,
+    };
+    let process = match program {
+        Some(program) => format!("{program} ({pid})"),
+        None => format!("process {pid}"),
+    };
+    let since = since.as_ref().and_then(|since| OffsetDateTime::parse(since, &Rfc3339).ok());
+    let parts = [
+        place,
+        Some(process),
+        memory.map(|bytes| format!("{} GiB", gib(bytes))),
+        since.map(|since| format!("for {}", long(now - since))),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let who = user.as_ref().map(|user| format!("{user}: ")).unwrap_or_default();
+    format!("{who}{}", parts.join(", "))
+}
+
+fn long(took: time::Duration) -> String {
+    let minutes = took.whole_minutes();
+    match minutes {
+        ..1 => format!("{} s", took.whole_seconds().max(0)),
+        1..120 => format!("{minutes} min"),
+        120..2880 => format!("{} h", minutes / 60),
+        _ => format!("{} days", minutes / 1440),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::gpus::GpuMemory;
+
+    fn at(text: &str) -> OffsetDateTime {
+        OffsetDateTime::parse(text, &Rfc3339).expect("RFC 3339")
+    }
+
+    #[test]
+    fn memory_is_counted_as_makers_do() {
+        for (bytes, text) in [(0, "0"), (576 << 20, "0.6"), (24 << 30, "24"), (1 << 30, "1"), (79 << 28, "20")] {
+            assert_eq!(gib(bytes), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_table_says_who_holds_what_since_when() {
+        let holder = GpuHolder {
+            pid: 4711,
+            program: Some("python3".to_owned()),
+            memory: Some(12 << 30),
+            user: Some("ann".to_owned()),
+            container: Some("gpubay-proj-1".to_owned()),
+            workspace: Some("/home/ann/proj".to_owned()),
+            job: Some("train".to_owned()),
+            since: Some("2026-01-01T10:00:00Z".to_owned()),
+        };
+        let stranger = GpuHolder { job: None, workspace: None, container: None, memory: None, ..holder.clone() };
+        let gpu = OfferedGpu {
+            select: "GPU-a".to_owned(),
+            index: Some(0),
+            name: Some("H100".to_owned()),
+            memory: Some(GpuMemory { used: 13 << 30, total: 80 << 30 }),
+            utilization: Some(97),
+            temperature: Some(64),
+            power: Some(412),
+            power_limit: Some(700),
+            holders: vec![holder, stranger],
+            ..OfferedGpu::default()
+        };
+        let slice = OfferedGpu {
+            index: Some(1),
+            slice: Some(2),
+            name: Some("H100".to_owned()),
+            profile: Some("1g.10gb".to_owned()),
+            ..OfferedGpu::default()
+        };
+        let lost = OfferedGpu { index: Some(2), trouble: Some("it is lost".to_owned()), ..OfferedGpu::default() };
+        expect_test::expect![[r"
+            GPU  NAME          MEMORY       USE   TEMP   POWER        HELD BY
+            0    H100          13 / 80 GiB  97 %  64 °C  412 / 700 W  ann: job train of proj, python3 (4711), 12 GiB, for 2 h
+                                                                      ann: python3 (4711), for 2 h
+            1:2  H100 1g.10gb  -            -     -      -            nobody
+            2    -             -            -     -      -            -
+        "]]
+        .assert_eq(&table(&[gpu, slice, lost], true, at("2026-01-01T12:30:00Z")));
+    }
+
+    #[test]
+    fn how_long_is_said_in_the_unit_that_fits() {
+        for (seconds, text) in
+            [(-3, "0 s"), (59, "59 s"), (60, "1 min"), (7199, "119 min"), (7200, "2 h"), (200_000, "2 days")]
+        {
+            assert_eq!(long(time::Duration::seconds(seconds)), text);
+        }
+    }
 }

@@ -134,7 +134,7 @@ async fn run(cli: Cli) -> u8 {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
-        Command::Gpus(_) => gpus::run(&cli.common, &output).await,
+        Command::Gpus(command) => gpus::run(&cli.common, &command, &output).await,
         Command::Serve(command) => return serve::run(&command).await,
         Command::Schema(command) => show::schema(&command, &output),
         Command::Man(command) => show::man(&command, &Cli::command(), &output),

@@ -129,6 +129,11 @@ impl Output {
     }
 }
 
+/// Whether what is shown on stdout can be replaced.
+pub(super) fn can_redraw() -> bool {
+    std::io::stdout().is_terminal() && moves()
+}
+
 /// Whether a terminal can go back in what it shows, and colour it: an editor's shell window cannot.
 fn moves() -> bool {
     std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
@@ -178,6 +183,15 @@ pub(super) fn print_bytes(bytes: &[u8]) {
     {
         let _ = LOST.set(error.to_string());
     }
+}
+
+/// The reader of stdout has gone away.
+pub(super) fn nobody_reads() -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut stdout = [PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::empty())];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut stdout, Some(&now)).is_ok_and(|ready| ready > 0)
+        && stdout[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 static LOST: OnceLock<String> = OnceLock::new();

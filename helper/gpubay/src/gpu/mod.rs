@@ -8,6 +8,7 @@ pub mod inventory;
 mod nvml;
 mod reading;
 
+pub(crate) use self::nvml::on_this_machine;
 pub use self::nvml::{Driver, Lack, inventory_of};
 
 use gpubay_protocol::agent::{GpuReport, GpuSeen};

@@ -106,7 +106,7 @@ impl Lack {
 }
 
 /// A driver that is asked again and again: its library stays loaded between the questions.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Driver {
     library: Arc<Mutex<Option<Nvml>>>,
 }

@@ -16,7 +16,7 @@ use crate::workspace::status::{StatusContainer, StatusReport};
 use crate::{ContainerPath, HostPath, gpu, programs};
 
 /// What can be asked in there.
-const ANSWERED: [&str; 2] = ["gpubay/status", "gpubay/gpus"];
+const ANSWERED: [&str; 3] = ["gpubay/status", "gpubay/gpus", "gpubay/watchGpus"];
 
 pub(super) fn is() -> bool {
     programs::in_a_container_of_ours()

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use super::outgoing::Outgoing;
+use super::owner::Event;
 use super::wire::{AskedPower, Failure, FolderParams, WorkParams};
 use crate::config::consent::ConsentError;
 use crate::config::{self, ConfigError, LoadRequest, Loaded};
@@ -66,6 +68,7 @@ pub(super) struct Call {
     pub(super) folder: PathBuf,
     pub(super) progress: Progress,
     pub(super) out: Arc<Outgoing>,
+    pub(super) events: mpsc::UnboundedSender<Event>,
 }
 
 impl Call {
@@ -98,6 +101,12 @@ impl Call {
             workspace = Workspace::open(loaded, self.progress.clone()) => Ok(workspace?),
             () = self.progress.cancel.cancelled() => Err(cancelled().into()),
         }
+    }
+
+    /// Hands the wish to the owner.
+    pub(super) fn watch_gpus(&self, watch: bool) {
+        // Without an owner the session is over.
+        let _ = self.events.send(Event::WatchGpus { folder: self.folder.clone(), watch });
     }
 
     /// Of a failed call: what was cancelled says so, whatever broke by that.

@@ -8,11 +8,13 @@
 //! - `methods`: one file a request;
 //! - `owner`, `folder`: state, and what it is derived from;
 //! - `inside`: the same for a window that is attached to the container;
+//! - `gpu_watch`: GPUs, as long as somebody looks at them;
 //! - `outgoing`: what is told unasked;
 //! - `language`: help with our own files.
 
 mod folder;
 mod framing;
+mod gpu_watch;
 mod inside;
 mod language;
 mod method;

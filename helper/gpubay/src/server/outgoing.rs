@@ -13,7 +13,7 @@ use tower_lsp::lsp_types::{
     WorkDoneProgressEnd, WorkDoneProgressReport,
 };
 
-use super::wire::{FolderState, LogLevel, LogLine, LogLinesParams, LogParams, PackagesParams};
+use super::wire::{FolderState, GpusParams, LogLevel, LogLine, LogLinesParams, LogParams, PackagesParams};
 use crate::progress::{Event, Packages, Progress, StepEnd, StepId, Unit, size};
 use crate::quoting::printable;
 
@@ -50,6 +50,7 @@ impl<'de, T> serde::Deserialize<'de> for Sent<T> {
 }
 
 notification!(StateNotification, "gpubay/state", FolderState);
+notification!(GpusNotification, "gpubay/gpus", GpusParams);
 notification!(LogNotification, "gpubay/log", LogParams);
 notification!(LogLinesNotification, "gpubay/logLines", LogLinesParams);
 notification!(PackagesNotification, "gpubay/packages", PackagesParams);
@@ -71,6 +72,10 @@ impl Outgoing {
 
     pub(super) async fn state(&self, state: FolderState) {
         self.client.send_notification::<StateNotification>(Sent(state)).await;
+    }
+
+    pub(super) async fn gpus(&self, gpus: GpusParams) {
+        self.client.send_notification::<GpusNotification>(Sent(gpus)).await;
     }
 
     pub(super) async fn packages(&self, packages: PackagesParams) {

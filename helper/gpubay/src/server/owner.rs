@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tower_lsp::lsp_types::{CompletionItem, Hover, Position, Url};
 
 use super::folder::{self, Derived, Folder};
+use super::gpu_watch::GpuWatch;
 use super::inside;
 use super::language::{self, Facts, Kind};
 use super::method::{Call, Method, request};
@@ -87,6 +88,11 @@ pub(super) enum Event {
         folder: PathBuf,
         facts: Facts,
     },
+    /// Whether the folder's GPUs are to be told of.
+    WatchGpus {
+        folder: PathBuf,
+        watch: bool,
+    },
     Help {
         uri: Url,
         position: Position,
@@ -110,6 +116,7 @@ pub(super) struct Owner {
     generation: u64,
     /// Texts of our own files that are open.
     documents: BTreeMap<Url, String>,
+    gpus: GpuWatch,
 }
 
 impl Owner {
@@ -119,6 +126,7 @@ impl Owner {
         inbox: mpsc::UnboundedReceiver<Event>,
     ) -> Self {
         Self {
+            gpus: GpuWatch::new(out.clone()),
             out,
             events,
             inbox,
@@ -168,10 +176,14 @@ impl Owner {
             }
             Event::Trust(trusted) => {
                 self.trusted = trusted;
+                if !trusted {
+                    self.gpus.stop();
+                }
                 self.look_at_all().await;
             }
             Event::Folders { added, removed } => {
                 for folder in removed {
+                    self.gpus.set(folder.clone(), false);
                     if let Some(folder) = self.folders.remove(&folder) {
                         folder.leave();
                     }
@@ -206,6 +218,10 @@ impl Owner {
                     known.facts = facts;
                 }
             }
+            Event::WatchGpus { folder, watch } => {
+                let watched = watch && self.trusted && self.folders.contains_key(&folder);
+                self.gpus.set(folder, watched);
+            }
             Event::Help { uri, position, answer } => self.help(&uri, position, answer),
             Event::Panicked(text) => self.out.tell_of_bug(&text).await,
             Event::Shutdown => self.shut_down = true,
@@ -215,6 +231,7 @@ impl Owner {
                         cancel.cancel();
                     }
                 }
+                self.gpus.stop();
                 self.ending = Some(ending);
             }
         }
@@ -264,7 +281,7 @@ impl Owner {
             // Who asks wants what is shown to be true as well.
             self.look_at(&folder).await;
         }
-        let call = Call { folder: folder.clone(), progress, out };
+        let call = Call { folder: folder.clone(), progress, out, events: events.clone() };
         tokio::spawn(async move {
             let answered = match tokio::spawn(start(call)).await {
                 Ok(answered) => answered,

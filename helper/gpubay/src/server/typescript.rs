@@ -9,7 +9,8 @@ use ts_rs::{Config, TS, TypeVisitor};
 use super::method::{Kind, Method};
 use super::methods::every_method;
 use super::wire::{
-    Capabilities, Failure, FolderState, LogLinesParams, LogParams, Options, PROTOCOL, PackagesParams, TrustParams,
+    Capabilities, Failure, FolderState, GpusParams, LogLinesParams, LogParams, Options, PROTOCOL, PackagesParams,
+    TrustParams,
 };
 
 /// Everything that is declared, by name.
@@ -93,12 +94,18 @@ fn about(method: &str) -> String {
 }
 
 /// Direction, method, parameters, what for.
-const NOTIFICATIONS: [(&str, &str, &str, &str); 5] = [
+const NOTIFICATIONS: [(&str, &str, &str, &str); 6] = [
     (
         "helper to editor",
         "gpubay/state",
         "FolderState",
         "What a folder is like; replaces what was told before. It alone drives what an editor shows.",
+    ),
+    (
+        "helper to editor",
+        "gpubay/gpus",
+        "GpusParams",
+        "How the GPUs are now, whenever they are different, while `gpubay/watchGpus` wants it.",
     ),
     ("helper to editor", "gpubay/log", "LogParams", "Lines for the log of a folder's work."),
     ("helper to editor", "gpubay/logLines", "LogLinesParams", "Pieces of a log that `gpubay/logs` was asked for."),
@@ -112,6 +119,7 @@ fn generate() -> (String, String) {
     declared.add::<Capabilities>();
     declared.add::<Failure>();
     declared.add::<FolderState>();
+    declared.add::<GpusParams>();
     declared.add::<LogParams>();
     declared.add::<LogLinesParams>();
     declared.add::<PackagesParams>();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Power;
 use crate::error::Error;
 use crate::quoting::printable;
+use crate::workspace::gpus::GpusReport;
 use crate::workspace::report::{GpuReport, HostEnvReport, Row};
 use crate::workspace::{Drift, Losses};
 use crate::{ContainerPath, HostPath};
@@ -233,6 +234,14 @@ pub struct AttachTargetParams {
     pub ssh: Option<String>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct WatchGpusParams {
+    pub folder: String,
+    /// Whether `gpubay/gpus` is wanted from now on. It ends with `false`, however often it was asked for.
+    pub watch: bool,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields = nullable))]
@@ -418,6 +427,14 @@ pub enum LogLevel {
 pub struct LogLinesParams {
     pub subscription: String,
     pub text: String,
+}
+
+/// `gpubay/gpus`: how the GPUs are now, while they are watched. Each replaces the one before.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct GpusParams {
+    pub folder: String,
+    pub report: GpusReport,
 }
 
 /// `gpubay/packages`: what Python tools see has changed; they are to look again.

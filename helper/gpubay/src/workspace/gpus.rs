@@ -1,14 +1,25 @@
-//! `gpus`: what the engine offers.
+//! `gpus`: what the engine offers, and what the driver tells of it. Looked at once, or again and again.
+
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::Workspace;
 use super::elsewhere::Elsewhere;
+use super::holders::Holders;
+use super::offered;
 use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineInfo};
 use crate::error::Result;
-use crate::gpu;
+use crate::gpu::inventory::Process;
+use crate::gpu::{self, Driver, Plan};
+
+/// How often somebody who looks sees something new.
+pub const BEAT: Duration = Duration::from_secs(2);
+/// What an engine offers changes with its configuration, and asking costs it something.
+const OFFER_LASTS: Duration = Duration::from_secs(30);
 
 /// The answer of `gpus`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -20,7 +31,8 @@ pub struct GpusReport {
     pub injection: String,
     /// Why that way.
     pub reason: String,
-    /// Whether `devices` holds all that there are: the NVIDIA runtime does not tell the engine which it has.
+    /// Whether `devices` holds all that there are: the NVIDIA runtime does not tell the engine which it has, only the
+    /// driver knows it.
     pub complete: bool,
     pub devices: Vec<OfferedGpu>,
     /// Names that the engine takes and that cannot be matched with a device from here: UUIDs, `all`.
@@ -29,7 +41,7 @@ pub struct GpusReport {
     pub driver: Option<String>,
     /// The newest CUDA that the driver runs: `13.0`.
     pub cuda: Option<String>,
-    /// Why memory, use and processes are not known, with the next step.
+    /// Why memory, use and processes are not known, or what else is to know of the driver, with the next step.
     pub problem: Option<String>,
 }
 
@@ -37,7 +49,7 @@ pub struct GpusReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct OfferedGpu {
-    /// What `--gpus` takes for it.
+    /// What `--gpus` takes for this device alone: its UUID, `device=1`, or a CDI name.
     pub select: String,
     pub index: Option<u32>,
     /// Of a MIG slice: its place in its GPU.
@@ -94,50 +106,189 @@ pub struct GpuHolder {
     pub since: Option<String>,
 }
 
+/// Looks at the GPUs of an engine.
+#[derive(Debug)]
+pub struct Viewer {
+    engine: Engine,
+    wanted: Gpus,
+    driver: Driver,
+    holders: Holders,
+    offer: Option<(Instant, EngineInfo, Plan)>,
+}
+
+impl Viewer {
+    /// At those of the workspace's engine, in the way that the workspace would use.
+    pub fn of(workspace: &Workspace) -> Self {
+        let wanted = Gpus { select: GpuSelection::All, required: false, ..workspace.config().gpus.clone() };
+        Self::new(workspace.engine.clone(), wanted)
+    }
+
+    /// Without a workspace.
+    pub fn elsewhere(elsewhere: &Elsewhere) -> Self {
+        let wanted = Gpus { select: GpuSelection::All, required: false, isolation: Isolation::Hard, injection: None };
+        Self::new(elsewhere.engine().clone(), wanted)
+    }
+
+    fn new(engine: Engine, wanted: Gpus) -> Self {
+        Self { engine, wanted, driver: Driver::default(), holders: Holders::default(), offer: None }
+    }
+
+    /// Asks this driver, which others ask too.
+    #[must_use]
+    pub fn sharing(self, driver: &Driver) -> Self {
+        Self { driver: driver.clone(), ..self }
+    }
+
+    /// How it is now.
+    ///
+    /// # Errors
+    /// The engine's own, and a way that was forced and is not there. What the driver does not tell is no error.
+    pub async fn look(&mut self) -> Result<GpusReport> {
+        let (info, plan) = match self.offer.take() {
+            Some((at, info, plan)) if at.elapsed() < OFFER_LASTS => {
+                self.offer = Some((at, info.clone(), plan.clone()));
+                (info, plan)
+            }
+            _ => {
+                let info = self.engine.info().await?;
+                let plan = gpu::decide(&self.wanted, &info)?;
+                self.offer = Some((Instant::now(), info.clone(), plan.clone()));
+                (info, plan)
+            }
+        };
+        let told = match gpu::on_this_machine(&self.engine) {
+            Ok(()) => self.driver.inventory().await,
+            Err(lack) => Err(lack),
+        };
+        let processes: Vec<Process> = told.as_ref().map(offered::processes).unwrap_or_default();
+        let holders = self.holders.find(&self.engine, &processes).await;
+        let (devices, other_names) = offered::devices(&info, plan.injection, told.as_ref().ok(), &holders);
+        let told_all = plan.injection != Injection::NvidiaRuntime || told.is_ok();
+        Ok(GpusReport {
+            engine: self.engine.located().endpoint.to_string(),
+            injection: gpu::name_of(plan.injection).to_owned(),
+            reason: plan.reason,
+            complete: told_all,
+            devices,
+            other_names,
+            driver: told.as_ref().ok().and_then(|told| told.driver.clone()),
+            cuda: told.as_ref().ok().and_then(|told| told.cuda).map(|(major, minor)| format!("{major}.{minor}")),
+            problem: offered::problem(&told),
+        })
+    }
+}
+
 /// Of the workspace's engine, in the way that the workspace would use.
 ///
 /// # Errors
-/// The engine's own, and a way that was forced and is not there.
+/// Of [`Viewer::look`].
 pub async fn gpus(workspace: &Workspace) -> Result<GpusReport> {
-    let wanted = Gpus { select: GpuSelection::All, required: false, ..workspace.config().gpus.clone() };
-    offered(&workspace.engine, &wanted).await
+    Viewer::of(workspace).look().await
 }
 
-/// Without a workspace.
-///
-/// # Errors
-/// The engine's own.
-pub async fn elsewhere(elsewhere: &Elsewhere) -> Result<GpusReport> {
-    let wanted = Gpus { select: GpuSelection::All, required: false, isolation: Isolation::Hard, injection: None };
-    offered(elsewhere.engine(), &wanted).await
+impl GpusReport {
+    /// Whether this is worth telling to who knows `told`: not where only figures moved a little.
+    pub fn is_news_to(&self, told: &Self) -> bool {
+        let mut now = self.clone();
+        if now.devices.len() == told.devices.len() {
+            for (now, told) in now.devices.iter_mut().zip(&told.devices) {
+                now.forget_small_changes(told);
+            }
+        }
+        now != *told
+    }
 }
 
-async fn offered(engine: &Engine, wanted: &Gpus) -> Result<GpusReport> {
-    let info = engine.info().await?;
-    let plan = gpu::decide(wanted, &info)?;
-    let (devices, other_names) = match plan.injection {
-        Injection::Cdi => gpu::devices(&info),
-        _ => (Vec::new(), Vec::new()),
-    };
-    Ok(GpusReport {
-        engine: engine.located().endpoint.to_string(),
-        injection: gpu::name_of(plan.injection).to_owned(),
-        reason: plan.reason,
-        complete: plan.injection != Injection::NvidiaRuntime,
-        devices: devices
-            .into_iter()
-            .map(|device| OfferedGpu {
-                select: device.name.to_owned(),
-                index: device.place.map(|(gpu, _)| gpu),
-                slice: device.place.and_then(|(_, slice)| slice),
-                uuid: device.uuid.map(str::to_owned),
-                cdi: Some(gpu::cdi_name(device.name)),
-                ..OfferedGpu::default()
-            })
-            .collect(),
-        other_names: other_names.into_iter().map(gpu::cdi_name).collect(),
-        driver: None,
-        cuda: None,
-        problem: None,
-    })
+impl OfferedGpu {
+    fn forget_small_changes(&mut self, told: &Self) {
+        // What a driver keeps for itself comes and goes; a temperature sways.
+        const MEMORY: u64 = 32 << 20;
+        const PERCENT: u64 = 5;
+        const DEGREES: u64 = 2;
+        const WATTS: u64 = 5;
+        fn settle<T: Copy + Into<u64>>(now: &mut Option<T>, told: Option<T>, least: u64) {
+            if let (Some(new), Some(old)) = (*now, told)
+                && new.into().abs_diff(old.into()) < least
+            {
+                *now = told;
+            }
+        }
+        if let (Some(now), Some(told)) = (&mut self.memory, told.memory)
+            && now.used.abs_diff(told.used) < MEMORY
+        {
+            now.used = told.used;
+        }
+        settle(&mut self.utilization, told.utilization, PERCENT);
+        settle(&mut self.temperature, told.temperature, DEGREES);
+        settle(&mut self.power, told.power, WATTS);
+        // Their order may change with their memory: each is compared with itself.
+        for holder in &mut self.holders {
+            if let Some(told) = told.holders.iter().find(|told| told.pid == holder.pid) {
+                settle(&mut holder.memory, told.memory, MEMORY);
+                // The machine's start, by which it is reckoned, sways by a second.
+                holder.since.clone_from(&told.since);
+            }
+        }
+        offered::sort(&mut self.holders);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_is_no_news() {
+        let holder = |pid, memory| GpuHolder {
+            ..GpuHolder {
+                pid,
+                program: None,
+                memory: Some(memory),
+                user: None,
+                container: None,
+                workspace: None,
+                job: None,
+                since: None,
+            }
+        };
+        let device = OfferedGpu {
+            memory: Some(GpuMemory { used: 1 << 30, total: 24 << 30 }),
+            utilization: Some(50),
+            temperature: Some(60),
+            power: Some(200),
+            holders: vec![holder(2, 600 << 20), holder(1, 400 << 20)],
+            ..OfferedGpu::default()
+        };
+        let report = |device: &OfferedGpu| GpusReport {
+            engine: String::new(),
+            injection: "cdi".to_owned(),
+            reason: String::new(),
+            complete: true,
+            devices: vec![device.clone()],
+            other_names: Vec::new(),
+            driver: None,
+            cuda: None,
+            problem: None,
+        };
+        let told = report(&device);
+        let news = |change: &dyn Fn(&mut OfferedGpu)| {
+            let mut changed = device.clone();
+            change(&mut changed);
+            report(&changed).is_news_to(&told)
+        };
+        assert!(!news(&|_| {}));
+        assert!(!news(&|device| {
+            device.memory = Some(GpuMemory { used: (1 << 30) + (5 << 20), total: 24 << 30 });
+            (device.utilization, device.temperature, device.power) = (Some(53), Some(61), Some(203));
+            device.holders[0].memory = Some(610 << 20);
+            device.holders[0].since = Some("later".to_owned());
+        }));
+        assert!(news(&|device| device.memory = Some(GpuMemory { used: 2 << 30, total: 24 << 30 })));
+        assert!(news(&|device| device.utilization = Some(90)));
+        assert!(news(&|device| device.utilization = None));
+        assert!(news(&|device| device.trouble = Some("lost".to_owned())));
+        assert!(news(&|device| drop(device.holders.pop())));
+        assert!(news(&|device| device.holders[0].job = Some("train".to_owned())));
+        assert!(GpusReport { devices: Vec::new(), ..told.clone() }.is_news_to(&told));
+    }
 }

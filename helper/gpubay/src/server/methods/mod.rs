@@ -18,6 +18,7 @@ pub(super) mod status;
 pub(super) mod stop;
 pub(super) mod sync;
 pub(super) mod up;
+pub(super) mod watch_gpus;
 
 use tower_lsp::LspServiceBuilder;
 
@@ -45,7 +46,8 @@ macro_rules! every_method {
             crate::server::methods::status::Status,
             crate::server::methods::stop::Stop,
             crate::server::methods::sync::Sync,
-            crate::server::methods::up::Up
+            crate::server::methods::up::Up,
+            crate::server::methods::watch_gpus::WatchGpus
         )
     };
 }
