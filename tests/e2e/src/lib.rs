@@ -3,9 +3,9 @@
 //! `make test` starts the engines and sets the variables that [`lab`] reads; without them every
 //! test fails with a sentence that says so. Nothing is skipped.
 
-mod schema;
-
+mod driver;
 mod editor;
+mod schema;
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use driver::Driver;
 pub use editor::Editor;
 
 /// Where a first `up` can be interrupted, in its order: the program's own failpoints, until there is a venv in a container.
@@ -125,6 +126,8 @@ pub struct Bench {
     pub who: Who,
     pub home: PathBuf,
     pub workspace: PathBuf,
+    /// More for the environment of the user's commands.
+    pub env: Vec<(String, PathBuf)>,
     root: TempDir,
 }
 
@@ -143,7 +146,7 @@ impl Bench {
         let home = root.path().join("home");
         let workspace = home.join(name);
         std::fs::create_dir_all(&workspace).expect("made");
-        let bench = Self { engine, socket, who, home, workspace, root };
+        let bench = Self { engine, socket, who, home, workspace, env: Vec::new(), root };
         bench.own(&bench.home.clone());
         bench.own(&bench.workspace.clone());
         bench
@@ -202,6 +205,7 @@ impl Bench {
             .env("USER", if self.who == Who::Root { "root" } else { &lab().user })
             .env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
             .env("GPUBAY_LOG", std::env::var("GPUBAY_LOG").unwrap_or_default())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.workspace)
             .stdin(Stdio::null());
         command
