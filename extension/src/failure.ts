@@ -65,12 +65,35 @@ function isFailure(data: unknown): data is Failure {
   return typeof code === "string" && typeof message === "string";
 }
 
-/** Its first line with the next step; an excerpt of a file stands only in the log. */
-export function sentence({ message, hint }: Failure): string {
-  const [line = ""] = message.split("\n", 1);
+/**
+ * Its first line with the next step; an excerpt of a file stands only in the log. A path that it begins with is told from
+ * `folder`.
+ */
+export function sentence({ message, hint }: Failure, folder?: string): string {
+  const [first = ""] = message.split("\n", 1);
+  const line = folder !== undefined && first.startsWith(`${folder}/`) ? first.slice(folder.length + 1) : first;
   const said = /[.!?。]$/.test(line) ? line : `${line}.`;
-  const whole = hint ? `${said} ${hint}` : said;
+  const whole = hint ? `${said} ${inEditor(hint)}` : said;
   return /^[a-z]+ /.test(whole) ? whole.charAt(0).toUpperCase() + whole.slice(1) : whole;
+}
+
+/** A hint names commands of a terminal. Those that are in the palette, too, are named as they are there. */
+function inEditor(hint: string): string {
+  const commands: Record<string, string> = {
+    up: l10n.t("Start GPU Container"),
+    "up --recreate": l10n.t("Recreate…"),
+    stop: l10n.t("Stop"),
+    down: l10n.t("Remove Containers…"),
+    sync: l10n.t("Refresh Completion"),
+    init: l10n.t("Initialize Workspace"),
+    doctor: l10n.t("Doctor"),
+    gpus: l10n.t("Select GPUs"),
+    shell: l10n.t("Open Shell"),
+  };
+  return hint.replace(/`gpubay ([a-z]+(?: --recreate)?)`/g, (whole, command: string) => {
+    const title = Object.hasOwn(commands, command) ? commands[command] : undefined;
+    return title === undefined ? whole : `«${title}»`;
+  });
 }
 
 export type Button =

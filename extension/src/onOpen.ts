@@ -4,12 +4,11 @@ import { setTimeout } from "node:timers/promises";
 import * as vscode from "vscode";
 import { attach } from "./attach/attach";
 import { l10n } from "./l10n";
-import { type Choice, choiceOf, firstStep, interrupted } from "./onOpenPlan";
+import { type Choice, type Remembered, firstStep, interrupted, planOf } from "./onOpenPlan";
 import type { FolderState } from "./protocol";
 import type { Session } from "./session";
 import { plain } from "./text";
 
-const ASKED = "gpubay.onOpen.asked";
 /** How long a helper that was told to go may take to clean up. */
 const CLEANING_MS = 10_000;
 
@@ -24,7 +23,7 @@ export function registerOnOpen(context: vscode.ExtensionContext, session: Sessio
       }
       if (!opened.has(state.folder)) {
         opened.add(state.folder);
-        void open(context, session, folder);
+        open(context, session, folder).catch((error: unknown) => session.showFailure(error, { folder }));
       }
     }),
   );
@@ -46,9 +45,9 @@ async function open(context: vscode.ExtensionContext, session: Session, folder: 
   if (!state) {
     return;
   }
-  const configured = vscode.workspace.getConfiguration("gpubay", folder).inspect<string>("onOpen");
-  const choice = choiceOf(configured) ?? (await ask(context, folder, state));
-  const step = firstStep(choice, state);
+  const choice = await chosen(context, folder, state);
+  // An answer may have taken its time.
+  const step = firstStep(choice, session.state(folder) ?? state);
   if (step === "start" || step === "startAndAttach") {
     const title = l10n.t("Starting the container of {0}", folder.name);
     const report = await session.runWork(folder, "gpubay/up", { gpus: null }, title);
@@ -76,15 +75,48 @@ async function wasInterrupted(session: Session, folder: vscode.WorkspaceFolder):
   }
 }
 
-/** Once a workspace, and only where there is something to start. */
-async function ask(
+/** What the user wants of this folder; asked at most once, an answer or not. */
+async function chosen(
   context: vscode.ExtensionContext,
   folder: vscode.WorkspaceFolder,
   state: FolderState,
 ): Promise<Choice> {
-  if (state.phase !== "stopped" || context.workspaceState.get(ASKED) === true) {
-    return "nothing";
+  const key = `gpubay.onOpen:${state.folder}`;
+  const remembered = context.workspaceState.get<Remembered>(key, {});
+  const configured = vscode.workspace.getConfiguration("gpubay", folder).inspect<string>("onOpen");
+  const plan = planOf(configured, remembered, state);
+  if (!("ask" in plan)) {
+    return plan.choice;
   }
+  if (plan.ask === "settings") {
+    const offered = { ...remembered, offered: plan.choice, agreed: false };
+    await context.workspaceState.update(key, offered);
+    const agreed = await allowed(folder, plan.choice);
+    await context.workspaceState.update(key, { ...offered, agreed });
+    return agreed ? plan.choice : "nothing";
+  }
+  await context.workspaceState.update(key, { ...remembered, asked: true });
+  return ask(context, folder, key);
+}
+
+/** The settings that came with a folder want something by themselves. */
+async function allowed(folder: vscode.WorkspaceFolder, choice: Choice): Promise<boolean> {
+  const name = plain(folder.name);
+  const yes = l10n.t("Yes");
+  const said =
+    choice === "attach"
+      ? l10n.t("The settings of {0} want an editor to be attached whenever it is opened. Allow it?", name)
+      : choice === "start"
+        ? l10n.t("The settings of {0} want its GPU container to be started whenever it is opened. Allow it?", name)
+        : l10n.t(
+            "The settings of {0} want its GPU container to be started and an editor to be attached whenever it is opened. Allow it?",
+            name,
+          );
+  return (await vscode.window.showInformationMessage(said, yes, l10n.t("No"))) === yes;
+}
+
+/** Nobody has chosen anything. */
+async function ask(context: vscode.ExtensionContext, folder: vscode.WorkspaceFolder, key: string): Promise<Choice> {
   const choices: { title: string; choice: Choice; always: boolean }[] = [
     { title: l10n.t("Start"), choice: "start", always: false },
     { title: l10n.t("Always Start Here"), choice: "start", always: true },
@@ -95,10 +127,11 @@ async function ask(
   if (!picked) {
     return "nothing";
   }
-  await context.workspaceState.update(ASKED, true);
   if (picked.always) {
-    const target = vscode.ConfigurationTarget.Workspace;
-    await vscode.workspace.getConfiguration("gpubay").update("onOpen", picked.choice, target);
+    const several = (vscode.workspace.workspaceFolders?.length ?? 0) > 1;
+    const target = several ? vscode.ConfigurationTarget.WorkspaceFolder : vscode.ConfigurationTarget.Workspace;
+    await context.workspaceState.update(key, { asked: true, offered: picked.choice, agreed: true });
+    await vscode.workspace.getConfiguration("gpubay", folder).update("onOpen", picked.choice, target);
   }
   return picked.choice;
 }

@@ -11,11 +11,41 @@ interface Inspected {
   workspaceFolderValue?: string;
 }
 
-/** What the user has chosen, the nearest first; `undefined`: nobody has been asked. */
-export function choiceOf(inspected: Inspected | undefined): Choice | undefined {
+/** What is remembered of a folder, outside of it. */
+export interface Remembered {
+  /** The question whether to start here has been shown. */
+  asked?: boolean;
+  /** What the folder's own settings want, as it was asked… */
+  offered?: Choice;
+  /** …and whether the user agreed. */
+  agreed?: boolean;
+}
+
+/** `own`: nothing was chosen by anybody. `settings`: those of the workspace choose, and a stranger may have written them. */
+export type Plan = { choice: Choice } | { ask: "own" } | { ask: "settings"; choice: Choice };
+
+/** The user's own choice counts; one that came with the folder after the user has agreed to just that. */
+export function planOf(inspected: Inspected | undefined, remembered: Remembered, state: FolderState): Plan {
   const { globalValue, workspaceValue, workspaceFolderValue } = inspected ?? {};
-  const set = workspaceFolderValue ?? workspaceValue ?? globalValue;
-  return CHOICES.find((choice) => choice === set);
+  const own = known(globalValue);
+  const theirs = known(workspaceFolderValue ?? workspaceValue);
+  if (theirs === "nothing" || (theirs !== undefined && theirs === own)) {
+    return { choice: theirs };
+  }
+  if (theirs !== undefined && remembered.offered !== theirs) {
+    return firstStep(theirs, state) === "nothing" ? { choice: "nothing" } : { ask: "settings", choice: theirs };
+  }
+  if (theirs !== undefined && remembered.agreed === true) {
+    return { choice: theirs };
+  }
+  if (own !== undefined || theirs !== undefined) {
+    return { choice: own ?? "nothing" };
+  }
+  return remembered.asked === true || state.phase !== "stopped" ? { choice: "nothing" } : { ask: "own" };
+}
+
+function known(value: string | undefined): Choice | undefined {
+  return CHOICES.find((choice) => choice === value);
 }
 
 /** What of it there is to do: `attach` alone starts nothing. */

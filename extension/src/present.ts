@@ -22,7 +22,7 @@ export async function showFailure(bay: GpuBay, failure: Failure, about: About): 
   const said =
     failure.code === "busy" && work
       ? l10n.t("Something else is under way here: {0} Wait for its end, or cancel it.", working(work.method))
-      : sentence(failure);
+      : sentence(failure, about.folder?.uri.fsPath);
   const buttons = buttonsFor(failure, about.retry !== undefined);
   const items = buttons.map((button) => ({ title: buttonText(button), button }));
   const picked = await vscode.window.showErrorMessage(plain(said), ...items);

@@ -1,5 +1,6 @@
 // «Attach Editor»: a window in the container, through Dev Containers or a fork's copy of it.
 
+import os from "node:os";
 import path from "node:path";
 import * as vscode from "vscode";
 import { folderFor, refusedInside } from "../commands/folder";
@@ -7,7 +8,16 @@ import { openShell, runs } from "../commands/terminals";
 import { l10n } from "../l10n";
 import type { AttachReport } from "../protocol";
 import type { Session } from "../session";
-import { ATTACHERS, type Attacher, attachConfig, configName, isFoundByName } from "./config";
+import {
+  ATTACH,
+  ATTACHERS,
+  type Attacher,
+  aliasOf,
+  attachConfig,
+  attacherOf,
+  configName,
+  isFoundByName,
+} from "./config";
 
 export function registerAttach(context: vscode.ExtensionContext, session: Session): void {
   context.subscriptions.push(
@@ -30,15 +40,24 @@ export async function attach(
     if (session.inside || !(await runs(session, folder))) {
       return;
     }
-    const attacher = ATTACHERS.find((id) => vscode.extensions.getExtension(id));
+    const attacher = attacherOf(
+      (id) => vscode.extensions.getExtension(id) !== undefined,
+      await vscode.commands.getCommands(true),
+    );
     if (attacher === undefined) {
       await cannotAttach(session, folder);
       return;
     }
-    const target = await session.request("gpubay/attachTarget", { folder: folder.uri.fsPath, ssh: sshAlias() });
-    await writeConfig(context, session, attacher, target);
+    const ssh = await sshAlias(context);
+    if (ssh === undefined) {
+      return;
+    }
+    const target = await session.request("gpubay/attachTarget", { folder: folder.uri.fsPath, ssh });
+    if (attacher !== "unseen") {
+      await writeConfig(context, session, attacher, target);
+    }
     if (isFoundByName(target)) {
-      await vscode.commands.executeCommand("remote-containers.attachToRunningContainer", target.container.name);
+      await vscode.commands.executeCommand(ATTACH, target.container.name);
     } else {
       const window = vscode.Uri.parse(target.uri, true);
       await vscode.commands.executeCommand("vscode.openFolder", window, { forceNewWindow: true });
@@ -75,13 +94,33 @@ async function writeConfig(
   }
 }
 
-/** In a window of Remote-SSH the new one goes the same way. */
-function sshAlias(): string | null {
+/**
+ * In a window of Remote-SSH the new one goes the same way, which the editor does not tell to extensions on this side: it is
+ * asked once for each machine. `null`: this is no such window; `undefined`: no answer.
+ */
+async function sshAlias(context: vscode.ExtensionContext): Promise<string | null | undefined> {
   if (vscode.env.remoteName !== "ssh-remote") {
     return null;
   }
-  const authority = vscode.workspace.workspaceFolders?.[0]?.uri.authority ?? "";
-  return authority.startsWith("ssh-remote+") ? decodeURIComponent(authority.slice("ssh-remote+".length)) : null;
+  const key = `gpubay.ssh.alias:${os.hostname()}`;
+  const known = context.globalState.get<string>(key);
+  if (known !== undefined) {
+    return known;
+  }
+  const typed = await vscode.window.showInputBox({
+    title: l10n.t("Attach Editor"),
+    prompt: l10n.t(
+      "The name by which your own machine reaches this one with SSH, as it stands after “SSH:” at the left of the status bar. It is remembered.",
+    ),
+    value: os.hostname(),
+    ignoreFocusOut: true,
+    validateInput: (text) => (aliasOf(text) === undefined ? l10n.t("That is no name of a machine.") : undefined),
+  });
+  const alias = typed === undefined ? undefined : aliasOf(typed);
+  if (alias !== undefined) {
+    await context.globalState.update(key, alias);
+  }
+  return alias;
 }
 
 /** VSCodium and code-server cannot run Microsoft's extension; elsewhere it may just not be installed. */

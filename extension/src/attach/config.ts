@@ -44,6 +44,26 @@ export function configName(container: string): string {
 export const ATTACHERS = ["ms-vscode-remote.remote-containers", "anysphere.remote-containers"] as const;
 export type Attacher = (typeof ATTACHERS)[number];
 
+/** What attaches, whichever of them brings it. */
+export const ATTACH = "remote-containers.attachToRunningContainer";
+
+/**
+ * Who attaches here. On the other machine of a remote window, extensions of the editor's own side cannot be seen, but what
+ * they do can be asked for: `unseen`.
+ */
+export function attacherOf(
+  isInstalled: (id: Attacher) => boolean,
+  commands: readonly string[],
+): Attacher | "unseen" | undefined {
+  return ATTACHERS.find(isInstalled) ?? (commands.includes(ATTACH) ? "unseen" : undefined);
+}
+
+/** What a person types as the name of a machine for `ssh`; `undefined`: it cannot be one. */
+export function aliasOf(typed: string): string | undefined {
+  const alias = typed.trim();
+  return /^[^\s/\\+@-][^\s/\\+]*$/.test(alias) ? alias : undefined;
+}
+
 /**
  * Whether Dev Containers finds the container by its name alone, with the engine that it uses by itself. Else the address
  * has to say which engine it is.

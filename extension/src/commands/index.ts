@@ -39,8 +39,9 @@ export function registerCommands(context: vscode.ExtensionContext, session: Sess
     work("gpubay/restart", (name) => l10n.t("Restarting the container of {0}", name)),
     true,
   );
-  inFolder("gpubay.rebuild", rebuild, true);
-  inFolder("gpubay.recreate", recreate, true);
+  inFolder("gpubay.rebuild", (_, folder) => rebuild(session, folder, false), true);
+  inFolder("gpubay.rebuildNoCache", (_, folder) => rebuild(session, folder, true), true);
+  inFolder("gpubay.recreate", (_, folder) => recreate(session, folder), true);
   inFolder(
     "gpubay.refresh",
     work("gpubay/sync", (name) => l10n.t("Refreshing completion of {0}", name)),
@@ -73,9 +74,9 @@ async function start(session: Session, folder: vscode.WorkspaceFolder): Promise<
   return report;
 }
 
-async function rebuild(session: Session, folder: vscode.WorkspaceFolder): Promise<unknown> {
+async function rebuild(session: Session, folder: vscode.WorkspaceFolder, noCache: boolean): Promise<unknown> {
   const title = l10n.t("Rebuilding the image of {0}", folder.name);
-  const report = await session.runWork(folder, "gpubay/rebuild", { noCache: false }, title);
+  const report = await session.runWork(folder, "gpubay/rebuild", { noCache }, title);
   if (report && report.drift.length > 0) {
     const yes = l10n.t("Recreate…");
     const said = l10n.t(

@@ -4,21 +4,27 @@ import type { Session } from "../session";
 import { agreed } from "../work/questions";
 import { recreateQuestion } from "../work/questionText";
 
+/** What the new one is to have, and why it is needed, where that is known better than by the state. */
+export interface Wanted {
+  gpus: string;
+  drift: string[];
+}
+
 /** Lists what changes and what would be lost, and makes the container anew if that is agreed to. */
-export async function recreate(session: Session, folder: vscode.WorkspaceFolder): Promise<void> {
+export async function recreate(session: Session, folder: vscode.WorkspaceFolder, wanted?: Wanted): Promise<void> {
   let lost: string[];
   try {
     lost = (await session.request("gpubay/stakes", { folder: folder.uri.fsPath, jobs: false })).sentences;
   } catch (error) {
-    void session.showFailure(error, { folder, retry: () => recreate(session, folder) });
+    void session.showFailure(error, { folder, retry: () => recreate(session, folder, wanted) });
     return;
   }
-  const drift = session.state(folder)?.drift.map(({ text }) => text) ?? [];
+  const drift = wanted?.drift ?? session.state(folder)?.drift.map(({ text }) => text) ?? [];
   if (await agreed(recreateQuestion(folder.name, drift, lost))) {
     await session.runWork(
       folder,
       "gpubay/up",
-      { consent: true },
+      { gpus: wanted?.gpus ?? null, consent: true },
       l10n.t("Recreating the container of {0}", folder.name),
     );
   }

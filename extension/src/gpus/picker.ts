@@ -36,7 +36,7 @@ async function selectGpus(session: Session, folder: vscode.WorkspaceFolder): Pro
   const yes = l10n.t("Recreate…");
   const said = l10n.t("{0} The container has to be made anew for it.", plain(waiting.text));
   if ((await vscode.window.showInformationMessage(said, yes)) === yes) {
-    await recreate(session, folder);
+    await recreate(session, folder, { gpus, drift: report?.drift.map(({ text }) => text) ?? [] });
   }
 }
 

@@ -39,6 +39,18 @@ const CANDIDATES: Candidate[] = [
   { key: "ruff.path", tool: "Ruff", program: "ruff", list: true },
 ];
 
+export type Mode = "ask" | "always" | "never";
+
+/** The nearest setting counts; but a yes that came with the folder is none of the user's. */
+export function modeOf(inspected: Inspected | undefined): Mode {
+  const { globalValue, workspaceValue, workspaceFolderValue } = inspected ?? {};
+  const theirs = workspaceFolderValue ?? workspaceValue;
+  if (theirs === "never" || (theirs === undefined && globalValue === "never")) {
+    return "never";
+  }
+  return globalValue === "always" && (theirs === undefined || theirs === "always") ? "always" : "ask";
+}
+
 /** Of extensions that are there, of programs that the container has, and of nothing that anybody has set. */
 export function changes(
   env: string,

@@ -7,7 +7,7 @@ import { l10n } from "../l10n";
 import type { PackagesParams } from "../protocol";
 import type { Session } from "../session";
 import { plain } from "../text";
-import { type Change, LOOK_AGAIN, changes } from "./plan";
+import { type Change, LOOK_AGAIN, changes, modeOf } from "./plan";
 
 /** Folder by folder: what the tools were last told to look at. */
 type Seen = Map<string, string>;
@@ -53,7 +53,7 @@ async function configure(
   folder: vscode.WorkspaceFolder,
   env: string,
 ): Promise<boolean> {
-  const mode = vscode.workspace.getConfiguration("gpubay", folder).get("python.configure");
+  const mode = modeOf(vscode.workspace.getConfiguration("gpubay", folder).inspect("python.configure"));
   const name = path.relative(folder.uri.fsPath, env);
   if (mode === "never" || name.startsWith("..") || path.isAbsolute(name)) {
     return false;

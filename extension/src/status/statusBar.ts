@@ -53,7 +53,14 @@ export function registerStatusBar(context: vscode.ExtensionContext, session: Ses
     vscode.commands.registerCommand("gpubay.showProblem", (about?: vscode.WorkspaceFolder) => {
       const folder = about ?? shown();
       const { helper } = session;
-      const retry = () => session.request("gpubay/status", { folder: folder?.uri.fsPath ?? "" });
+      // The answer comes as a state as well, which alone is shown.
+      const retry = async () => {
+        try {
+          await session.request("gpubay/status", { folder: folder?.uri.fsPath ?? "" });
+        } catch (error) {
+          await session.showFailure(error, { folder, retry });
+        }
+      };
       if (helper.status === "down") {
         return session.showFailure(new WorkError(helper.failure), { folder, retry });
       }
@@ -61,7 +68,9 @@ export function registerStatusBar(context: vscode.ExtensionContext, session: Ses
       if (problem) {
         return session.showFailure(new WorkError(problem), {
           folder,
-          retry: () => vscode.commands.executeCommand("gpubay.start", folder),
+          // Its approval is asked for by what needs it.
+          retry:
+            problem.code === "needs_consent" ? () => vscode.commands.executeCommand("gpubay.start", folder) : retry,
         });
       }
       session.log.show();

@@ -58,17 +58,21 @@ export function statusText(helper: HelperState, state: FolderState | undefined, 
         look: "usual",
         command: "gpubay.start",
       };
-    case "stopped":
+    case "stopped": {
+      const [text, tooltip] = state.container
+        ? [l10n.t("GPU: stopped"), l10n.t("The container does not run. A click starts it.")]
+        : [l10n.t("GPU: not started"), l10n.t("There is no container yet. A click builds and starts one.")];
       return {
-        text: of(`$(circle-outline) ${l10n.t("GPU: stopped")}`),
-        tooltip: lines(l10n.t("The container does not run. A click starts it."), problemLines(state)),
+        text: of(`$(circle-outline) ${text}`),
+        tooltip: lines(tooltip, problemLines(state)),
         look: state.problem ? "warning" : "usual",
         command: "gpubay.start",
       };
+    }
     case "problem":
       return {
         text: of("$(error) GPU Bay"),
-        tooltip: state.problem ? sentence(state.problem) : l10n.t("The container cannot be used."),
+        tooltip: state.problem ? sentence(state.problem, state.folder) : l10n.t("The container cannot be used."),
         look: "error",
         command: "gpubay.showProblem",
       };
@@ -118,8 +122,8 @@ function gpuLines(gpu: GpuReport | null): string {
   );
 }
 
-function problemLines({ problem }: FolderState): string {
-  return problem ? l10n.t("Failed last: {0}", sentence(problem)) : "";
+function problemLines({ problem, folder }: FolderState): string {
+  return problem ? l10n.t("Failed last: {0}", sentence(problem, folder)) : "";
 }
 
 /** What is being done, by the request that asked for it. */

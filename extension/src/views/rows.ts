@@ -45,7 +45,7 @@ export function folderRow(name: string, path: string, state: FolderState | undef
   });
 }
 
-export function phaseText({ phase, work }: FolderState): string {
+export function phaseText({ phase, work, container }: FolderState): string {
   if (work) {
     return l10n.t("working…");
   }
@@ -57,7 +57,7 @@ export function phaseText({ phase, work }: FolderState): string {
     case "unconfigured":
       return l10n.t("nothing to build");
     case "stopped":
-      return l10n.t("stopped");
+      return container ? l10n.t("stopped") : l10n.t("not started");
     case "running":
       return l10n.t("running");
     case "drifted":
@@ -108,7 +108,7 @@ function jobRow(folder: string, job: Row): ViewRow {
   const end = job.exit_code === null ? job.state : l10n.t("ended with {0}", job.exit_code);
   const name = job.job ?? job.name;
   return row("job", `job:${folder}:${job.id}`, name, {
-    description: runs ? job.status : end,
+    description: runs ? (job.state === "paused" ? l10n.t("paused") : l10n.t("running")) : end,
     tooltip: [name, (job.command ?? []).join(" "), job.gpus && `GPU: ${job.gpus}`].filter(Boolean).join("\n"),
     icon: runs ? "sync" : failed ? "error" : "pass",
     context: runs ? "job.running" : "job.ended",

@@ -1,8 +1,51 @@
-// The words of the questions. Knows nothing of the editor.
+// Which question follows from which failure, and the words of the questions. Knows nothing of the editor.
 
 import { sentence } from "../failure";
 import { l10n } from "../l10n";
 import type { AskedPower, Failure } from "../protocol";
+import type { WorkMethod } from "../session";
+
+/** What has been agreed to in the course of one piece of work. */
+export interface Agreed {
+  /** Keys of powers. */
+  allow: readonly string[];
+  /** What runs may end: the request's own `consent`. */
+  consent: boolean;
+  /** What has vanished in the container has been followed. */
+  followed: boolean;
+}
+
+/** `all`: it ends jobs as well, and they are to be listed. */
+export type Asked =
+  | { about: "powers"; missing: AskedPower[] }
+  | { about: "dockerfile" }
+  | { about: "end"; all: boolean }
+  | { about: "follow" };
+
+/** What is to be asked before a piece of work is tried once more; `undefined`: it has failed. */
+export function asked(method: WorkMethod, failure: Failure, agreed: Agreed): Asked | undefined {
+  switch (failure.code) {
+    case "needs_consent": {
+      const missing = failure.powers.filter((power) => !agreed.allow.includes(power.key));
+      return missing.length > 0 ? { about: "powers", missing } : undefined;
+    }
+    case "ambiguous_dockerfile":
+      return failure.candidates.length > 0 ? { about: "dockerfile" } : undefined;
+    case "work_running":
+      return agreed.consent ? undefined : { about: "end", all: method === "gpubay/down" };
+    case "mirror_halted":
+      // A yes here is none to the end of what runs, which is what `consent` says to all but `gpubay/sync`.
+      return agreed.followed ? undefined : { about: "follow" };
+    default:
+      return undefined;
+  }
+}
+
+/** What the failure itself says of what would end: its lines without the leading marks. */
+export function listed({ message }: Failure): string[] {
+  const lines = message.split("\n").map((line) => line.replace(/^[\s•*-]+/, "").trim());
+  return lines.filter((line) => line !== "");
+}
 
 /** A modal dialog's; `detail` is shown as it is. */
 export interface Question {
@@ -31,7 +74,7 @@ export function powersQuestion(folder: string, powers: AskedPower[]): Question {
   };
 }
 
-export function runningQuestion(folder: string, title: string, running: string[]): Question {
+export function runningQuestion(folder: string, title: string, running: readonly string[]): Question {
   return {
     message: l10n.t("Something of yours runs in “{0}”, and would end.", folder),
     detail: [...running.map((line) => `• ${line}`), "", title].join("\n"),

@@ -4,55 +4,94 @@ import * as vscode from "vscode";
 import { asFailure } from "../failure";
 import { l10n } from "../l10n";
 import type { Failure } from "../protocol";
-import type { Session } from "../session";
+import type { Session, WorkMethod } from "../session";
 import { plain } from "../text";
-import { type Question, deletionsQuestion, powersQuestion, runningQuestion } from "./questionText";
+import { type Question, asked, deletionsQuestion, listed, powersQuestion, runningQuestion } from "./questionText";
 
-/** Tries until it is done, answered with no, or failed; whoever looks on has then been told. */
+/**
+ * Tries until it is done, answered with no, or failed; whoever looks on has then been told. `consent`: what runs may end, as
+ * was agreed to before.
+ */
 export async function workWithQuestions<T>(
   session: Session,
   folder: vscode.WorkspaceFolder,
-  title: string,
+  work: { method: WorkMethod; title: string; consent: boolean },
   attempt: (allow: string[], consent: boolean) => Promise<T>,
 ): Promise<T | undefined> {
   const allow: string[] = [];
-  let consent = false;
+  let { consent } = work;
+  let followed = false;
   for (;;) {
     try {
       return await attempt(allow, consent);
     } catch (error) {
       const failure = asFailure(error);
-      const missing = failure.powers.filter((power) => !allow.includes(power.key));
-      if (failure.code === "needs_consent" && missing.length > 0) {
-        if (!(await agreed(powersQuestion(folder.name, missing)))) {
-          return undefined;
+      const question = asked(work.method, failure, { allow, consent, followed });
+      switch (question?.about) {
+        case "powers":
+          if (!(await agreed(powersQuestion(folder.name, question.missing)))) {
+            return undefined;
+          }
+          allow.push(...question.missing.map((power) => power.key));
+          break;
+        case "dockerfile":
+          if (!(await chooseDockerfile(session, folder, failure))) {
+            return undefined;
+          }
+          break;
+        case "end": {
+          const running = question.all ? await stakes(session, folder, failure) : listed(failure);
+          if (!(await agreed(runningQuestion(folder.name, work.title, running)))) {
+            return undefined;
+          }
+          consent = true;
+          break;
         }
-        allow.push(...missing.map((power) => power.key));
-      } else if (failure.code === "ambiguous_dockerfile" && failure.candidates.length > 0) {
-        if (!(await chooseDockerfile(session, folder, failure))) {
-          return undefined;
-        }
-      } else if (failure.code === "work_running" && !consent) {
-        const running = await stakes(session, folder, failure);
-        if (!(await agreed(runningQuestion(folder.name, title, running)))) {
-          return undefined;
-        }
-        consent = true;
-      } else if (failure.code === "mirror_halted" && !consent) {
-        if (!(await agreed(deletionsQuestion(failure)))) {
-          return undefined;
-        }
-        consent = true;
-      } else {
-        // Not awaited: a message stays until it is looked at.
-        void session.showFailure(error, {
-          folder,
-          retry: () => workWithQuestions(session, folder, title, attempt),
-        });
-        return undefined;
+        case "follow":
+          if (!(await agreed(deletionsQuestion(failure)))) {
+            return undefined;
+          }
+          followed = true;
+          if (work.method === "gpubay/sync") {
+            consent = true;
+          } else if (!(await follow(session, folder))) {
+            return undefined;
+          }
+          break;
+        case undefined:
+          if (!(await retried(session, folder, error, work.consent))) {
+            return undefined;
+          }
+          // What was agreed to was meant for that one time.
+          consent = false;
+          followed = false;
       }
     }
   }
+}
+
+/** What has vanished inside is to vanish outside. */
+async function follow(session: Session, folder: vscode.WorkspaceFolder): Promise<boolean> {
+  const title = l10n.t("Refreshing completion of {0}", folder.name);
+  return (await session.runWork(folder, "gpubay/sync", { consent: true }, title)) !== undefined;
+}
+
+/**
+ * Tells of a failure; whether it is to be tried once more. What began with an agreed loss has to be asked for again where
+ * that is listed.
+ */
+async function retried(
+  session: Session,
+  folder: vscode.WorkspaceFolder,
+  error: unknown,
+  agreedBefore: boolean,
+): Promise<boolean> {
+  let again = false;
+  const retry = () => {
+    again = true;
+  };
+  await session.showFailure(error, { folder, retry: agreedBefore ? undefined : retry });
+  return again;
 }
 
 /** A modal dialog; closing it is a no. */
@@ -77,12 +116,12 @@ async function chooseDockerfile(session: Session, folder: vscode.WorkspaceFolder
   }
 }
 
-/** What runs, in sentences; the failure's own words where that cannot be found out. */
+/** All that runs and is lost, in sentences; the failure's own words where that cannot be found out. */
 async function stakes(session: Session, folder: vscode.WorkspaceFolder, failure: Failure): Promise<string[]> {
   try {
     const { sentences } = await session.request("gpubay/stakes", { folder: folder.uri.fsPath, jobs: true });
-    return sentences.length > 0 ? sentences : [failure.message];
+    return sentences.length > 0 ? sentences : listed(failure);
   } catch {
-    return [failure.message];
+    return listed(failure);
   }
 }

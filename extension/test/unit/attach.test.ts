@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { attachConfig, configName, isFoundByName } from "../../src/attach/config";
+import { ATTACH, aliasOf, attacherOf, attachConfig, configName, isFoundByName } from "../../src/attach/config";
 import type { AttachReport } from "../../src/protocol";
 
 const target: AttachReport = {
@@ -13,6 +13,35 @@ const target: AttachReport = {
   uri: "vscode-remote://attached-container+00/app",
   authority: "attached-container+00",
 };
+
+describe("who attaches", () => {
+  it("is Dev Containers, a fork's copy, or whoever on the editor's own side has the command", () => {
+    assert.equal(
+      attacherOf(() => true, []),
+      "ms-vscode-remote.remote-containers",
+    );
+    assert.equal(
+      attacherOf((id) => id.startsWith("anysphere."), []),
+      "anysphere.remote-containers",
+    );
+    assert.equal(
+      attacherOf(() => false, [ATTACH]),
+      "unseen",
+    );
+    assert.equal(
+      attacherOf(() => false, ["workbench.action.files.openFolder"]),
+      undefined,
+    );
+  });
+
+  it("reaches another machine by a name of its", () => {
+    assert.equal(aliasOf(" gpu-server "), "gpu-server");
+    assert.equal(aliasOf("me@10.0.0.7"), "me@10.0.0.7");
+    for (const wrong of ["", "-oProxyCommand=x", "a b", "a/b", "ssh-remote+a"]) {
+      assert.equal(aliasOf(wrong), undefined, wrong);
+    }
+  });
+});
 
 describe("the attach configuration", () => {
   it("names folder, user and extensions", () => {

@@ -23,6 +23,15 @@ describe("failures", () => {
     assert.equal(sentence(failure("x", "a.toml:3:1: bad\n  |\n3 | [", "Mend it.")), "a.toml:3:1: bad. Mend it.");
   });
 
+  it("name what the palette has as it is there, and files from their folder", () => {
+    const hint = "Start it with `gpubay up`, or look at `gpubay ps`; `gpubay up --recreate` ends it.";
+    assert.equal(
+      sentence(failure("x", "/w/a/Dockerfile:3: it ended with 3", hint), "/w/a"),
+      "Dockerfile:3: it ended with 3. Start it with «Start GPU Container», or look at `gpubay ps`; «Recreate…» ends it.",
+    );
+    assert.equal(sentence(failure("x", "/w/ab/Dockerfile:3: no"), "/w/a"), "/w/ab/Dockerfile:3: no.");
+  });
+
   it("have buttons for the next step", () => {
     const buttons = (code: string, canRetry = true) => buttonsFor(failure(code, ""), canRetry);
     assert.deepEqual(buttons("no_dockerfile"), ["initialize", "retry", "showLog"]);

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { Unfinished } from "../../src/helper/unfinished";
-import { choiceOf, firstStep, interrupted } from "../../src/onOpenPlan";
+import { firstStep, interrupted, planOf } from "../../src/onOpenPlan";
 import type { FolderState, Phase } from "../../src/protocol";
 
 function state(phase: Phase, work: FolderState["work"] = null): FolderState {
@@ -25,11 +25,35 @@ const empty: FolderState = {
 };
 
 describe("what a window does when it opens", () => {
-  it("is what was chosen, the nearest choice first", () => {
-    assert.equal(choiceOf(undefined), undefined);
-    assert.equal(choiceOf({ globalValue: "attach" }), "attach");
-    assert.equal(choiceOf({ globalValue: "attach", workspaceValue: "nothing" }), "nothing");
-    assert.equal(choiceOf({ workspaceValue: "rm -rf" }), undefined);
+  const stopped = state("stopped");
+
+  it("is what the user has chosen, or is asked once", () => {
+    assert.deepEqual(planOf({ globalValue: "attach" }, {}, stopped), { choice: "attach" });
+    assert.deepEqual(planOf(undefined, {}, stopped), { ask: "own" });
+    assert.deepEqual(planOf({ workspaceValue: "rm -rf" }, {}, stopped), { ask: "own" });
+    assert.deepEqual(planOf(undefined, {}, state("running")), { choice: "nothing" });
+    // Also where the question was closed.
+    assert.deepEqual(planOf(undefined, { asked: true }, stopped), { choice: "nothing" });
+  });
+
+  it("is what came with the folder only after the user has agreed to just that", () => {
+    const theirs = { workspaceValue: "start" };
+    assert.deepEqual(planOf(theirs, {}, stopped), { ask: "settings", choice: "start" });
+    assert.deepEqual(planOf({ workspaceFolderValue: "start" }, {}, stopped), { ask: "settings", choice: "start" });
+    assert.deepEqual(planOf(theirs, { offered: "start", agreed: true }, stopped), { choice: "start" });
+    assert.deepEqual(planOf(theirs, { offered: "start", agreed: false }, stopped), { choice: "nothing" });
+    const more = { workspaceValue: "startAndAttach" };
+    assert.deepEqual(planOf(more, { offered: "start", agreed: true }, stopped), {
+      ask: "settings",
+      choice: "startAndAttach",
+    });
+    // A no to the folder's is none to the user's own.
+    const both = { workspaceValue: "startAndAttach", globalValue: "start" };
+    assert.deepEqual(planOf(both, { offered: "startAndAttach", agreed: false }, stopped), { choice: "start" });
+    assert.deepEqual(planOf({ workspaceValue: "start", globalValue: "start" }, {}, stopped), { choice: "start" });
+    // Doing nothing needs nobody's leave, and where there is nothing to do nobody is asked.
+    assert.deepEqual(planOf({ workspaceValue: "nothing", globalValue: "start" }, {}, stopped), { choice: "nothing" });
+    assert.deepEqual(planOf({ workspaceValue: "attach" }, {}, stopped), { choice: "nothing" });
   });
 
   it("attaches only to what runs, and starts only what does not", () => {

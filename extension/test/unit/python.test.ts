@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Inspected, changes } from "../../src/python/plan";
+import { type Inspected, changes, modeOf } from "../../src/python/plan";
 
 const everything = () => true;
 
@@ -8,6 +8,17 @@ function keys(settings: Record<string, Inspected>, exists: (program: string) => 
 }
 
 describe("settings of Python tools", () => {
+  it("are written unasked only where the user's own setting says so", () => {
+    assert.equal(modeOf(undefined), "ask");
+    assert.equal(modeOf({ globalValue: "always" }), "always");
+    assert.equal(modeOf({ workspaceValue: "always" }), "ask");
+    assert.equal(modeOf({ globalValue: "ask", workspaceFolderValue: "always" }), "ask");
+    assert.equal(modeOf({ globalValue: "always", workspaceValue: "always" }), "always");
+    assert.equal(modeOf({ globalValue: "always", workspaceValue: "ask" }), "ask");
+    assert.equal(modeOf({ globalValue: "always", workspaceValue: "never" }), "never");
+    assert.equal(modeOf({ globalValue: "never" }), "never");
+  });
+
   it("are those of extensions that are there and of programs that the container has", () => {
     assert.deepEqual(keys({}), []);
     const settings = { "python.pythonPath": { defaultValue: "python" }, "ruff.path": { defaultValue: [] } };

@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { doctorPage } from "../../src/commands/doctorText";
 import { elapsed, message } from "../../src/work/progressText";
-import { powersQuestion, recreateQuestion, runningQuestion } from "../../src/work/questionText";
+import { failure } from "../../src/failure";
+import {
+  type Agreed,
+  asked,
+  listed,
+  powersQuestion,
+  recreateQuestion,
+  runningQuestion,
+} from "../../src/work/questionText";
 import { plain, short } from "../../src/text";
 
 describe("questions", () => {
@@ -21,6 +29,43 @@ describe("questions", () => {
     assert.match(detail, /• it runs python train\.py \(7\)/);
     assert.match(recreateQuestion("model", [], []).detail, /nothing is lost/);
     assert.match(runningQuestion("model", "Stopping", ["it runs sleep (9)"]).detail, /• it runs sleep/);
+  });
+});
+
+describe("which question follows", () => {
+  const nothing: Agreed = { allow: [], consent: false, followed: false };
+
+  it("from what is missing, and only once", () => {
+    const power = { key: "mount:/data", label: "mount:/data", sentence: "mounts /data", grave: false };
+    const powers = { ...failure("needs_consent", ""), powers: [power] };
+    assert.deepEqual(asked("gpubay/up", powers, nothing), { about: "powers", missing: [power] });
+    assert.equal(asked("gpubay/up", powers, { ...nothing, allow: ["mount:/data"] }), undefined);
+    const several = { ...failure("ambiguous_dockerfile", ""), candidates: ["a", "b"] };
+    assert.deepEqual(asked("gpubay/up", several, nothing), { about: "dockerfile" });
+    assert.equal(asked("gpubay/up", failure("disk_full", ""), nothing), undefined);
+  });
+
+  it("what would end is listed as far as it would", () => {
+    const running = failure("work_running", "");
+    assert.deepEqual(asked("gpubay/down", running, nothing), { about: "end", all: true });
+    assert.deepEqual(asked("gpubay/stop", running, nothing), { about: "end", all: false });
+    assert.equal(asked("gpubay/stop", running, { ...nothing, consent: true }), undefined);
+    assert.deepEqual(listed(failure("x", "it would end:\n  - sleep 9 (7)\n\n• top (8)")), [
+      "it would end:",
+      "sleep 9 (7)",
+      "top (8)",
+    ]);
+  });
+
+  it("a yes to what has vanished is none to a recreate, and a yes to a recreate none to what has vanished", () => {
+    const halted = failure("mirror_halted", "");
+    assert.deepEqual(asked("gpubay/up", halted, nothing), { about: "follow" });
+    assert.deepEqual(asked("gpubay/up", halted, { ...nothing, consent: true }), { about: "follow" });
+    assert.equal(asked("gpubay/up", halted, { ...nothing, followed: true }), undefined);
+    assert.deepEqual(asked("gpubay/up", failure("work_running", ""), { ...nothing, followed: true }), {
+      about: "end",
+      all: false,
+    });
   });
 });
 

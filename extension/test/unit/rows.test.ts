@@ -49,6 +49,8 @@ describe("the rows of the view", () => {
         ["GPUs", "gpus", "circuit-board"],
       ],
     );
+    // Not the engine's words, which would tell a time that does not go on.
+    assert.equal(rows[1]?.description, "running");
   });
 
   it("show drift, and what a stranger wrote as text only", () => {

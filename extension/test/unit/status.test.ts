@@ -42,6 +42,12 @@ describe("status bar", () => {
     assert.equal(command, "gpubay.showLog");
   });
 
+  it("tells a container that is stopped from none", () => {
+    const container = { id: "1", name: "gpubay-w", state: "exited", workdir: "/workspace" };
+    assert.match(statusText(running, state("stopped", { container })).text, /GPU: stopped/);
+    assert.match(statusText(running, state("stopped")).text, /GPU: not started/);
+  });
+
   it("has something to do for every phase", () => {
     const phases: Phase[] = ["looking", "untrusted", "unconfigured", "stopped", "running", "drifted", "problem"];
     const texts = phases.map((phase) => statusText(running, state(phase)));
