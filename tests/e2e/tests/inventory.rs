@@ -1,10 +1,12 @@
 //! What the driver tells of the GPUs, and whose the processes on them are.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use gpubay_e2e::{Bench, Driver, Editor, Terminal, Who, ended, eventually, send};
+use gpubay_e2e::{Bench, Driver, Editor, Ran, Terminal, Who, ended, eventually, output, send};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -234,6 +236,39 @@ fn a_divided_gpu_is_listed_by_its_slices() {
     let problem = report["problem"].as_str().expect("a switch is under way");
     assert!(problem.starts_with("GPU 0 is to be divided (MIG), and waits for its reset"), "{problem}");
     assert!(bench.run(&["gpus"]).succeeded().stdout.contains("\n1:3  GPU Bay Fake 24G 1c.2g.20gb  "));
+    drop(driver);
+}
+
+/// An engine's socket under an address, as if it were another machine's.
+fn relayed(bench: &Bench) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("bound").to_string();
+    let socket = bench.socket.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let there = UnixStream::connect(&socket).expect("the engine");
+            let here = stream.expect("a connection");
+            let (mut from, mut to) = (here.try_clone().expect("cloned"), there.try_clone().expect("cloned"));
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            let (mut from, mut to) = (there, here);
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        }
+    });
+    address
+}
+
+#[test]
+fn the_driver_of_another_machine_is_not_taken_for_this_ones() {
+    let mut bench = Bench::new("docker28", Who::Ordinary, "elsewhere");
+    let driver = Driver::of(&mut bench, ["", ""]);
+    let mut command = bench.gpubay(&["gpus", "--json"]);
+    command.env("DOCKER_HOST", format!("tcp://{}", relayed(&bench)));
+    let ran = Ran::of(&output(&mut command), &["gpus"]);
+    let report = ran.succeeded().json();
+    assert_eq!((&report["driver"], &report["devices"][0]["memory"]), (&Value::Null, &Value::Null), "{report:#}");
+    assert_eq!(report["devices"][0]["cdi"], "nvidia.com/gpu=0");
+    let problem = report["problem"].as_str().expect("said");
+    assert!(problem.contains("another machine's") && problem.contains("nvidia-smi"), "{problem}");
     drop(driver);
 }
 

@@ -13,7 +13,7 @@ use nvml_wrapper::error::NvmlError;
 use tokio::sync::Mutex;
 
 use super::inventory::Inventory;
-use super::reading;
+use super::reading::{self, Modes};
 use crate::engine::Engine;
 use crate::error::Explain;
 
@@ -105,10 +105,16 @@ impl Lack {
     }
 }
 
+#[derive(Debug)]
+struct Kept {
+    library: Nvml,
+    modes: Modes,
+}
+
 /// A driver that is asked again and again: its library stays loaded between the questions.
 #[derive(Clone, Debug, Default)]
 pub struct Driver {
-    library: Arc<Mutex<Option<Nvml>>>,
+    library: Arc<Mutex<Option<Kept>>>,
 }
 
 impl Driver {
@@ -144,17 +150,17 @@ pub(crate) fn on_this_machine(engine: &Engine) -> Result<(), Lack> {
     if engine.is_local() { Ok(()) } else { Err(Lack::Elsewhere(engine.located().endpoint.to_string())) }
 }
 
-fn ask(kept: &mut Option<Nvml>) -> Result<Inventory, Lack> {
-    if let Some(library) = kept.as_ref()
-        && let Ok(inventory) = reading::read(library)
+fn ask(kept: &mut Option<Kept>) -> Result<Inventory, Lack> {
+    if let Some(Kept { library, modes }) = kept
+        && let Ok(inventory) = reading::read(library, modes)
     {
         return Ok(inventory);
     }
     // The driver may have been updated, or a GPU divided: what was known of it is worth nothing.
     *kept = None;
-    let library = load()?;
-    let inventory = reading::read(&library).map_err(lack)?;
-    *kept = Some(library);
+    let mut fresh = Kept { library: load()?, modes: Modes::default() };
+    let inventory = reading::read(&fresh.library, &mut fresh.modes).map_err(lack)?;
+    *kept = Some(fresh);
     Ok(inventory)
 }
 

@@ -3,19 +3,31 @@
 //! What a GPU does not tell is left out; what says that it is ill becomes its trouble, and the others are told of all
 //! the same. Only what concerns the driver as a whole is an error.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
+use nvml_wrapper::structs::device::MigMode;
 use nvml_wrapper::{Device, Nvml};
 
 use super::inventory::{Gpu, Inventory, Memory, Process, Slice};
 
 type Answer<T> = Result<T, NvmlError>;
 
-pub(super) fn read(nvml: &Nvml) -> Answer<Inventory> {
+/// For how long a GPU is taken to be divided or not: the question costs as much as all others together, and nobody can
+/// change it while we have the GPU open.
+const MODE_LASTS: Duration = Duration::from_secs(30);
+
+/// Whether GPUs are divided, as they said not long ago; of one that cannot be, nothing.
+#[derive(Debug, Default)]
+pub(super) struct Modes(BTreeMap<u32, (Instant, Option<MigMode>)>);
+
+pub(super) fn read(nvml: &Nvml, modes: &mut Modes) -> Answer<Inventory> {
     let count = nvml.device_count()?;
-    let gpus = (0..count).map(|index| gpu(nvml, index)).collect::<Answer<_>>()?;
+    let gpus = (0..count).map(|index| gpu(nvml, index, modes)).collect::<Answer<_>>()?;
     // Without libcuda there is none.
     let cuda = part(nvml.sys_cuda_driver_version())?.filter(|version| *version > 0);
     Ok(Inventory {
@@ -67,7 +79,7 @@ impl Asking<'_> {
     }
 }
 
-fn gpu(nvml: &Nvml, index: u32) -> Answer<Gpu> {
+fn gpu(nvml: &Nvml, index: u32, modes: &mut Modes) -> Answer<Gpu> {
     let mut gpu = Gpu { index, ..Gpu::default() };
     let mut asking = Asking { gpu: &mut gpu };
     let Some(device) = asking.always(nvml.device_by_index(index))? else { return Ok(gpu) };
@@ -82,8 +94,15 @@ fn gpu(nvml: &Nvml, index: u32) -> Answer<Gpu> {
     let temperature = asking.perhaps(device.temperature(TemperatureSensor::Gpu))?;
     let power = asking.perhaps(device.power_usage())?;
     let limit = asking.perhaps(device.enforced_power_limit())?;
-    // Those that cannot be divided have no mode.
-    let mode = asking.perhaps(device.mig_mode())?;
+    let mode = match modes.0.get(&index).filter(|(at, _)| at.elapsed() < MODE_LASTS) {
+        Some((_, mode)) => mode.clone(),
+        None => {
+            // Those that cannot be divided have none.
+            let mode = asking.perhaps(device.mig_mode())?;
+            modes.0.insert(index, (Instant::now(), mode.clone()));
+            mode
+        }
+    };
     let mig = mode.as_ref().is_some_and(|mode| mode.current == 1);
     let slices = if mig { slices(&device)? } else { Vec::new() };
     let mut processes = processes(&device)?;
