@@ -12,8 +12,9 @@ import { locate } from "./helper/locate";
 import { Unfinished } from "./helper/unfinished";
 import { l10n } from "./l10n";
 import { writeLog } from "./log";
+import { GpuWatch } from "./gpus/watch";
 import { showFailure } from "./present";
-import type { Failure, FolderState, LogLinesParams, LogParams, PackagesParams } from "./protocol";
+import type { Failure, FolderState, GpusParams, LogLinesParams, LogParams, PackagesParams } from "./protocol";
 import type { Answer, HelperState, Method, Params, Session, WorkMethod, WorkParams } from "./session";
 import { type ProgressValue, withWork } from "./work/progress";
 import { workWithQuestions } from "./work/questions";
@@ -21,6 +22,7 @@ import { workWithQuestions } from "./work/questions";
 export class GpuBay implements Session {
   readonly log = vscode.window.createOutputChannel("GPU Bay", { log: true });
   readonly unfinished: Unfinished;
+  readonly gpus: GpuWatch;
   helper: HelperState = { status: "off" };
   inside = false;
 
@@ -48,7 +50,9 @@ export class GpuBay implements Session {
     this.unfinished = new Unfinished(path.join(context.globalStorageUri.fsPath, "unfinished"), (text) => {
       this.log.warn(text);
     });
+    this.gpus = new GpuWatch(this);
     context.subscriptions.push(
+      this.gpus,
       this.log,
       this.stateChanged,
       this.helperChanged,
@@ -216,6 +220,11 @@ export class GpuBay implements Session {
         }
         this.states.set(state.folder, state);
         this.stateChanged.fire(folder);
+      }
+    });
+    client.onNotification("gpubay/gpus", (params: GpusParams) => {
+      if (this.client === client) {
+        this.gpus.take(params);
       }
     });
     client.onNotification("gpubay/log", (params: LogParams) => {

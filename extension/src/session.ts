@@ -1,6 +1,7 @@
 // What the rest of the extension works with. It shows only what the helper has told with `gpubay/state`.
 
 import type * as vscode from "vscode";
+import type { GpuWatch } from "./gpus/watch";
 import type { Unfinished } from "./helper/unfinished";
 import type { Failure, FolderState, LogLinesParams, PackagesParams, Requests } from "./protocol";
 
@@ -24,6 +25,7 @@ export interface Session {
   /** This window is attached to a container of ours: nothing is started or attached from it. */
   readonly inside: boolean;
   readonly log: vscode.LogOutputChannel;
+  readonly gpus: GpuWatch;
   /** What windows before this one did not finish. */
   readonly unfinished: Unfinished;
   /** As told last; `undefined` while nothing is known, as after the helper's end. */

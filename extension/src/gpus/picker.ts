@@ -1,10 +1,11 @@
 import * as vscode from "vscode";
 import { folderFor } from "../commands/folder";
 import { l10n } from "../l10n";
+import type { GpusReport } from "../protocol";
 import type { Session } from "../session";
 import { plain } from "../text";
 import { recreate } from "../commands/recreate";
-import { type Choice, type Row, footnote, rows, selection, settle } from "./rows";
+import { type Choice, type Row, hint, rows, same, selection, settle } from "./rows";
 
 interface Item extends vscode.QuickPickItem {
   /** None of a separator. */
@@ -48,34 +49,76 @@ async function pick(session: Session, folder: vscode.WorkspaceFolder): Promise<s
   picker.canSelectMany = true;
   picker.matchOnDescription = true;
   picker.matchOnDetail = true;
+  picker.keepScrollPosition = true;
   picker.busy = true;
   picker.show();
   const cancel = new vscode.CancellationTokenSource();
+  const subscriptions: vscode.Disposable[] = [];
   try {
     return await new Promise<string | undefined>((resolve, reject) => {
-      let before: Choice[] = [];
+      let shown: Row[] = [];
+      /** What the user has ticked. */
+      let ticked: Choice[] | undefined;
+      /** The list is being exchanged: what it says meanwhile of its ticks is not the user's. */
+      let awaited: string | undefined;
+      const show = (report: GpusReport) => {
+        const made = rows(report, session.state(folder)?.gpu ?? null);
+        if (same(made, shown)) {
+          return;
+        }
+        shown = made;
+        const items = made.map(asItem);
+        const wanted = new Set((ticked ?? choices(items).filter((row) => row.picked)).map((row) => row.select));
+        const active = picker.activeItems[0]?.row?.select;
+        const selected = items.filter(({ row }) => row && wanted.has(row.select));
+        ticked = choices(selected);
+        awaited = key(ticked);
+        picker.items = items.map((item) => ({ ...item, picked: selected.includes(item) }));
+        picker.selectedItems = picker.items.filter(({ picked }) => picked);
+        picker.activeItems = picker.items.filter(({ row }) => row !== undefined && row.select === active);
+        picker.title = l10n.t("GPUs of {0} ({1})", plain(folder.name), report.injection);
+        picker.placeholder = hint(report);
+        picker.busy = false;
+      };
       picker.onDidHide(() => {
         resolve(undefined);
       });
       picker.onDidAccept(() => {
         if (!picker.busy) {
-          resolve(selection(choices(picker.selectedItems)));
+          resolve(selection(ticked ?? []));
         }
       });
       picker.onDidChangeSelection((after) => {
-        const settled = settle(before, choices(after));
-        before = settled;
+        const now = choices(after);
+        if (awaited !== undefined) {
+          // First it is told to have none, then those that were set.
+          const settled = key(now) === awaited;
+          if (!settled && now.length === 0) {
+            return;
+          }
+          awaited = undefined;
+          if (settled) {
+            return;
+          }
+        }
+        const settled = settle(ticked ?? [], now);
+        ticked = settled;
         if (settled.length !== after.length) {
           picker.selectedItems = after.filter(({ row }) => row && settled.includes(row));
         }
       });
       session.request("gpubay/gpus", { folder: folder.uri.fsPath }, cancel.token).then((report) => {
-        const items = rows(report, session.state(folder)?.gpu ?? null).map(asItem);
-        picker.items = items;
-        before = items.flatMap(({ row }) => (row?.picked ? [row] : []));
-        picker.selectedItems = items.filter(({ row }) => row?.picked);
-        picker.placeholder = footnote(report);
-        picker.busy = false;
+        show(report);
+        // From here on as they are.
+        subscriptions.push(
+          session.gpus.onDidChange((path) => {
+            const report = path === folder.uri.fsPath && session.gpus.report(folder);
+            if (report) {
+              show(report);
+            }
+          }),
+          session.gpus.look(folder),
+        );
       }, reject);
     });
   } catch (error) {
@@ -84,8 +127,15 @@ async function pick(session: Session, folder: vscode.WorkspaceFolder): Promise<s
   } finally {
     cancel.cancel();
     cancel.dispose();
+    for (const subscription of subscriptions) {
+      subscription.dispose();
+    }
     picker.dispose();
   }
+}
+
+function key(some: readonly Choice[]): string {
+  return JSON.stringify(some.map((row) => row.select).sort());
 }
 
 function asItem(row: Row): Item {

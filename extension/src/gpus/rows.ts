@@ -2,7 +2,8 @@
 
 import { l10n } from "../l10n";
 import type { GpuReport, GpusReport, OfferedGpu } from "../protocol";
-import { plain } from "../text";
+import { plain, short } from "../text";
+import { figures, gpuName, gpuTitle, holdersText, isOf } from "./figures";
 
 export type Row = {
   label: string;
@@ -31,43 +32,34 @@ export function rows(report: GpusReport, now: GpuReport | null): Row[] {
   const gpus: Row[] = report.devices.map((gpu) => ({
     kind: "gpu",
     select: gpu.select,
-    label: `$(circuit-board) ${title(gpu)}`,
-    description: gpu.name ? plain(gpu.name) : undefined,
-    detail: detail(gpu),
-    picked: !byMode && (chosen.includes(gpu.select.replace(/^device=/, "")) || inUse(gpu, now)),
+    label: `$(${gpu.trouble === null ? "circuit-board" : "warning"}) ${gpuTitle(gpu)}`,
+    description: [gpuName(gpu), figures(gpu)].filter((part) => part !== "").join("  "),
+    detail: detail(gpu, report),
+    picked: !byMode && (chosen.includes(gpu.select.replace(/^device=/, "")) || isOf(gpu, now)),
   }));
   const separator: Row[] = gpus.length > 0 ? [{ kind: "separator", label: "GPU" }] : [];
   return [...modes, ...separator, ...gpus];
 }
 
-function title({ index, slice, select }: OfferedGpu): string {
-  if (index === null) {
-    return plain(select);
+/** Its trouble, or who is on it; what it is called where the driver tells neither. */
+function detail(gpu: OfferedGpu, { driver }: GpusReport): string | undefined {
+  if (gpu.trouble !== null) {
+    return plain(short(gpu.trouble, 160));
   }
-  return slice === null ? `GPU ${index}` : l10n.t("GPU {0}, slice {1}", index, slice);
-}
-
-function detail({ uuid, cdi }: OfferedGpu): string | undefined {
-  const parts = [uuid, cdi].filter((part) => part !== null);
+  if (driver !== null) {
+    return gpu.holders.length > 0 ? holdersText(gpu) : l10n.t("nobody is on it");
+  }
+  const parts = [gpu.uuid, gpu.cdi].filter((part) => part !== null);
   return parts.length > 0 ? plain(parts.join(" · ")) : undefined;
-}
-
-function inUse(gpu: OfferedGpu, now: GpuReport | null): boolean {
-  if (!now || now.injection === "none") {
-    return false;
-  }
-  return now.devices.some((device) =>
-    device.uuid !== null && gpu.uuid !== null
-      ? device.uuid === gpu.uuid
-      : gpu.slice === null && device.index === gpu.index,
-  );
 }
 
 /**
  * Of several rows together: a mode stands alone. What was picked last decides.
  */
 export function settle<T extends Choice>(before: readonly T[], after: readonly T[]): T[] {
-  const fresh = after.filter((row) => !before.includes(row));
+  // The rows are made anew while they are shown: what they stand for is compared.
+  const known = new Set(before.map((row) => row.select));
+  const fresh = after.filter((row) => !known.has(row.select));
   const modes = fresh.filter((row) => row.kind === "mode");
   // Several at once come from the box that ticks everything.
   const mode = modes.find((row) => row.select === "all") ?? modes[0];
@@ -87,8 +79,19 @@ export function selection(picked: readonly Choice[]): string {
   return names === "" ? "none" : names;
 }
 
-/** How GPUs get in, and why; and where the list may be short. */
-export function footnote(report: GpusReport): string {
-  const how = l10n.t("Injection: {0} ({1})", report.injection, report.reason);
-  return report.complete ? how : `${how}. ${l10n.t("The engine does not tell of all its GPUs.")}`;
+/** What is to be known of the list: where it may be short, why figures are missing, why there is none. */
+export function hint({ devices, complete, problem, reason }: GpusReport): string {
+  if (devices.length === 0) {
+    return plain(short(reason, 200));
+  }
+  if (!complete) {
+    return l10n.t("The engine does not tell of all its GPUs.");
+  }
+  return problem === null ? l10n.t("Tick what the container is to have") : plain(short(problem, 200));
+}
+
+/** Whether the rows look the same. */
+export function same(a: readonly Row[], b: readonly Row[]): boolean {
+  const look = ({ label, description, detail }: Row) => [label, description, detail];
+  return JSON.stringify(a.map(look)) === JSON.stringify(b.map(look));
 }

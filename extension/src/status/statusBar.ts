@@ -28,6 +28,7 @@ export function registerStatusBar(context: vscode.ExtensionContext, session: Ses
       session.helper,
       session.state(folder),
       several ? folder.name : undefined,
+      session.gpus.report(folder),
     );
     item.text = text;
     item.tooltip = tooltip;
@@ -49,6 +50,7 @@ export function registerStatusBar(context: vscode.ExtensionContext, session: Ses
     badge,
     session.onDidChangeState(show),
     session.onDidChangeHelper(show),
+    session.gpus.onDidChange(show),
     vscode.window.onDidChangeActiveTextEditor(show),
     vscode.commands.registerCommand("gpubay.showProblem", (about?: vscode.WorkspaceFolder) => {
       const folder = about ?? shown();

@@ -2,7 +2,8 @@
 
 import { sentence } from "../failure";
 import { l10n } from "../l10n";
-import type { FolderState, GpuReport } from "../protocol";
+import { inside, isOf, memoryOf, memoryText, offeredAt } from "../gpus/figures";
+import type { FolderState, GpuReport, GpusReport } from "../protocol";
 import type { HelperState } from "../session";
 import { plain, short } from "../text";
 
@@ -15,8 +16,13 @@ export interface StatusText {
   command: "gpubay.selectGpus" | "gpubay.start" | "gpubay.showProblem" | "gpubay.showLog" | "workbench.trust.manage";
 }
 
-/** `name` only where the window has several folders. */
-export function statusText(helper: HelperState, state: FolderState | undefined, name?: string): StatusText {
+/** `name` only where the window has several folders; `report` while the GPUs are watched. */
+export function statusText(
+  helper: HelperState,
+  state: FolderState | undefined,
+  name?: string,
+  report?: GpusReport,
+): StatusText {
   const of = (text: string) => (name === undefined ? text : `${text} (${plain(short(name, 24))})`);
   if (helper.status === "down") {
     return {
@@ -38,7 +44,7 @@ export function statusText(helper: HelperState, state: FolderState | undefined, 
     const doing = working(state.work.method);
     return {
       text: of(`$(loading~spin) ${doing}`),
-      tooltip: lines(doing, gpuLines(state.gpu)),
+      tooltip: lines(doing, gpuLines(state.gpu, report)),
       look: "usual",
       command: "gpubay.showLog",
     };
@@ -77,13 +83,17 @@ export function statusText(helper: HelperState, state: FolderState | undefined, 
         command: "gpubay.showProblem",
       };
     case "drifted":
-    case "running":
+    case "running": {
+      const memory = memoryOf(state.gpu, report);
+      const ill = report?.devices.some((gpu) => gpu.trouble !== null && isOf(gpu, state.gpu)) === true;
+      const figure = memory && !ill ? ` · ${memoryText(memory)}` : "";
       return {
-        text: of(`$(circuit-board) ${gpus(state.gpu)}`),
-        tooltip: lines(gpuLines(state.gpu), l10n.t("A click selects GPUs."), problemLines(state)),
-        look: "usual",
+        text: of(`$(${ill ? "warning" : "circuit-board"}) ${gpus(state.gpu, report)}${figure}`),
+        tooltip: lines(gpuLines(state.gpu, report), l10n.t("A click selects GPUs."), problemLines(state)),
+        look: ill ? "warning" : "usual",
         command: "gpubay.selectGpus",
       };
+    }
   }
 }
 
@@ -99,26 +109,26 @@ export function driftText(helper: HelperState, state: FolderState | undefined): 
   );
 }
 
-/** `GPU 0, 1`, or `CPU`. */
-export function gpus(gpu: GpuReport | null): string {
+/** `GPU 0, 1` as they are numbered outside, or `CPU`. */
+export function gpus(gpu: GpuReport | null, report?: GpusReport): string {
   if (!gpu || gpu.injection === "none" || gpu.devices.length === 0) {
     return gpu && gpu.injection !== "none" && gpu.chosen !== "none" && gpu.chosen
       ? `GPU ${plain(short(gpu.chosen, 24))}`
       : "CPU";
   }
-  const numbers = gpu.devices.map((device) => device.index);
+  const numbers = gpu.devices.map((device, place) => offeredAt(place, gpu, report)?.index ?? device.index);
   return numbers.length > 4 ? l10n.t("{0} GPUs", numbers.length) : `GPU ${numbers.join(", ")}`;
 }
 
-function gpuLines(gpu: GpuReport | null): string {
+function gpuLines(gpu: GpuReport | null, report?: GpusReport): string {
   if (!gpu) {
     return "";
   }
-  const devices = gpu.devices.map(({ index, name }) => `GPU ${index}${name ? `: ${name}` : ""}`);
   return lines(
-    ...devices,
+    ...inside(gpu, report),
     l10n.t("Injection: {0} ({1})", gpu.injection, gpu.reason),
     l10n.t("Isolation: {0}", gpu.isolation),
+    report?.problem ?? "",
   );
 }
 

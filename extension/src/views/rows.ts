@@ -1,7 +1,8 @@
 // What the view of GPU Bay shows of a folder. Knows nothing of the editor.
 
 import { l10n } from "../l10n";
-import type { FolderState, GpusReport, OfferedGpu, Row } from "../protocol";
+import { figures, gpuName, gpuTitle, holderText, holdersText, placeOf } from "../gpus/figures";
+import type { FolderState, GpuReport, GpusReport, OfferedGpu, Row } from "../protocol";
 import { plain, short } from "../text";
 
 export type Kind = "folder" | "container" | "job" | "gpus" | "gpu" | "note";
@@ -116,8 +117,9 @@ function jobRow(folder: string, job: Row): ViewRow {
   });
 }
 
-export function gpuRows(folder: string, { devices, reason, complete }: GpusReport): ViewRow[] {
-  const rows = devices.map((gpu) => row("gpu", `gpu:${folder}:${gpu.select}`, gpuName(gpu), gpuMore(gpu)));
+export function gpuRows(folder: string, report: GpusReport, now: GpuReport | null): ViewRow[] {
+  const { devices, reason, complete } = report;
+  const rows = devices.map((gpu) => row("gpu", `gpu:${folder}:${gpu.select}`, gpuTitle(gpu), gpuMore(gpu, now)));
   if (rows.length === 0) {
     rows.push(row("note", `nogpu:${folder}`, short(reason), { tooltip: reason, icon: "info" }));
   } else if (!complete) {
@@ -126,15 +128,29 @@ export function gpuRows(folder: string, { devices, reason, complete }: GpusRepor
   return rows;
 }
 
-function gpuName({ index, slice, select }: OfferedGpu): string {
-  const name = index === null ? select : `GPU ${String(index)}`;
-  return slice === null ? name : `${name}:${String(slice)} (MIG)`;
-}
-
-function gpuMore({ name, uuid, cdi }: OfferedGpu): Partial<ViewRow> {
+function gpuMore(gpu: OfferedGpu, now: GpuReport | null): Partial<ViewRow> {
+  const place = placeOf(gpu, now);
+  const here = place >= 0 ? l10n.t("cuda:{0} inside", place) : "";
+  const trouble = gpu.trouble === null ? "" : plain(gpu.trouble);
+  const { temperature, power, power_limit } = gpu;
+  const heat = [
+    temperature === null ? "" : `${String(temperature)} °C`,
+    power === null ? "" : power_limit === null ? `${String(power)} W` : `${String(power)} / ${String(power_limit)} W`,
+  ];
+  const given = (parts: string[]) => parts.filter((part) => part !== "");
   return {
-    description: name ?? "",
-    tooltip: [name, uuid, cdi].filter((part) => part !== null).join("\n"),
-    icon: "chip",
+    // The side bar is narrow.
+    description: given([figures(gpu, 5), short(trouble, 60), holdersText(gpu, 1), gpuName(gpu)]).join(" · "),
+    tooltip: given([
+      gpuName(gpu),
+      here,
+      trouble,
+      figures(gpu),
+      given(heat).join(" · "),
+      ...gpu.holders.map(holderText),
+      gpu.uuid ?? "",
+      gpu.cdi ?? "",
+    ]).join("\n"),
+    icon: gpu.trouble === null ? (place >= 0 ? "circuit-board" : "chip") : "warning",
   };
 }

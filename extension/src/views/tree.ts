@@ -40,8 +40,28 @@ export function registerViews(context: vscode.ExtensionContext, session: Session
     session.onDidChangeHelper(() => {
       tree.changed();
     }),
-    vscode.commands.registerCommand("gpubay.view.refresh", () => {
+    session.gpus.onDidChange((folder) => {
+      tree.gpusChanged(folder);
+    }),
+    view.onDidChangeVisibility(({ visible }) => {
+      tree.visible = visible;
+    }),
+    vscode.workspace.onDidChangeWorkspaceFolders(() => {
+      tree.visible = view.visible;
+    }),
+    vscode.commands.registerCommand("gpubay.view.refresh", async () => {
+      for (const folder of session.folders) {
+        session.gpus.forget(folder);
+      }
       tree.changed();
+      try {
+        // What is found comes as a state.
+        await Promise.all(
+          session.folders.map((folder) => session.request("gpubay/status", { folder: folder.uri.fsPath })),
+        );
+      } catch (error) {
+        session.log.debug(`the view was refreshed in vain: ${String(error)}`);
+      }
     }),
   );
 }
@@ -61,10 +81,32 @@ class Tree implements vscode.TreeDataProvider<Item>, vscode.Disposable {
   private readonly emitter = new vscode.EventEmitter<Item | undefined>();
   readonly onDidChangeTreeData = this.emitter.event;
 
+  private looks: vscode.Disposable[] = [];
+  /** The rows «GPUs» as the editor knows them. */
+  private readonly gpuItems = new Map<string, Item>();
+
   constructor(private readonly session: Session) {}
 
   dispose(): void {
+    this.visible = false;
     this.emitter.dispose();
+  }
+
+  /** While it can be seen, the GPUs are followed. */
+  set visible(visible: boolean) {
+    const looks = this.looks;
+    this.looks = visible ? this.session.folders.map((folder) => this.session.gpus.look(folder)) : [];
+    for (const look of looks) {
+      look.dispose();
+    }
+  }
+
+  /** The rows below «GPUs» alone. */
+  gpusChanged(folder: string): void {
+    const item = this.gpuItems.get(folder);
+    if (item) {
+      this.emitter.fire(item);
+    }
   }
 
   /** All of it: rows come and go at the top as well, where there is one folder only. */
@@ -107,14 +149,27 @@ class Tree implements vscode.TreeDataProvider<Item>, vscode.Disposable {
   private below(folder: vscode.WorkspaceFolder): Item[] {
     const state = this.session.state(folder);
     const empty = !state || (!state.container && state.jobs.length === 0 && !state.problem);
-    return empty ? [] : childrenOf(state).map((row) => ({ row, folder }));
+    const items = empty ? [] : childrenOf(state).map((row) => ({ row, folder }));
+    const gpus = items.find(({ row }) => row.kind === "gpus");
+    if (gpus) {
+      this.gpuItems.set(folder.uri.fsPath, gpus);
+    } else {
+      this.gpuItems.delete(folder.uri.fsPath);
+    }
+    return items;
   }
 
-  /** Asked only where somebody looks: the row is open. */
+  /** Asked only where somebody looks: the row is open. Then they are followed. */
   private async gpus(folder: vscode.WorkspaceFolder): Promise<Item[]> {
     try {
-      const report = await this.session.request("gpubay/gpus", { folder: folder.uri.fsPath });
-      return gpuRows(folder.uri.fsPath, report).map((row) => ({ row, folder }));
+      const { gpus } = this.session;
+      let report = gpus.report(folder);
+      if (!report) {
+        report = await this.session.request("gpubay/gpus", { folder: folder.uri.fsPath });
+        gpus.keep(folder, report);
+      }
+      const now = this.session.state(folder)?.gpu ?? null;
+      return gpuRows(folder.uri.fsPath, report, now).map((row) => ({ row, folder }));
     } catch (error) {
       this.session.log.debug(`the GPUs are not known: ${String(error)}`);
       return [];

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Choice, footnote, rows, selection, settle } from "../../src/gpus/rows";
+import { type Choice, hint, rows, same, selection, settle } from "../../src/gpus/rows";
 import type { GpuReport, GpusReport } from "../../src/protocol";
 
 const device = (index: number, slice: number | null = null) => ({
@@ -58,8 +58,49 @@ describe("GPU picker", () => {
     assert.equal(selection([]), "none");
   });
 
-  it("says how GPUs get in, and that there may be more", () => {
-    assert.equal(footnote(report), "Injection: cdi (it was discovered)");
-    assert.match(footnote({ ...report, complete: false }), /does not tell of all/);
+  it("tells what each does and who is on it, and of one in trouble that", () => {
+    const holder = {
+      ...{ pid: 7, program: "python", memory: 3 * 2 ** 30, user: "alice", container: "gpubay-model-1", since: null },
+      ...{ workspace: "/home/alice/model", job: "train" },
+    };
+    const busy = {
+      ...device(0),
+      memory: { used: 3 * 2 ** 30, total: 24 * 2 ** 30 },
+      utilization: 40,
+      holders: [holder],
+    };
+    const lost = { ...device(1), trouble: "the driver has lost it" };
+    const live = { ...report, driver: "580", devices: [{ ...busy, name: "NVIDIA L4" }, lost, device(2)] };
+    const made = rows(live, null).filter((row): row is Choice => row.kind === "gpu");
+    assert.deepEqual(
+      made.map(({ label, description, detail }) => [label, description, detail]),
+      [
+        [
+          "$(circuit-board) GPU 0",
+          "NVIDIA L4  █░░░░░░░░░ 3.0 / 24 GiB · 40 %",
+          "alice, model (job train): python, 3.0 GiB",
+        ],
+        ["$(warning) GPU 1", "NVIDIA H100 $ (alert)", "the driver has lost it"],
+        ["$(circuit-board) GPU 2", "NVIDIA H100 $ (alert)", "nobody is on it"],
+      ],
+    );
+  });
+
+  it("keeps the ticks over rows that are made anew", () => {
+    const [auto, , , first, second] = choices(null) as [Choice, Choice, Choice, Choice, Choice];
+    const again = (row: Choice): Choice => ({ ...row, description: "newer" });
+    assert.deepEqual(
+      settle([first], [again(first), again(second)]).map(({ select }) => select),
+      ["GPU-0", "GPU-1"],
+    );
+    assert.deepEqual(settle([auto], [again(auto)]).length, 1);
+    assert.ok(same(rows(report, null), rows(report, has(null, 1))));
+    assert.ok(!same(rows(report, null), rows({ ...report, driver: "580" }, null)));
+  });
+
+  it("says that there may be more, or why there is none", () => {
+    assert.match(hint({ ...report, complete: false }), /does not tell of all/);
+    assert.equal(hint({ ...report, problem: "the driver is another one" }), "the driver is another one");
+    assert.equal(hint({ ...report, devices: [], reason: "no GPU was discovered" }), "no GPU was discovered");
   });
 });

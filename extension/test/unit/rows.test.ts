@@ -86,7 +86,7 @@ describe("the rows of the view", () => {
       cuda: null,
       problem: null,
     };
-    assert.equal(gpuRows("/w", report)[0]?.label, "GPU 1:0 (MIG)");
-    assert.equal(gpuRows("/w", { ...report, devices: [] })[0]?.label, "because");
+    assert.equal(gpuRows("/w", report, null)[0]?.label, "GPU 1, slice 0");
+    assert.equal(gpuRows("/w", { ...report, devices: [] }, null)[0]?.label, "because");
   });
 });

@@ -36,6 +36,34 @@ describe("status bar", () => {
     assert.equal(command, "gpubay.selectGpus");
   });
 
+  it("shows the memory of its GPUs, and one that is in trouble", () => {
+    const one = {
+      ...{ select: "GPU-0", index: 0, slice: null, uuid: "GPU-0", name: "NVIDIA L4", cdi: null, profile: null },
+      ...{ memory: { used: 3 * 2 ** 30, total: 24 * 2 ** 30 }, utilization: 7, temperature: null, power: null },
+      ...{ power_limit: null, trouble: null, holders: [] },
+    };
+    const all = (gpu: typeof one | (Omit<typeof one, "trouble"> & { trouble: string })) => ({
+      ...{ engine: "", injection: "cdi", reason: "", complete: true, other_names: [], driver: "580", cuda: null },
+      ...{ problem: null, devices: [gpu] },
+    });
+    const shown = statusText(running, state("running", { gpu: gpu(0) }), undefined, all(one));
+    assert.equal(shown.text, "$(circuit-board) GPU 0 · 3.0 / 24 GiB");
+    assert.match(shown.tooltip, /^GPU 0 = cuda:0 inside: NVIDIA L4 · █░+ 3\.0 \/ 24 GiB · 7 %$/m);
+    // Inside it may have another number.
+    assert.equal(
+      statusText(running, state("running", { gpu: gpu(0) }), undefined, all({ ...one, index: 3 })).text,
+      "$(circuit-board) GPU 3 · 3.0 / 24 GiB",
+    );
+    const ill = statusText(
+      running,
+      state("running", { gpu: gpu(0) }),
+      undefined,
+      all({ ...one, trouble: "it is lost" }),
+    );
+    assert.deepEqual([ill.text, ill.look], ["$(warning) GPU 0", "warning"]);
+    assert.match(ill.tooltip, /it is lost/);
+  });
+
   it("says what is being done, whatever the phase", () => {
     const { text, command } = statusText(running, state("stopped", { work: { method: "up", token: "t" } }));
     assert.equal(text, "$(loading~spin) Starting…");

@@ -1,8 +1,9 @@
 // A user's day: from the palette to a container, completion from it, other GPUs, a build that fails.
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
+import { renameSync } from "node:fs";
 import path from "node:path";
-import { engine, FIXTURES, vsix } from "../lib/lab.mjs";
+import { engine, FIXTURES, variable, vsix } from "../lib/lab.mjs";
 import { browser, Window } from "../lib/page.mjs";
 import { Editor } from "../lib/server.mjs";
 import { until } from "../lib/until.mjs";
@@ -16,16 +17,34 @@ const DOCKERFILE = [
     "",
 ].join("\n");
 
+/** What the driver tells: the lab's CDI devices, with so many MiB in use on each. */
+function driver(...used) {
+    const gpus = used.map(
+        (mib, index) => `[gpu]
+uuid = GPU-11111111-2222-3333-4444-00000000000${index}
+name = NVIDIA L4
+memory = ${mib} / 24576
+utilization = ${index * 40}
+`,
+    );
+    // Whoever reads it while it is written must not see half of it.
+    editor.writeAt(editor.at("run/driver.new"), ["driver = 580.65.06\ncuda = 13000\n", ...gpus].join(""));
+    renameSync(editor.at("run/driver.new"), editor.at("run/driver"));
+}
+
 let chrome, editor, window;
 before(async () => {
     chrome = await browser();
-    editor = await new Editor({
+    editor = new Editor({
         workspace: "coral reef ü",
         settings: { "gpubay.onOpen": "nothing" },
         files: { Dockerfile: DOCKERFILE, "train.py": "import reefworks\n\nreefworks.\n" },
         extensions: [path.join(FIXTURES, "pyright-client"), vsix],
         docker: engine("docker28"),
-    }).start();
+    });
+    editor.env = { LD_LIBRARY_PATH: variable("GPUBAY_TEST_NVML"), GPUBAY_FAKE_NVML: editor.at("run/driver") };
+    driver(512, 6144);
+    await editor.start();
     window = await Window.open(chrome, editor, "day");
 });
 afterEach(async (t) => {
@@ -80,7 +99,11 @@ test("its definition opens", async () => {
 });
 
 test("a click on the item picks GPUs", async () => {
-    await item(/^GPU 0$/);
+    // With what is used of its memory, as the driver tells it, and told again when that changes.
+    await item(/^GPU 0 · 0\.5 \/ 24 GiB$/);
+    driver(3072, 6144);
+    await item(/^GPU 0 · 3\.0 \/ 24 GiB$/);
+    await window.screenshot("memory");
     await window.page.locator('.statusbar-item[id^="gpubay."]').first().click();
     const rows = await until("GPUs are listed", async () => {
         const rows = await window.rows();
@@ -96,16 +119,39 @@ test("a click on the item picks GPUs", async () => {
     await window.pick("GPU 1");
     await window.pick("GPU 0");
     await window.screenshot("picked");
+    // What the driver tells changes while it is open; what is ticked stays.
+    driver(512, 18432);
+    await until("the picker is told of it", async () =>
+        (await window.rows()).some((row) => row?.includes("18 / 24 GiB") && !row.includes("6.0 / 24 GiB")),
+    );
+    await window.screenshot("picker-live");
+    const ticks = await window.ticked();
+    assert.ok(ticks.length === 1 && ticks[0].includes("GPU 1"), `ticked: ${ticks.join("; ")}`);
     await window.press("Enter");
-    // A container that has one GPU may call it 0, whichever it is: what it was given is asked of the engine.
+    // What it was given is asked of the engine.
     const given = async () => {
         const containers = await editor.containers("dev");
         const format = "{{range .HostConfig.DeviceRequests}}{{.DeviceIDs}}{{end}}";
         return Promise.all(containers.map((id) => editor.dockerCli("inspect", "--format", format, id)));
     };
-    await until("the container has the other GPU", async () => (await given()).join() === "[nvidia.com/gpu=1]");
-    await item(/^GPU \d$/);
+    await until("the container has the other GPU", async () => /^\[\S+(=1|-0+1)\]$/.test((await given()).join()));
+    await item(/^GPU 1 · 18 \/ 24 GiB$/);
     await window.screenshot("selected");
+});
+
+test("the view lists the container, and its GPUs as they are", async () => {
+    await window.command("GPU Bay: Focus on Workspaces View");
+    const row = (pattern) =>
+        until(`the view has a row ${pattern}`, async () =>
+            (await window.viewRows()).find((text) => pattern.test(text)),
+        );
+    await row(/^gpubay-.*running · GPU \d/);
+    await row(/^GPU 1\D*18 \/ 24 GiB · 40 %/);
+    await window.screenshot("view");
+    driver(512, 12288);
+    await row(/^GPU 1\D*12 \/ 24 GiB · 40 %/);
+    await window.screenshot("view-live");
+    await window.command("View: Show Explorer");
 });
 
 test("a failing line of the Dockerfile becomes a problem on that line", async () => {
@@ -121,5 +167,5 @@ test("a failing line of the Dockerfile becomes a problem on that line", async ()
     await window.screenshot("problems");
     assert.match(problem, /line 3\b/);
     // What ran goes on running.
-    await item(/^GPU \d$/);
+    await item(/^GPU \d/);
 });

@@ -78,6 +78,12 @@ export class Window {
         return this.input.locator(".monaco-list-row").evaluateAll((rows) => rows.map((row) => row.ariaLabel));
     }
 
+    /** Those of them that are ticked. */
+    async ticked() {
+        const rows = this.input.locator(".monaco-list-row").filter({ has: this.page.locator('[aria-checked="true"]') });
+        return rows.evaluateAll((all) => all.map((row) => row.ariaLabel));
+    }
+
     /** The rows of the palette for a text, once `enough` says that they are there. */
     async commands(text, enough = (rows) => rows.length > 0) {
         return until(`the palette lists what «${text}» wants`, async () => {
@@ -160,6 +166,12 @@ export class Window {
 
     async answerDialog(button) {
         await this.page.locator(".monaco-dialog-box .monaco-button", { hasText: button }).first().click();
+    }
+
+    /** Rows of the view in the side bar: label and what stands beside it. */
+    async viewRows() {
+        const rows = this.page.locator(".sidebar .monaco-list-row:visible");
+        return rows.evaluateAll((all) => all.map((row) => row.textContent.trim()));
     }
 
     /** Rows of the problems panel, as they are read aloud. */

@@ -1,0 +1,121 @@
+// Figures of GPUs, in words and bars. Knows nothing of the editor.
+
+import { l10n } from "../l10n";
+import type { GpuHolder, GpuMemory, GpuReport, GpusReport, OfferedGpu } from "../protocol";
+import { plain, short } from "../text";
+
+/** As the makers count a card's memory, without the unit. */
+export function gib(bytes: number): string {
+  const value = bytes / 2 ** 30;
+  return value < 9.95 && value > 0 ? value.toFixed(1) : value.toFixed(0);
+}
+
+/** `3.1 / 80 GiB` */
+export function memoryText({ used, total }: GpuMemory): string {
+  return `${gib(used)} / ${gib(total)} GiB`;
+}
+
+/** As long for a full GPU as for an empty one; what is used at all is seen. */
+export function bar({ used, total }: GpuMemory, width = 10): string {
+  const share = total > 0 ? Math.min(used / total, 1) : 0;
+  const full = share > 0 ? Math.max(Math.round(share * width), 1) : 0;
+  return "█".repeat(full) + "░".repeat(width - full);
+}
+
+/** `GPU 3`, or the slice of one. */
+export function gpuTitle({ index, slice, select }: OfferedGpu): string {
+  if (index === null) {
+    return plain(select);
+  }
+  return slice === null ? `GPU ${String(index)}` : l10n.t("GPU {0}, slice {1}", index, slice);
+}
+
+/** Of a slice with its profile. */
+export function gpuName({ name, profile }: OfferedGpu): string {
+  return plain([name, profile].filter((part) => part !== null).join(" "));
+}
+
+/** Memory and use; empty where the driver does not tell. */
+export function figures({ memory, utilization, trouble }: OfferedGpu, width = 10): string {
+  if (trouble !== null) {
+    return "";
+  }
+  const parts = [
+    memory && `${bar(memory, width)} ${memoryText(memory)}`,
+    utilization !== null && `${String(utilization)} %`,
+  ];
+  return parts.filter((part) => part !== null && part !== false).join(" · ");
+}
+
+/** Whose it is: `alice, model (job train): python, 12 GiB`. */
+export function holderText({ user, container, workspace, job, program, memory }: GpuHolder): string {
+  const place = workspace?.split("/").findLast((part) => part !== "") ?? container ?? "";
+  const where = place !== "" && job !== null ? l10n.t("{0} (job {1})", place, job) : place;
+  const listed = (...parts: string[]) => parts.filter((part) => part !== "").join(", ");
+  const who = listed(user ?? "", where);
+  const what = listed(program ?? "", memory === null ? "" : `${gib(memory)} GiB`);
+  return plain(short([who, what].filter((part) => part !== "").join(": "), 100));
+}
+
+/** Who holds it; several in a row. */
+export function holdersText({ holders }: OfferedGpu, most = 3): string {
+  const named = holders.slice(0, most).map(holderText);
+  return [...named, ...(holders.length > most ? [l10n.t("{0} more", holders.length - most)] : [])].join("; ");
+}
+
+/** Whether the container has it. */
+export function isOf(gpu: OfferedGpu, now: GpuReport | null): boolean {
+  return placeOf(gpu, now) >= 0;
+}
+
+/** Its number inside, or -1. */
+export function placeOf(gpu: OfferedGpu, now: GpuReport | null): number {
+  if (!now || now.injection === "none") {
+    return -1;
+  }
+  return now.devices.findIndex((device) =>
+    device.uuid !== null && gpu.uuid !== null
+      ? device.uuid === gpu.uuid
+      : gpu.slice === null && device.index === gpu.index,
+  );
+}
+
+/** What is known of the one that has this number inside. */
+export function offeredAt(place: number, now: GpuReport, report: GpusReport | undefined): OfferedGpu | undefined {
+  return report?.devices.find((gpu) => placeOf(gpu, now) === place);
+}
+
+/** Memory of all that the container has; `undefined` where it is not known of each. */
+export function memoryOf(now: GpuReport | null, report: GpusReport | undefined): GpuMemory | undefined {
+  const mine = report?.devices.filter((gpu) => isOf(gpu, now)) ?? [];
+  if (mine.length === 0 || mine.length !== now?.devices.length) {
+    return undefined;
+  }
+  const sum = { used: 0, total: 0 };
+  for (const { memory } of mine) {
+    if (!memory) {
+      return undefined;
+    }
+    sum.used += memory.used;
+    sum.total += memory.total;
+  }
+  return sum;
+}
+
+/** One GPU of the container, in lines: where it is inside, what it does, and who is on it. */
+export function inside(now: GpuReport, report: GpusReport | undefined): string[] {
+  return now.devices.flatMap((device, place) => {
+    const gpu = offeredAt(place, now, report);
+    if (!gpu) {
+      const name = device.name ? `: ${plain(device.name)}` : "";
+      return [`${l10n.t("GPU {0} = cuda:{1} inside", device.index, place)}${name}`];
+    }
+    const title = l10n.t("{0} = cuda:{1} inside", gpuTitle(gpu), place);
+    const rest = [gpuName(gpu), figures(gpu)].filter((part) => part !== "").join(" · ");
+    return [
+      rest === "" ? title : `${title}: ${rest}`,
+      ...(gpu.trouble === null ? [] : [`    ${plain(gpu.trouble)}`]),
+      ...gpu.holders.map((holder) => `    ${holderText(holder)}`),
+    ];
+  });
+}

@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { bar, gib, inside, memoryOf, placeOf } from "../../src/gpus/figures";
+import { watched } from "../../src/gpus/watched";
+import type { FolderState, GpuReport, GpusReport, OfferedGpu, Phase } from "../../src/protocol";
+
+const GIB = 2 ** 30;
+
+function offered(index: number, more: Partial<OfferedGpu> = {}): OfferedGpu {
+  return {
+    ...{
+      select: `GPU-${index}`,
+      index,
+      slice: null,
+      uuid: `GPU-${index}`,
+      name: "NVIDIA L4",
+      cdi: null,
+      profile: null,
+    },
+    ...{ memory: { used: index * GIB, total: 24 * GIB }, utilization: 0, temperature: null, power: null },
+    ...{ power_limit: null, trouble: null, holders: [] },
+    ...more,
+  };
+}
+
+function report(...devices: OfferedGpu[]): GpusReport {
+  return {
+    ...{ engine: "", injection: "cdi", reason: "", complete: true, other_names: [], driver: "580", cuda: "13.0" },
+    ...{ problem: null, devices },
+  };
+}
+
+function has(...indexes: number[]): GpuReport {
+  const devices = indexes.map((index) => ({ index, uuid: `GPU-${index}`, name: null }));
+  return { injection: "cdi", isolation: "soft", reason: "", chosen: null, devices };
+}
+
+describe("figures of GPUs", () => {
+  it("are short", () => {
+    assert.deepEqual([0, 0.04 * GIB, 3.14 * GIB, 9.97 * GIB, 80 * GIB].map(gib), ["0", "0.0", "3.1", "10", "80"]);
+    assert.equal(bar({ used: 0, total: GIB }), "░░░░░░░░░░");
+    assert.equal(bar({ used: 1, total: GIB }), "█░░░░░░░░░");
+    assert.equal(bar({ used: 2 * GIB, total: GIB }), "██████████");
+    assert.equal(bar({ used: 0, total: 0 }, 2), "░░");
+  });
+
+  it("are those of the GPUs that the container has", () => {
+    const all = report(offered(0), offered(1), offered(2));
+    assert.deepEqual(memoryOf(has(1, 2), all), { used: 3 * GIB, total: 48 * GIB });
+    assert.equal(memoryOf(has(), all), undefined);
+    assert.equal(memoryOf(has(1), undefined), undefined);
+    assert.equal(memoryOf(has(1, 7), all), undefined);
+    assert.equal(memoryOf(has(1), report(offered(1, { memory: null }))), undefined);
+    assert.equal(memoryOf({ ...has(1), injection: "none" }, all), undefined);
+  });
+
+  it("say which each is inside, in the order that was asked for", () => {
+    const now = has(2, 0);
+    assert.equal(placeOf(offered(0), now), 1);
+    assert.equal(placeOf(offered(1), now), -1);
+    const trouble = { trouble: "the driver has lost it", memory: null };
+    assert.deepEqual(inside(now, report(offered(0, trouble), offered(2))), [
+      "GPU 2 = cuda:0 inside: NVIDIA L4 · █░░░░░░░░░ 2.0 / 24 GiB · 0 %",
+      "GPU 0 = cuda:1 inside: NVIDIA L4",
+      "    the driver has lost it",
+    ]);
+    assert.deepEqual(inside(now, undefined), ["GPU 2 = cuda:0 inside", "GPU 0 = cuda:1 inside"]);
+  });
+});
+
+describe("GPUs are watched", () => {
+  const state = (phase: Phase, gpu: GpuReport | null = null): FolderState => ({
+    ...{ folder: "/w", phase, work: null, container: null, gpu, hostEnv: null, paths: [], drift: [] },
+    ...{ jobs: [], knownJobs: [], problem: null },
+  });
+  const of = (state: FolderState | undefined, looked = false, focused = true) =>
+    watched(focused, [{ folder: "/w", state, looked }]).length === 1;
+
+  it("while the container runs with some, or they are looked at", () => {
+    assert.ok(of(state("running", has(0))));
+    assert.ok(of(state("drifted", has(0))));
+    assert.ok(of(state("stopped"), true));
+  });
+
+  it("and not where nobody sees them", () => {
+    assert.ok(!of(state("running", has(0)), true, false));
+    assert.ok(!of(state("running", has())));
+    assert.ok(!of(state("running", { ...has(0), injection: "none" })));
+    assert.ok(!of(state("stopped", has(0))));
+    assert.ok(!of(state("untrusted"), true));
+    assert.ok(!of(undefined, true));
+  });
+});
