@@ -159,6 +159,10 @@ fn what_is_wrong_with_a_driver_is_said_with_the_next_step() {
             assert!(bench.run(&["gpus"]).succeeded().stdout.contains(said));
         }
     }
+    // Also by who looks for what is in the way.
+    let doctor = bench.run(&["doctor", "--json"]).json();
+    let line = doctor["findings"].as_array().expect("lines").iter().find(|line| line["check"] == "driver");
+    assert!(line.is_some_and(|line| line["verdict"] == "warning" && line["next"].is_string()), "{doctor:#}");
     driver.tells("");
     assert!(bench.json(&["gpus"])["problem"].as_str().is_some_and(|problem| problem.contains("has no GPU")));
     // A library of another machine.
@@ -234,7 +238,7 @@ fn a_divided_gpu_is_listed_by_its_slices() {
     assert_eq!(holder(slice, outside.0.id())["memory"], 10 << 20);
     assert_eq!((&slice["utilization"], &slice["trouble"]), (&Value::Null, &Value::Null));
     let problem = report["problem"].as_str().expect("a switch is under way");
-    assert!(problem.starts_with("GPU 0 is to be divided (MIG), and waits for its reset"), "{problem}");
+    assert!(problem.starts_with("GPU 0 is to be divided (MIG). That waits for a reset: "), "{problem}");
     assert!(bench.run(&["gpus"]).succeeded().stdout.contains("\n1:3  GPU Bay Fake 24G 1c.2g.20gb  "));
     drop(driver);
 }

@@ -13,6 +13,23 @@ pub struct Inventory {
     pub gpus: Vec<Gpu>,
 }
 
+impl Inventory {
+    /// What a user should know of it besides the trouble of a GPU: a fragment, and the next step.
+    pub fn remark(&self) -> Option<(String, String)> {
+        if self.gpus.is_empty() {
+            let next = "`lspci` tells whether the machine sees one, `dmesg` why the driver does not.";
+            return Some(("the NVIDIA driver runs and has no GPU".to_owned(), next.to_owned()));
+        }
+        let switched = |gpu: &Gpu| {
+            let to = if gpu.mig_pending? { "divided (MIG)" } else { "whole again (no MIG)" };
+            Some(format!("GPU {} is to be {to}", gpu.index))
+        };
+        let said: Vec<String> = self.gpus.iter().filter_map(switched).collect();
+        let next = "That waits for a reset: end what runs there, then `nvidia-smi --gpu-reset`, or reboot.";
+        (!said.is_empty()).then(|| (said.join(", "), next.to_owned()))
+    }
+}
+
 /// One GPU. What the driver does not tell of it is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gpu {

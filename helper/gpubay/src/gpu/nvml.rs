@@ -141,13 +141,15 @@ impl Driver {
 /// # Errors
 /// [`Lack`], also where the engine is on another machine.
 pub async fn inventory_of(engine: &Engine) -> Result<Inventory, Lack> {
-    on_this_machine(engine)?;
+    on_this_machine(engine, None)?;
     Driver::default().inventory().await
 }
 
-/// Only the driver of this machine can be asked.
-pub(crate) fn on_this_machine(engine: &Engine) -> Result<(), Lack> {
-    if engine.is_local() { Ok(()) } else { Err(Lack::Elsewhere(engine.located().endpoint.to_string())) }
+/// Only the driver of this machine can be asked. A socket here may lead to an engine elsewhere: the name of its `machine` tells.
+pub(crate) fn on_this_machine(engine: &Engine, machine: Option<&str>) -> Result<(), Lack> {
+    let own = rustix::system::uname();
+    let here = machine.is_none_or(|machine| machine.as_bytes() == own.nodename().to_bytes());
+    if engine.is_local() && here { Ok(()) } else { Err(Lack::Elsewhere(engine.located().endpoint.to_string())) }
 }
 
 fn ask(kept: &mut Option<Kept>) -> Result<Inventory, Lack> {

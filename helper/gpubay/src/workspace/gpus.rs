@@ -14,7 +14,7 @@ use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
 use crate::engine::{Engine, EngineInfo};
 use crate::error::Result;
 use crate::gpu::inventory::Process;
-use crate::gpu::{self, Driver, Plan};
+use crate::gpu::{self, Driver, Lack, Plan};
 
 /// How often somebody who looks sees something new.
 pub const BEAT: Duration = Duration::from_secs(2);
@@ -113,7 +113,17 @@ pub struct Viewer {
     wanted: Gpus,
     driver: Driver,
     holders: Holders,
-    offer: Option<(Instant, EngineInfo, Plan)>,
+    offer: Option<Offer>,
+}
+
+/// What the engine said not long ago.
+#[derive(Clone, Debug)]
+struct Offer {
+    at: Instant,
+    info: EngineInfo,
+    plan: Plan,
+    /// Its machine is this one.
+    here: Result<(), Lack>,
 }
 
 impl Viewer {
@@ -144,19 +154,8 @@ impl Viewer {
     /// # Errors
     /// The engine's own, and a way that was forced and is not there. What the driver does not tell is no error.
     pub async fn look(&mut self) -> Result<GpusReport> {
-        let (info, plan) = match self.offer.take() {
-            Some((at, info, plan)) if at.elapsed() < OFFER_LASTS => {
-                self.offer = Some((at, info.clone(), plan.clone()));
-                (info, plan)
-            }
-            _ => {
-                let info = self.engine.info().await?;
-                let plan = gpu::decide(&self.wanted, &info)?;
-                self.offer = Some((Instant::now(), info.clone(), plan.clone()));
-                (info, plan)
-            }
-        };
-        let told = match gpu::on_this_machine(&self.engine) {
+        let Offer { info, plan, here, .. } = self.offer().await?;
+        let told = match here {
             Ok(()) => self.driver.inventory().await,
             Err(lack) => Err(lack),
         };
@@ -175,6 +174,16 @@ impl Viewer {
             cuda: told.as_ref().ok().and_then(|told| told.cuda).map(|(major, minor)| format!("{major}.{minor}")),
             problem: offered::problem(&told),
         })
+    }
+
+    async fn offer(&mut self) -> Result<Offer> {
+        if let Some(offer) = self.offer.as_ref().filter(|offer| offer.at.elapsed() < OFFER_LASTS) {
+            return Ok(offer.clone());
+        }
+        let (info, condition) = tokio::try_join!(self.engine.info(), self.engine.condition())?;
+        let plan = gpu::decide(&self.wanted, &info)?;
+        let here = gpu::on_this_machine(&self.engine, Some(&condition.machine));
+        Ok(self.offer.insert(Offer { at: Instant::now(), info, plan, here }).clone())
     }
 }
 

@@ -173,19 +173,7 @@ pub(super) fn problem(told: &Result<Inventory, Lack>) -> Option<String> {
         Ok(told) => told,
         Err(lack) => return Some(upper(&lack.in_full())),
     };
-    if told.gpus.is_empty() {
-        let what = "The NVIDIA driver runs and has no GPU. `lspci` tells whether the machine sees one, `dmesg` why the driver does not.";
-        return Some(what.to_owned());
-    }
-    let switched = |gpu: &Gpu| {
-        let to = if gpu.mig_pending? { "divided (MIG)" } else { "whole again (no MIG)" };
-        let index = gpu.index;
-        Some(format!(
-            "GPU {index} is to be {to}, and waits for its reset: end what runs on it, then `nvidia-smi --gpu-reset -i {index}`."
-        ))
-    };
-    let said: Vec<String> = told.gpus.iter().filter_map(switched).collect();
-    (!said.is_empty()).then(|| said.join(" "))
+    told.remark().map(|(what, next)| format!("{}. {next}", upper(&what)))
 }
 
 fn upper(text: &str) -> String {

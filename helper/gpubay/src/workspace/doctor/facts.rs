@@ -10,6 +10,8 @@ use crate::HostPath;
 use crate::config::{self, ConfigError, LoadRequest, model::Gpus};
 use crate::engine::{Condition, Engine, EngineInfo, Hole, Surroundings, endpoint};
 use crate::error::Error;
+use crate::gpu::inventory::Inventory;
+use crate::gpu::{Driver, Lack};
 use crate::progress::Progress;
 use crate::workspace::prune::{Kind, Prune};
 use crate::workspace::visibility::{self, Sight, Subject};
@@ -25,6 +27,8 @@ pub(super) struct Facts {
     pub(super) gpus: Option<Gpus>,
     /// The NVIDIA driver's version on this machine.
     pub(super) driver: Option<String>,
+    /// What it tells; `None`: the engine is on another machine, or it is not known which one.
+    pub(super) told: Option<Result<Inventory, Lack>>,
     /// What `prune` would free; `None` where that could not be looked up.
     pub(super) leftovers: Option<Leftovers>,
     /// `None`: there is nothing that the engine could see.
@@ -159,6 +163,10 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         _ => None,
     };
     step.done();
+    let told = match &engine {
+        Some(Ok(engine)) if engine.local => Some(Driver::default().inventory().await),
+        _ => None,
+    };
     let leftovers = leftovers(request).await;
     let mut folders = Vec::new();
     if let Some((workspace, data, cache)) = places {
@@ -173,6 +181,7 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         sight,
         leftovers,
         driver: driver(Path::new("/proc/driver/nvidia/version")),
+        told,
         folders,
     }
 }

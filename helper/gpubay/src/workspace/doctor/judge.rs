@@ -7,7 +7,8 @@ use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
 use crate::engine::build::Builder;
 use crate::engine::{EngineInfo, Hole, UserMap};
 use crate::error::{Error, Explain};
-use crate::gpu;
+use crate::gpu::inventory::Inventory;
+use crate::gpu::{self, Lack};
 use crate::progress::size;
 use crate::workspace::visibility::Sight;
 
@@ -46,6 +47,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
             findings.push(clock(engine.ahead));
             findings.extend(holes(&engine.holes));
             findings.extend(gpus(facts.gpus.as_ref(), engine, facts.driver.as_deref()));
+            findings.extend(facts.told.as_ref().map(told).unwrap_or_default());
         }
         Some(Err(error)) => findings.push(unreached(error)),
         None => {}
@@ -219,6 +221,30 @@ fn gpus(wanted: Option<&Gpus>, engine: &EngineFacts, driver: Option<&str>) -> Ve
         )],
         (injection, _) => vec![ok(CHECK, format!("{}: {}", gpu::name_of(injection), plan.reason))],
     }
+}
+
+/// The driver and its GPUs. That there is none is no fault of a machine.
+fn told(told: &Result<Inventory, Lack>) -> Vec<Finding> {
+    const CHECK: &str = "driver";
+    let told = match told {
+        Ok(told) => told,
+        Err(Lack::NoDriver | Lack::Elsewhere(_)) => return Vec::new(),
+        Err(lack) => return vec![warning(CHECK, lack.to_string(), lack.hint().unwrap_or_default())],
+    };
+    let ill = told.gpus.iter().filter_map(|gpu| {
+        let next = "Work on the others meanwhile: `gpubay gpus` shows what they do.";
+        Some(warning(CHECK, format!("GPU {}: {}", gpu.index, gpu.trouble.as_ref()?), next))
+    });
+    let mut findings: Vec<Finding> = ill.collect();
+    findings.extend(told.remark().map(|(what, next)| warning(CHECK, what, next)));
+    if findings.is_empty() {
+        let version = told.driver.as_deref().unwrap_or("of an unknown version");
+        let cuda = told.cuda.map(|(major, minor)| format!(", CUDA up to {major}.{minor}")).unwrap_or_default();
+        let count = told.gpus.len();
+        let gpus = if count == 1 { "1 GPU" } else { &format!("{count} GPUs") };
+        findings.push(ok(CHECK, format!("{version}{cuda}, {gpus}")));
+    }
+    findings
 }
 
 fn sight(found: &Sight) -> Finding {

@@ -9,6 +9,8 @@ use crate::config::model::{GpuSelection, Gpus, Isolation};
 use crate::engine::build::Builder;
 use crate::engine::{Condition, EngineInfo, Flavour, Hole};
 use crate::error::Error;
+use crate::gpu::Lack;
+use crate::gpu::inventory::{Gpu, Inventory};
 use crate::workspace::visibility::Sight;
 
 fn path(text: &str) -> HostPath {
@@ -67,6 +69,7 @@ fn healthy() -> Facts {
         engine: Some(Ok(engine())),
         gpus: None,
         driver: Some("580.1".to_owned()),
+        told: Some(Ok(Inventory { driver: Some("580.1".to_owned()), cuda: Some((13, 0)), gpus: vec![Gpu::default()] })),
         leftovers: Some(Leftovers::default()),
         sight: Some(Sight::Seen(vec![path("/ws"), path("/data")])),
         folders: vec![(Use::Workspace, folder("/ws")), (Use::Data, folder("/data")), (Use::Cache, folder("/cache"))],
@@ -121,6 +124,7 @@ fn a_healthy_machine_has_one_good_line_for_everything() {
         "clock",
         "holes",
         "gpu",
+        "driver",
         "workspace",
         "data",
         "cache",
@@ -228,6 +232,25 @@ fn the_way_of_the_gpus() {
     facts.gpus = Some(gpus(GpuSelection::None, false));
     let lines = judge::all(&facts);
     assert!(lines.iter().any(|line| line.check == "gpu" && line.text.starts_with("cdi: ")), "{lines:?}");
+}
+
+#[test]
+fn the_driver_and_its_gpus() {
+    let well = judge::all(&healthy());
+    assert!(well.iter().any(|line| line.text == "580.1, CUDA up to 13.0, 1 GPU"), "{well:?}");
+    brings_up("driver", Warning, "was updated", |facts| facts.told = Some(Err(Lack::Mismatch)));
+    brings_up("driver", Warning, "has no GPU", |facts| facts.told = Some(Ok(Inventory::default())));
+    let one = |gpu| Some(Ok(Inventory { gpus: vec![gpu], ..Inventory::default() }));
+    brings_up("driver", Warning, "GPU 3: it is lost", |facts| {
+        facts.told = one(Gpu { index: 3, trouble: Some("it is lost".to_owned()), ..Gpu::default() });
+    });
+    brings_up("driver", Warning, "GPU 0 is to be divided", |facts| {
+        facts.told = one(Gpu { mig_pending: Some(true), ..Gpu::default() });
+    });
+    for silent in [None, Some(Err(Lack::NoDriver))] {
+        let lines = judge::all(&Facts { told: silent, ..healthy() });
+        assert!(lines.iter().all(|line| line.check != "driver"), "{lines:?}");
+    }
 }
 
 #[test]
