@@ -246,10 +246,16 @@ export class Editor {
         return (await run(variable("GPUBAY_TEST_DOCKER"), argv, { env })).stdout.trim();
     }
 
-    async containers(role) {
-        const filters = [`label=gpubay.workspace=${this.folder}`, ...(role ? [`label=gpubay.role=${role}`] : [])];
-        const listed = await this.dockerCli("ps", "-aq", ...filters.flatMap((filter) => ["--filter", filter]));
-        return listed.split("\n").filter(Boolean);
+    /** Of the workspace's folder, or of all below it. */
+    async containers(role, folder = this.folder) {
+        const filters = ["label=gpubay.workspace", ...(role ? [`label=gpubay.role=${role}`] : [])];
+        const format = '{{.ID}} {{.Label "gpubay.workspace"}}';
+        const options = ["--format", format, ...filters.flatMap((filter) => ["--filter", filter])];
+        const listed = (await this.dockerCli("ps", "-a", ...options)).split("\n").filter(Boolean);
+        return listed
+            .map((line) => [line.slice(0, line.indexOf(" ")), line.slice(line.indexOf(" ") + 1)])
+            .filter(([, at]) => at === folder || at.startsWith(`${folder}/`))
+            .map(([id]) => id);
     }
 
     async removeContainers() {
