@@ -81,6 +81,7 @@ export const LOOK_AGAIN = [
   "pyright.restartserver",
   "basedpyright.restartserver",
   "python.analysis.restartLanguageServer",
-  "ty.restartServer",
+  "ty.restart",
   "pyrefly.restartClient",
+  "python-envs.refreshAllManagers",
 ];

@@ -1,6 +1,7 @@
 // Tasks of type `gpubay`: the jobs of [jobs], and what a tasks.json adds.
 
 import * as vscode from "vscode";
+import { refusedInside } from "../commands/folder";
 import { shellOptions } from "../commands/terminals";
 import { WorkError, failure } from "../failure";
 import type { Session } from "../session";
@@ -15,9 +16,15 @@ export function registerTasks(context: vscode.ExtensionContext, session: Session
     vscode.window.registerTerminalProfileProvider("gpubay.terminal", {
       provideTerminalProfile: async () => {
         const folder = await session.pickFolder();
-        return folder && !session.inside
-          ? new vscode.TerminalProfile(await shellOptions(session, folder, false))
-          : undefined;
+        if (!folder || refusedInside(session)) {
+          return undefined;
+        }
+        try {
+          return new vscode.TerminalProfile(await shellOptions(session, folder, false));
+        } catch (error) {
+          void session.showFailure(error, { folder });
+          return undefined;
+        }
       },
     }),
   );
@@ -27,7 +34,11 @@ async function provide(session: Session): Promise<vscode.Task[]> {
   if (!vscode.workspace.isTrusted || session.inside) {
     return [];
   }
-  const helper = await session.helperPath();
+  // Why there is none is told to whoever asks for something of it.
+  const helper = await session.helperPath().catch(() => undefined);
+  if (helper === undefined) {
+    return [];
+  }
   return session.folders.flatMap((folder) =>
     (session.state(folder)?.knownJobs ?? []).map((job) => {
       const argv = argvOf(folder.uri.fsPath, { type: "gpubay", job });
@@ -48,7 +59,12 @@ async function resolve(session: Session, task: vscode.Task): Promise<vscode.Task
     void session.showFailure(new WorkError(failure("bad_task", argv.wrong)), { folder });
     return undefined;
   }
-  return make(await session.helperPath(), folder, definition, argv);
+  try {
+    return make(await session.helperPath(), folder, definition, argv);
+  } catch (error) {
+    void session.showFailure(error, { folder });
+    return undefined;
+  }
 }
 
 function make(helper: string, folder: vscode.WorkspaceFolder, definition: Definition, argv: string[]): vscode.Task {
