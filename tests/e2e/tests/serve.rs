@@ -377,7 +377,15 @@ fn a_helper_in_the_container_tells_of_it_and_starts_nothing() {
     bench.up();
     std::fs::copy(&gpubay_e2e::lab().gpubay, bench.workspace.join("helper")).expect("copied");
     bench.own(&bench.workspace.join("helper"));
-    let mut editor = Editor::start(&mut bench.gpubay(&["exec", "--", "/workspace/helper", "serve"]));
+    // What comes with the GPUs of a real driver.
+    let driver =
+        std::path::PathBuf::from(std::env::var("GPUBAY_TEST_NVML").expect("run these tests through `make test`"));
+    for name in ["libnvidia-ml.so.1", "scenario"] {
+        std::fs::create_dir_all(bench.workspace.join("driver")).expect("made");
+        std::fs::copy(driver.join(name), bench.workspace.join("driver").join(name)).expect("copied");
+    }
+    let helper = ["exec", "--", "env", "LD_LIBRARY_PATH=/workspace/driver", "/workspace/helper", "serve"];
+    let mut editor = Editor::start(&mut bench.gpubay(&helper));
     let mut options = Editor::options(&[std::path::Path::new("/workspace")], true);
     // A number of another world.
     options["processId"] = Value::Null;
@@ -389,6 +397,11 @@ fn a_helper_in_the_container_tells_of_it_and_starts_nothing() {
     let here = json!({ "folder": "/workspace" });
     let gpus = editor.request("gpubay/gpus", here.clone()).expect("an answer");
     assert_eq!(gpus["devices"][0]["uuid"], state["gpu"]["devices"][0]["uuid"], "{gpus}");
+    assert_eq!(gpus["devices"][0]["memory"]["total"], 24_u64 << 30, "{gpus}");
+    let watch = json!({ "folder": "/workspace", "watch": true });
+    editor.request("gpubay/watchGpus", watch).expect("answered");
+    let told = editor.wait("how they are", |message| message["method"] == "gpubay/gpus");
+    assert_eq!(told["params"]["report"], gpus);
     for method in ["up", "down", "rebuild", "attachTarget", "run", "init"] {
         assert_eq!(editor.failure(&format!("gpubay/{method}"), here.clone()).0, "inside", "{method}");
     }

@@ -14,6 +14,11 @@ pub struct Inventory {
 }
 
 impl Inventory {
+    /// `13.0`
+    pub fn cuda_version(&self) -> Option<String> {
+        self.cuda.map(|(major, minor)| format!("{major}.{minor}"))
+    }
+
     /// What a user should know of it besides the trouble of a GPU: a fragment, and the next step.
     pub fn remark(&self) -> Option<(String, String)> {
         if self.gpus.is_empty() {

@@ -119,7 +119,7 @@ impl Watched {
 
     async fn report(&mut self, folder: &Path, driver: &Driver) -> Result<GpusReport, Failure> {
         if inside::is() {
-            return inside::gpus().await;
+            return inside::gpus(driver).await;
         }
         if self.viewer.as_ref().is_none_or(|(since, _)| since.elapsed() > STANDS) {
             self.viewer = None;

@@ -10,6 +10,8 @@ use super::wire::{Failure, Phase};
 use crate::agent::Client;
 use crate::config::model::{Injection, Isolation};
 use crate::error::Error;
+use crate::gpu::Driver;
+use crate::gpu::inventory::Inventory;
 use crate::workspace::gpus::{GpusReport, OfferedGpu};
 use crate::workspace::report::{GpuDevice, GpuReport};
 use crate::workspace::status::{StatusContainer, StatusReport};
@@ -71,8 +73,15 @@ pub(super) async fn status(folder: &Path) -> Result<StatusReport, Failure> {
     })
 }
 
-pub(super) async fn gpus() -> Result<GpusReport, Failure> {
+/// `driver`: its library comes into a container with the GPUs.
+pub(super) async fn gpus(driver: &Driver) -> Result<GpusReport, Failure> {
     let devices = devices().await?;
+    let told = if devices.is_empty() { None } else { Some(driver.inventory().await) };
+    let (told, lack) = match told {
+        Some(Ok(told)) => (Some(told), None),
+        Some(Err(lack)) => (None, Some(lack)),
+        None => (None, None),
+    };
     Ok(GpusReport {
         engine: "the container of this window".to_owned(),
         injection: gpu::name_of(Injection::None).to_owned(),
@@ -87,10 +96,12 @@ pub(super) async fn gpus() -> Result<GpusReport, Failure> {
                 name: seen.name,
                 ..OfferedGpu::default()
             })
+            // Whose the processes are nobody in here can know: their numbers are the machine's.
+            .map(|device| if let Some(told) = &told { device.with_figures(told) } else { device })
             .collect(),
         other_names: Vec::new(),
-        driver: None,
-        cuda: None,
-        problem: None,
+        driver: told.as_ref().and_then(|told| told.driver.clone()),
+        cuda: told.as_ref().and_then(Inventory::cuda_version),
+        problem: lack.map(|lack| lack.in_full()),
     })
 }

@@ -13,7 +13,7 @@ use super::offered;
 use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
 use crate::engine::{Engine, EngineInfo};
 use crate::error::Result;
-use crate::gpu::inventory::Process;
+use crate::gpu::inventory::{Inventory, Process};
 use crate::gpu::{self, Driver, Lack, Plan};
 
 /// How often somebody who looks sees something new.
@@ -171,7 +171,7 @@ impl Viewer {
             devices,
             other_names,
             driver: told.as_ref().ok().and_then(|told| told.driver.clone()),
-            cuda: told.as_ref().ok().and_then(|told| told.cuda).map(|(major, minor)| format!("{major}.{minor}")),
+            cuda: told.as_ref().ok().and_then(Inventory::cuda_version),
             problem: offered::problem(&told),
         })
     }
@@ -209,6 +209,12 @@ impl GpusReport {
 }
 
 impl OfferedGpu {
+    /// With what a driver tells of it, without whose the processes are.
+    #[must_use]
+    pub fn with_figures(self, told: &Inventory) -> Self {
+        offered::with_figures(self, told)
+    }
+
     fn forget_small_changes(&mut self, told: &Self) {
         // What a driver keeps for itself comes and goes; a temperature sways.
         const MEMORY: u64 = 32 << 20;

@@ -68,6 +68,16 @@ fn watts(milliwatts: u32) -> u32 {
     (milliwatts + 500) / 1000
 }
 
+/// By its UUID; it stays at the place where it was found.
+pub(super) fn with_figures(device: OfferedGpu, told: &Inventory) -> OfferedGpu {
+    let found = Unit::all(told).find(|unit| unit.uuid().is_some() && unit.uuid() == device.uuid.as_deref());
+    let (index, slice) = (device.index, device.slice);
+    match found {
+        Some(unit) => OfferedGpu { index, slice, ..unit.tell(device, &HashMap::new()) },
+        None => device,
+    }
+}
+
 /// The one with the most memory first.
 pub(super) fn sort(holders: &mut [GpuHolder]) {
     holders.sort_by_key(|holder| (std::cmp::Reverse(holder.memory), holder.pid));
@@ -153,7 +163,7 @@ fn by_cdi(
         // With nothing but `all`, as on WSL, they are had together.
         let together = devices.is_empty();
         let select = match unit.uuid() {
-            _ if together => "all".to_owned(),
+            _ if together => gpu::cdi_name("all"),
             Some(uuid) => uuid.to_owned(),
             None => format!("device={}", unit.gpu.index),
         };
@@ -239,7 +249,7 @@ mod tests {
         assert_eq!(listed(Injection::Cdi, &["0", "1", "all"], &two).0, ["device=0 0 GPU-a", "device=1 1 GPU-b"]);
         assert_eq!(listed(Injection::Cdi, &["GPU-b", "GPU-a"], &two).0, ["GPU-a 0 GPU-a", "GPU-b 1 GPU-b"]);
         // Each of these is what `--gpus` takes as one device.
-        for select in ["device=1", "GPU-b", "nvidia.com/gpu=0:1"] {
+        for select in ["device=1", "GPU-b", "nvidia.com/gpu=0:1", "nvidia.com/gpu=all"] {
             let parsed = crate::config::parse_gpus(select).expect("a selection");
             assert!(matches!(parsed, crate::config::model::GpuSelection::Named(names) if names.len() == 1), "{select}");
         }
@@ -254,7 +264,7 @@ mod tests {
         let (devices, _) = listed(Injection::Cdi, &["0", "1", "GPU-x", "GPU-y"], &two);
         assert_eq!(devices, ["device=0 0 - !", "GPU-a 0 GPU-a !", "device=1 1 - !", "GPU-b 1 GPU-b !"]);
         // WSL.
-        assert_eq!(listed(Injection::Cdi, &["all"], &two[..1]).0, ["all 0 GPU-a"]);
+        assert_eq!(listed(Injection::Cdi, &["all"], &two[..1]).0, ["nvidia.com/gpu=all 0 GPU-a"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::super::inside;
 use super::super::method::{Call, Kind, Method};
 use super::super::wire::{Failure, FolderParams};
+use crate::gpu::Driver;
 use crate::workspace::gpus::{self, GpusReport};
 
 pub(in crate::server) struct Gpus;
@@ -16,7 +17,7 @@ impl Method for Gpus {
     async fn answer(call: Call, params: FolderParams) -> Result<GpusReport, Failure> {
         let _ = params;
         if inside::is() {
-            return inside::gpus().await;
+            return inside::gpus(&Driver::default()).await;
         }
         let workspace = call.reach(&[]).await?;
         Ok(gpus::gpus(&workspace).await?)

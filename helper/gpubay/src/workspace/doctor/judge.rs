@@ -239,7 +239,7 @@ fn told(told: &Result<Inventory, Lack>) -> Vec<Finding> {
     findings.extend(told.remark().map(|(what, next)| warning(CHECK, what, next)));
     if findings.is_empty() {
         let version = told.driver.as_deref().unwrap_or("of an unknown version");
-        let cuda = told.cuda.map(|(major, minor)| format!(", CUDA up to {major}.{minor}")).unwrap_or_default();
+        let cuda = told.cuda_version().map(|version| format!(", CUDA up to {version}")).unwrap_or_default();
         let count = told.gpus.len();
         let gpus = if count == 1 { "1 GPU" } else { &format!("{count} GPUs") };
         findings.push(ok(CHECK, format!("{version}{cuda}, {gpus}")));
