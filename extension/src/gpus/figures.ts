@@ -48,13 +48,29 @@ export function figures({ memory, utilization, trouble }: OfferedGpu, width = 10
 }
 
 /** Whose it is: `alice, model (job train): python, 12 GiB`. */
-export function holderText({ user, container, workspace, job, program, memory }: GpuHolder): string {
+export function holderText({ pid, user, container, workspace, job, program, memory }: GpuHolder): string {
   const place = workspace?.split("/").findLast((part) => part !== "") ?? container ?? "";
   const where = place !== "" && job !== null ? l10n.t("{0} (job {1})", place, job) : place;
   const listed = (...parts: string[]) => parts.filter((part) => part !== "").join(", ");
   const who = listed(user ?? "", where);
-  const what = listed(program ?? "", memory === null ? "" : `${gib(memory)} GiB`);
+  // Of a stranger nothing but the number may be known.
+  const what = listed(program ?? `PID ${String(pid)}`, memory === null ? "" : `${gib(memory)} GiB`);
   return plain(short([who, what].filter((part) => part !== "").join(": "), 100));
+}
+
+/** The versions by which an image is chosen. */
+export function driverText({ driver, cuda }: GpusReport): string {
+  if (driver === null) {
+    return "";
+  }
+  return cuda === null ? l10n.t("Driver: {0}", driver) : l10n.t("Driver: {0}, CUDA up to {1}", driver, cuda);
+}
+
+/** With its number, and since when. */
+export function holderLine(holder: GpuHolder): string {
+  const since = holder.since === null ? NaN : Date.parse(holder.since);
+  const when = Number.isNaN(since) ? "" : l10n.t("since {0}", new Date(since).toLocaleString());
+  return [`${holderText(holder)} (${String(holder.pid)})`, when].filter((part) => part !== "").join(" · ");
 }
 
 /** Who holds it; several in a row. */

@@ -2,7 +2,7 @@
 
 import { sentence } from "../failure";
 import { l10n } from "../l10n";
-import { inside, isOf, memoryOf, memoryText, offeredAt } from "../gpus/figures";
+import { driverText, inside, isOf, memoryOf, memoryText, offeredAt } from "../gpus/figures";
 import type { FolderState, GpuReport, GpusReport } from "../protocol";
 import type { HelperState } from "../session";
 import { plain, short } from "../text";
@@ -128,6 +128,7 @@ function gpuLines(gpu: GpuReport | null, report?: GpusReport): string {
     ...inside(gpu, report),
     l10n.t("Injection: {0} ({1})", gpu.injection, gpu.reason),
     l10n.t("Isolation: {0}", gpu.isolation),
+    report ? driverText(report) : "",
     report?.problem ?? "",
   );
 }

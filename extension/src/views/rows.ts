@@ -1,7 +1,7 @@
 // What the view of GPU Bay shows of a folder. Knows nothing of the editor.
 
 import { l10n } from "../l10n";
-import { figures, gpuName, gpuTitle, holderText, holdersText, placeOf } from "../gpus/figures";
+import { figures, gpuName, gpuTitle, holderLine, holdersText, placeOf } from "../gpus/figures";
 import type { FolderState, GpuReport, GpusReport, OfferedGpu, Row } from "../protocol";
 import { plain, short } from "../text";
 
@@ -147,7 +147,7 @@ function gpuMore(gpu: OfferedGpu, now: GpuReport | null): Partial<ViewRow> {
       trouble,
       figures(gpu),
       given(heat).join(" · "),
-      ...gpu.holders.map(holderText),
+      ...gpu.holders.map(holderLine),
       gpu.uuid ?? "",
       gpu.cdi ?? "",
     ]).join("\n"),

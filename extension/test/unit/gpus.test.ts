@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { bar, gib, inside, memoryOf, placeOf } from "../../src/gpus/figures";
+import { bar, gib, holderLine, holderText, holdersText, inside, memoryOf, placeOf } from "../../src/gpus/figures";
 import { watched } from "../../src/gpus/watched";
 import type { FolderState, GpuReport, GpusReport, OfferedGpu, Phase } from "../../src/protocol";
 
@@ -64,6 +64,28 @@ describe("figures of GPUs", () => {
       "    the driver has lost it",
     ]);
     assert.deepEqual(inside(now, undefined), ["GPU 2 = cuda:0 inside", "GPU 0 = cuda:1 inside"]);
+  });
+});
+
+describe("holders of GPUs", () => {
+  it("are named with what is known of them", () => {
+    const nobody = {
+      user: null,
+      container: null,
+      workspace: null,
+      job: null,
+      program: null,
+      memory: null,
+      since: null,
+    };
+    const stranger = { ...nobody, pid: 7, user: "bob", program: "python" };
+    assert.equal(holderText(stranger), "bob: python");
+    assert.equal(holderLine(stranger), "bob: python (7)");
+    assert.match(holderLine({ ...stranger, since: "2026-11-27T20:00:00Z" }), /^bob: python \(7\) · since .*2026/);
+    assert.equal(holderText({ ...stranger, container: "other", memory: 12 * GIB }), "bob, other: python, 12 GiB");
+    assert.equal(holderText({ ...nobody, pid: 7 }), "PID 7");
+    const many = offered(0, { holders: [stranger, stranger, stranger, stranger, stranger] });
+    assert.equal(holdersText(many), "bob: python; bob: python; bob: python; 2 more");
   });
 });
 
