@@ -208,10 +208,13 @@ fn a_configuration_that_nobody_approved_is_no_measure_of_what_runs() {
     let mut editor = Editor::of(&bench);
     editor.request("gpubay/up", with(&bench, json!({}))).expect("it runs");
     editor.state("that it runs", phase("running"));
-    let outside = bench.outside();
+    let outside = bench.outside().join("a\nb\u{202e}c");
+    std::fs::create_dir(&outside).expect("made");
+    bench.own(&outside);
     let asks = format!(
-        "[image]\ncontext = \"{0}\"\n[container]\nenv = {{ A = \"1\" }}\nmounts = [\"{0}:/a\\nb\\u202Ec:ro\"]\n",
-        outside.display()
+        "[image]\ncontext = {0:?}\n[container]\nenv = {{ A = \"1\" }}\nmounts = [\"{1}/a\\nb\\u202Ec:/a:ro\"]\n",
+        bench.outside(),
+        bench.outside().display()
     );
     bench.write("gpubay.toml", &asks);
     let state = editor.state("that it has to be approved", |state| state["problem"]["code"] == "needs_consent");

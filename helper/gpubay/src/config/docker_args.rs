@@ -11,7 +11,6 @@ use super::layer::{self, Context, Layer, Passed};
 use super::model::{EntrypointUse, Health, Mount, MountSource};
 use super::mounts;
 use super::values;
-use crate::ContainerPath;
 
 /// How an option is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -407,7 +406,7 @@ fn health(layer: &mut Layer) -> &mut Health {
 fn tmpfs(value: &str, layer: &mut Layer) -> Result<(), BadValue> {
     let bad = |why: String| BadValue::Mount { given: value.to_owned(), why };
     let (path, options) = value.split_once(':').unwrap_or((value, ""));
-    let target = ContainerPath::new(path).map_err(|e| bad(e.to_string()))?;
+    let target = values::path_inside(path).map_err(bad)?;
     if target.as_str() == "/" {
         return Err(bad("the target cannot be the whole file system".into()));
     }

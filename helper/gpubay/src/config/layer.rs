@@ -305,11 +305,12 @@ pub(super) fn label(name: &str) -> Result<(), BadValue> {
 pub(super) fn workdir(text: &str, places: &Places<'_>) -> Result<ContainerPath, BadValue> {
     let bad = |why: &str| BadValue::Workdir { given: text.to_owned(), why: why.to_owned() };
     let path = if text == "host" {
-        places.workspace.to_str().ok_or_else(|| bad("the path outside is not UTF-8"))?
+        // It is what it is, however it is called.
+        let path = places.workspace.to_str().ok_or_else(|| bad("the path outside is not UTF-8"))?;
+        ContainerPath::new(path).map_err(|e| bad(&e.to_string()))?
     } else {
-        text
+        values::path_inside(text).map_err(|e| bad(&e))?
     };
-    let path = ContainerPath::new(path).map_err(|e| bad(&e.to_string()))?;
     // A system folder under the workspace would hide what the image brought, or worse (WORKDIR /proc/self/fd/N).
     let system = ["/proc", "/sys", "/dev", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr"];
     if path.as_str() == "/" || values::is_of_the_kernel(&path) {

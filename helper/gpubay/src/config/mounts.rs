@@ -49,7 +49,7 @@ fn is_path(source: &str) -> bool {
 
 fn target_of(text: &str, target: &str) -> Result<ContainerPath, BadValue> {
     let bad = |why: String| BadValue::Mount { given: text.to_owned(), why };
-    let target = ContainerPath::new(target).map_err(|e| bad(format!("the target {e}")))?;
+    let target = values::path_inside(target).map_err(|e| bad(format!("the target {e}")))?;
     if target.as_str() == "/" { Err(bad("the target cannot be the whole file system".into())) } else { Ok(target) }
 }
 

@@ -8,6 +8,7 @@ use super::file;
 use super::model::{
     Decimal, Device, GpuSelection, JobWorkdir, Port, Protocol, Restart, Secret, SecretSource, Ulimit, User,
 };
+use crate::quoting::printable;
 use crate::{ContainerPath, HostPath};
 
 /// In bytes; units are powers of 1024, as the engine's own tool reads them.
@@ -48,6 +49,18 @@ pub(super) fn folder_of_workspace(text: &str) -> Result<(), BadValue> {
     if below { Ok(()) } else { Err(BadValue::FolderOfWorkspace(text.to_owned())) }
 }
 
+/// A path inside, as somebody wrote it into a file or on a command line.
+///
+/// # Errors
+/// A sentence's end: what is wrong with it. Beyond what [`ContainerPath`] refuses, nobody means a path with a newline or a
+/// sign that turns the reading direction around, and whoever approves it could not read what it is.
+pub(super) fn path_inside(text: &str) -> Result<ContainerPath, String> {
+    if printable(text) != text {
+        return Err(format!("{:?} contains a character that cannot be shown", printable(text)));
+    }
+    ContainerPath::new(text).map_err(|error| error.to_string())
+}
+
 /// What the kernel shows there is no place to work in, and a way out of a container with old engines
 /// (CVE-2024-21626).
 pub(super) fn is_of_the_kernel(path: &ContainerPath) -> bool {
@@ -59,7 +72,7 @@ pub(super) fn job_workdir(text: &str) -> Result<JobWorkdir, BadValue> {
         return folder_of_workspace(text).map(|()| JobWorkdir::Below(text.to_owned()));
     }
     let bad = |why: String| BadValue::Workdir { given: text.to_owned(), why };
-    let path = ContainerPath::new(text).map_err(|error| bad(error.to_string()))?;
+    let path = path_inside(text).map_err(bad)?;
     if is_of_the_kernel(&path) { Err(bad("no job starts there".to_owned())) } else { Ok(JobWorkdir::Inside(path)) }
 }
 
@@ -222,7 +235,7 @@ pub(super) fn device(text: &str) -> Result<Device, BadValue> {
         [host, container, access] if permissions(access) => (host, container, access),
         _ => return Err(bad()),
     };
-    let fits = |path: &str| ContainerPath::new(path).ok().filter(|p| p.as_str() != "/");
+    let fits = |path: &str| path_inside(path).ok().filter(|p| p.as_str() != "/");
     let (Some(host), Some(container)) = (fits(host), fits(container)) else { return Err(bad()) };
     Ok(Device { host: host.to_string(), container: container.to_string(), permissions: access.to_owned() })
 }
@@ -284,7 +297,7 @@ pub(super) fn persist(text: &str) -> Result<String, BadValue> {
         None => text.to_owned(),
     };
     let climbs = absolute.split('/').any(|part| part == "..");
-    match ContainerPath::new(&absolute) {
+    match path_inside(&absolute) {
         Ok(path) if !climbs && path.as_str() != "/" => Ok(text.to_owned()),
         _ => Err(bad()),
     }

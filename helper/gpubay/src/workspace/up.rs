@@ -141,7 +141,7 @@ pub(super) async fn expected_ground(workspace: &Workspace, gpus: &Gpus) -> Resul
     let offered = offered(workspace, gpus, None).await?;
     let desired = image::desired(workspace, offered.users).await?;
     let there = desired.found.is_some();
-    let users = known_users(workspace, desired.found.as_ref()).await?;
+    let users = known_users(workspace, desired.found.as_ref(), Busy::Wait).await?.unwrap_or_default();
     let image = desired.found.unwrap_or_default();
     let user = user_of(workspace, &image, &users, offered.users)?;
     let image = Chosen { image, reference: desired.reference, built: false, outdated: false };
@@ -160,15 +160,31 @@ fn user_of(
     Ok(user::resolve(wanted, &workspace.host.seen_by(users), &image.user, image.var("HOME"), files)?)
 }
 
-/// Of an image that may not be there: then those of one that says nothing.
-async fn known_users(workspace: &Workspace, image: Option<&EngineImage>) -> Result<user::ImageUsers> {
-    let Some(image) = image else { return Ok(user::ImageUsers::default()) };
+/// What to do while somebody is at work on the workspace, which may take as long as a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Busy {
+    Wait,
+    GiveUp,
+}
+
+/// Of an image that may not be there: then those of one that says nothing. `None`: it was given up.
+async fn known_users(
+    workspace: &Workspace,
+    image: Option<&EngineImage>,
+    busy: Busy,
+) -> Result<Option<user::ImageUsers>> {
+    let Some(image) = image else { return Ok(Some(user::ImageUsers::default())) };
     if let Some(known) = image::known_users(workspace, image) {
-        return Ok(known);
+        return Ok(Some(known));
     }
     // Looked up in a container that never runs; one that exists under a free lock was left behind.
-    let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
-    image::users(workspace, image).await
+    let (data, name) = (&workspace.config().paths.data, workspace.id8());
+    let lock = match busy {
+        Busy::Wait => Some(lock::hold(data, name, &workspace.progress).await?),
+        Busy::GiveUp => lock::try_hold(data, name)?,
+    };
+    let Some(_lock) = lock else { return Ok(None) };
+    Ok(Some(image::users(workspace, image).await?))
 }
 
 /// The GPUs of the container that runs, and each difference between it and what is configured. Nothing is built, made
@@ -185,7 +201,10 @@ pub(super) async fn compare(
         Some(image) => (Some(image), false),
         None => (workspace.engine.image(&found.image).await?, true),
     };
-    let users = known_users(workspace, image.as_ref()).await?;
+    let Some(users) = known_users(workspace, image.as_ref(), Busy::GiveUp).await? else {
+        // Whoever is at work changes what there is to compare; its end is told by the engine.
+        return Ok((gpu_report(offered.gpu.isolation, found, devices), Vec::new()));
+    };
     let image = image.unwrap_or_default();
     let user = user_of(workspace, &image, &users, offered.users)?;
     let image = Chosen { image, reference: desired.reference, built: false, outdated };
