@@ -267,7 +267,19 @@ knownJobs: Array<string>,
  */
 problem: Failure | null, };
 
-export type GpuDevice = { uuid: string | null, index: number, name: string | null, };
+export type GpuDevice = { uuid: string | null, 
+/**
+ * As the engine's machine counts, where that is known.
+ */
+index: number, 
+/**
+ * Of a MIG slice: its place in its GPU.
+ */
+slice: number | null, name: string | null, 
+/**
+ * As CUDA counts inside: 1 is `cuda:1`.
+ */
+cuda: number | null, };
 
 /**
  * A process on a GPU, and whose it is. What cannot be found out is `null`.
@@ -315,7 +327,16 @@ export type GpuReport = { injection: string, isolation: string, reason: string,
 /**
  * What `--gpus` said, where it decided instead of the configuration.
  */
-chosen: string | null, devices: Array<GpuDevice>, };
+chosen: string | null, 
+/**
+ * What programs get that start now, in the order in which CUDA counts them. With `soft` isolation all of the
+ * engine's are inside, and these are selected.
+ */
+devices: Array<GpuDevice>, 
+/**
+ * What `CUDA_VISIBLE_DEVICES` holds for whatever starts now; `null`: it is left alone.
+ */
+visible: Array<string> | null, };
 
 /**
  * `gpubay/gpus`: how the GPUs are now, while they are watched. Each replaces the one before.

@@ -30,8 +30,8 @@ function report(...devices: OfferedGpu[]): GpusReport {
 }
 
 function has(...indexes: number[]): GpuReport {
-  const devices = indexes.map((index) => ({ index, uuid: `GPU-${index}`, name: null }));
-  return { injection: "cdi", isolation: "soft", reason: "", chosen: null, devices };
+  const devices = indexes.map((index) => ({ index, slice: null, uuid: `GPU-${index}`, name: null, cuda: null }));
+  return { injection: "cdi", isolation: "soft", reason: "", chosen: null, devices, visible: null };
 }
 
 describe("figures of GPUs", () => {

@@ -7,8 +7,17 @@ import { driftText, gpus, statusText } from "../../src/status/statusText";
 const running: HelperState = { status: "running" };
 
 function gpu(...indexes: number[]): GpuReport {
-  const devices = indexes.map((index) => ({ index, uuid: `GPU-${index}`, name: "NVIDIA $(alert) [x](command:y)" }));
-  return { injection: "cdi", isolation: "soft", reason: "the engine has discovered devices", chosen: null, devices };
+  const devices = indexes.map((index) => ({
+    ...{ index, slice: null, uuid: `GPU-${index}`, name: "NVIDIA $(alert) [x](command:y)", cuda: null },
+  }));
+  return {
+    injection: "cdi",
+    isolation: "soft",
+    reason: "the engine has discovered devices",
+    chosen: null,
+    devices,
+    visible: null,
+  };
 }
 
 function state(phase: Phase, more: Partial<FolderState> = {}): FolderState {

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 
-use gpubay_protocol::agent::Entrypoint;
+use gpubay_protocol::agent::{CHOICE_LIMIT, CUDA_VISIBLE_DEVICES, Entrypoint, GpuChoice};
 
 pub(crate) type Variables = BTreeMap<OsString, OsString>;
 
 /// What a shell sets for itself on the way, which is no message to anybody.
 const SHELLS_OWN: &[&str] = &["_", "OLDPWD", "PWD", "SHLVL"];
+
+/// See [`gpubay_protocol::agent::CHOICE_NAME`].
+const CHOICE_PATH: &str = "/.gpubay/run/gpus";
 
 /// Where `PATH` is not set, as execvp has it.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -48,6 +52,16 @@ impl Environment {
         (Arc::clone(&state.variables), state.entrypoint.clone())
     }
 
+    /// What a program that starts now gets: [`Environment::known`], with the GPUs that are selected now.
+    pub(crate) fn now(&self) -> (Variables, Entrypoint) {
+        let (variables, entrypoint) = self.known();
+        let mut variables = Variables::clone(&variables);
+        if let Some(choice) = choice(Path::new(CHOICE_PATH)) {
+            variables.insert(CUDA_VISIBLE_DEVICES.into(), choice.visible.join(",").into());
+        }
+        (variables, entrypoint)
+    }
+
     /// Waits while the ENTRYPOINT runs, at most so long.
     pub(crate) fn wait(&self, at_most: std::time::Duration) {
         let state = self.0.0.lock().expect("no holder panics");
@@ -74,6 +88,19 @@ impl Environment {
         state.entrypoint = fate(changed);
         self.0.1.notify_all();
     }
+}
+
+/// The helper writes it; anybody in here could put something else there, which must not make us wait.
+fn choice(path: &Path) -> Option<GpuChoice> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(CHOICE_LIMIT).read_to_string(&mut text).ok()?;
+    GpuChoice::read(&text)
 }
 
 /// `NAME=value`, each ended by a NUL byte.
@@ -206,6 +233,26 @@ mod tests {
         assert!(!left.contains_key(OsStr::new("VIRTUAL_ENV")) && !left.contains_key(OsStr::new("HISTFILE")));
         let nothing = for_root(from_bytes(b"PATH=/nonexistent\0"));
         assert_eq!(nothing[OsStr::new("PATH")], DEFAULT_PATH);
+    }
+
+    #[test]
+    fn gpus_are_selected_by_a_plain_file_only() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("gpus");
+        assert_eq!(choice(&path), None);
+        let chosen = GpuChoice { visible: vec!["GPU-a".into(), "GPU-b".into()], asked: "2".into(), explicit: true };
+        std::fs::write(&path, chosen.written()).expect("written");
+        assert_eq!(choice(&path), Some(chosen));
+        let none = GpuChoice { asked: "none".into(), ..GpuChoice::default() };
+        std::fs::write(&path, none.written()).expect("written");
+        assert_eq!(choice(&path), Some(none), "nothing at all is a choice");
+        for nonsense in ["", "GPU-a", "GPU-a\nperhaps\nauto\n"] {
+            std::fs::write(&path, nonsense).expect("written");
+            assert_eq!(choice(&path), None, "{nonsense:?}");
+        }
+        std::fs::remove_file(&path).expect("removed");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
+        assert_eq!(choice(&path), None, "and nobody waits for its writer");
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub(crate) fn exec(
 }
 
 fn variables(request: &ExecRequest, environment: &Environment) -> Variables {
-    let mut variables = Variables::clone(&environment.known().0);
+    let mut variables = environment.now().0;
     for (name, value) in &request.env {
         match value {
             Some(value) => variables.insert(name.into(), value.into()),

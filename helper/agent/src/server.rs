@@ -118,7 +118,7 @@ fn answer(mut from: FromClient, client: Client, environment: &Environment) -> io
         }
         Some(ToAgent::Gpus) => client.send(&FromAgent::Gpus(gpus::report(&environment.known().0))),
         Some(ToAgent::Environment) => {
-            let (variables, entrypoint) = environment.known();
+            let (variables, entrypoint) = environment.now();
             let variables = environment::to_bytes(&variables);
             client.send(&FromAgent::Environment { variables, entrypoint })
         }

@@ -31,6 +31,11 @@ pub const RUN_DIR: &str = "/.gpubay/run";
 /// The agent's socket inside the container; on the host it is `agent.sock` in the mounted folder.
 pub const SOCKET_PATH: &str = "/.gpubay/run/agent.sock";
 pub const SOCKET_NAME: &str = "agent.sock";
+/// In the folder of the socket: which GPUs are selected for whatever starts next, as [`GpuChoice`] writes it. The helper
+/// writes it, the agent reads it before it starts something; whoever is in the container could write it too.
+pub const CHOICE_NAME: &str = "gpus";
+/// More is none.
+pub const CHOICE_LIMIT: u64 = 16 << 10;
 /// A job's exit code where what is mounted is not what the helper saw on the host; its command has not run.
 pub const MOUNT_MOVED: i32 = 125;
 
@@ -115,6 +120,40 @@ pub enum FromAgent {
 
 /// How many bytes of a program's input the agent keeps; it reads no further message beyond that.
 pub const STDIN_WINDOW: usize = 1 << 20;
+
+/// Which GPUs of those inside are selected by the environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GpuChoice {
+    /// UUIDs for `CUDA_VISIBLE_DEVICES`, in their order; none hides all of them.
+    pub visible: Vec<String>,
+    /// What was asked for, as `--gpus` takes it.
+    pub asked: String,
+    /// Somebody asked for it; otherwise the configuration did.
+    pub explicit: bool,
+}
+
+impl GpuChoice {
+    /// Three lines of text.
+    pub fn written(&self) -> String {
+        let how = if self.explicit { "asked" } else { "configured" };
+        format!("{}\n{how}\n{}\n", self.visible.join(","), self.asked)
+    }
+
+    /// `None`: it is none.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let visible = lines.next()?.split(',').filter(|uuid| !uuid.is_empty()).map(str::to_owned).collect();
+        let explicit = match lines.next()? {
+            "asked" => true,
+            "configured" => false,
+            _ => return None,
+        };
+        Some(Self { visible, asked: lines.next()?.to_owned(), explicit })
+    }
+}
+
+/// What CUDA reads its devices from.
+pub const CUDA_VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatusRequest {

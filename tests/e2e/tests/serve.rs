@@ -303,8 +303,8 @@ fn other_gpus_are_picked() {
     let mut editor = Editor::of(&bench);
     let gpus = editor.request("gpubay/gpus", with(&bench, json!({}))).expect("what there is");
     let names: Vec<&Value> = gpus["devices"].as_array().expect("devices").iter().map(|gpu| &gpu["select"]).collect();
-    assert_eq!(names, ["0", "1"]);
-    for chosen in ["1", "0,1", "none"] {
+    assert_eq!(names, ["device=0", "device=1"]);
+    for chosen in ["device=1", "device=0,1", "none"] {
         editor.request("gpubay/selectGpus", with(&bench, json!({ "gpus": chosen }))).expect("picked");
         let state = editor.state("the choice", |state| phase("running")(state) && state["gpu"]["chosen"] == chosen);
         let count = if chosen == "none" { 0 } else { chosen.split(',').count() };
@@ -355,7 +355,7 @@ fn the_files_of_gpu_bay_are_completed_explained_and_checked() {
     assert!(found[0]["message"].as_str().is_some_and(|said| said.contains("isolation")), "{found}");
     let mut labels = Vec::new();
     // What the engine has comes a moment later.
-    while !labels.iter().any(|label| label == "1") {
+    while !labels.iter().any(|label| label == "device=1") {
         let items = editor.request("textDocument/completion", at(1, 7)).expect("items");
         labels = items.as_array().expect("a list").iter().map(|item| item["label"].clone()).collect();
     }

@@ -62,13 +62,18 @@ fn text(report: &UpReport, output: &Output) -> String {
         .gpu
         .devices
         .iter()
-        .map(|device| match (&device.name, &device.uuid) {
-            (Some(name), _) => format!("GPU {}: {}", device.index, plain(name)),
-            (None, Some(uuid)) => format!("GPU {}: {}", device.index, plain(uuid)),
-            (None, None) => format!("GPU {}", device.index),
+        .map(|device| {
+            let slice = device.slice.map(|slice| format!(":{slice}")).unwrap_or_default();
+            let inside = device.cuda.map(|cuda| format!(" (cuda:{cuda} inside)")).unwrap_or_default();
+            let called = device.name.as_ref().or(device.uuid.as_ref()).map(|name| format!(" {}", plain(name)));
+            format!("GPU {}{slice}{}{inside}", device.index, called.unwrap_or_default())
         })
         .collect();
-    if devices.is_empty() {
+    let soft = report.gpu.visible.is_some() && report.gpu.isolation == "soft";
+    if devices.is_empty() && soft {
+        let _ =
+            writeln!(text, "  CPU     none of the container's GPUs is selected: `gpubay up --gpus auto` selects one");
+    } else if devices.is_empty() {
         let _ = writeln!(text, "  CPU     {}", plain(&report.gpu.reason));
     } else {
         let _ = writeln!(

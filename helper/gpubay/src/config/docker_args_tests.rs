@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
+use crate::ContainerPath;
 use crate::config::model::{Decimal, Device, GpuSelection, Port, Protocol, Restart, Ulimit, User};
 use crate::config::values::Places;
 

@@ -284,6 +284,10 @@ pub struct GpuRequest {
     pub count: Option<i64>,
     /// Free memory that each must have.
     pub min_free: Option<Size>,
+    /// Part of the model's name, such as `"H100"`.
+    pub name: Option<String>,
+    /// A MIG slice of this profile, such as `"1g.10gb"`.
+    pub mig: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for GpuUse {
@@ -293,7 +297,7 @@ impl<'de> Deserialize<'de> for GpuUse {
             type Value = GpuUse;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"auto\", \"all\", \"none\", a number, a list of GPUs or a table with count and min_free")
+                f.write_str("\"auto\", \"all\", \"none\", a number, a list of GPUs or a table with count, min_free, name and mig")
             }
 
             fn visit_i64<E>(self, count: i64) -> Result<GpuUse, E> {

@@ -516,10 +516,6 @@ fn warnings(config: &Config, workspace: &HostPath, request: &LoadRequest<'_>) ->
             ));
         }
     }
-    let jobs = config.jobs.values().filter_map(|job| job.gpus.as_ref());
-    if jobs.chain([&config.gpus.select]).any(|gpus| matches!(gpus, GpuSelection::Count { min_free: Some(_), .. })) {
-        warnings.push("min_free is not looked at yet: this version does not ask how much memory a GPU has free".into());
-    }
     if workspace.as_path() == request.home || workspace.as_path() == Path::new("/") {
         warnings.push(format!("the workspace is {workspace}: everything in it is visible to the container"));
     }

@@ -281,23 +281,47 @@ pub enum GpuSelection {
     Auto,
     All,
     None,
-    Count {
-        count: u32,
-        min_free: Option<u64>,
-    },
+    Count(GpuCount),
     /// Indices, UUIDs or MIG UUIDs as written; their order is kept.
     Named(Vec<String>),
 }
 
+/// So many GPUs, each of which is like that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuCount {
+    pub count: u32,
+    /// Bytes.
+    pub min_free: Option<u64>,
+    /// Part of the model's name, in either case: `h100`.
+    pub name: Option<String>,
+    /// A MIG slice of this profile: `1g.10gb`.
+    pub mig: Option<String>,
+}
+
+impl GpuCount {
+    /// Whichever they are.
+    pub fn of(count: u32) -> Self {
+        Self { count, min_free: None, name: None, mig: None }
+    }
+}
+
 impl GpuSelection {
-    /// As `--gpus` takes it; how much memory must be free has no place there.
+    /// As `--gpus` takes it.
     pub fn typed(&self) -> String {
         match self {
             Self::Auto => "auto".to_owned(),
             Self::All => "all".to_owned(),
             Self::None => "none".to_owned(),
-            Self::Count { count, .. } => count.to_string(),
-            Self::Named(names) => names.join(","),
+            Self::Count(GpuCount { count, min_free: None, name: None, mig: None }) => count.to_string(),
+            Self::Count(GpuCount { count, min_free, name, mig }) => {
+                let mut parts = vec![format!("count={count}")];
+                parts.extend(min_free.map(|bytes| format!("min_free={bytes}b")));
+                parts.extend(name.as_ref().map(|name| format!("name={name}")));
+                parts.extend(mig.as_ref().map(|mig| format!("mig={mig}")));
+                parts.join(",")
+            }
+            // A number alone would be a count.
+            Self::Named(names) => format!("device={}", names.join(",")),
         }
     }
 }

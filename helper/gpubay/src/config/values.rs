@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::BadValue;
 use super::file;
 use super::model::{
-    Decimal, Device, GpuSelection, JobWorkdir, Port, Protocol, Restart, Secret, SecretSource, Ulimit, User,
+    Decimal, Device, GpuCount, GpuSelection, JobWorkdir, Port, Protocol, Restart, Secret, SecretSource, Ulimit, User,
 };
 use crate::quoting::printable;
 use crate::{ContainerPath, HostPath};
@@ -320,7 +320,7 @@ pub(super) fn venv_name(text: &str) -> Result<String, BadValue> {
     }
 }
 
-/// A selection as it is typed: `auto`, `all`, `none`, `2`, `device=0,1`, `GPU-…,GPU-…`.
+/// A selection as it is typed: `auto`, `all`, `none`, `2`, `device=0,1`, `GPU-…,GPU-…`, `count=1,min_free=20g,name=H100`.
 pub(super) fn gpus(text: &str) -> Result<GpuSelection, BadValue> {
     match text {
         "auto" => Ok(GpuSelection::Auto),
@@ -328,7 +328,7 @@ pub(super) fn gpus(text: &str) -> Result<GpuSelection, BadValue> {
         "none" => Ok(GpuSelection::None),
         _ => {
             if let Ok(count) = text.parse::<i64>() {
-                return gpu_count(count, None);
+                return gpu_count(count);
             }
             // As in gpubay.toml.
             if text.starts_with('[') {
@@ -339,10 +339,25 @@ pub(super) fn gpus(text: &str) -> Result<GpuSelection, BadValue> {
                     }
                 };
             }
+            let bad = |why: &str| BadValue::Gpus { given: text.to_owned(), why: why.to_owned() };
             // The engine's own tool wants the list in quotes of its own, since it reads CSV.
-            let list = text.trim_matches('"');
-            let list = list.strip_prefix("device=").unwrap_or(list);
-            gpu_names(list.split(',').map(str::trim))
+            let list = match (text.strip_prefix('"'), text.strip_suffix('"')) {
+                (Some(_), Some(_)) if text.len() > 1 => &text[1..text.len() - 1],
+                (None, None) => text,
+                _ => return Err(bad("its quotes are not balanced")),
+            };
+            let is_key = |word: &str| GPU_KEYS.iter().any(|key| word.trim().starts_with(&format!("{key}=")));
+            match list.strip_prefix("device=") {
+                Some(names) if names.contains("device=") || names.split(',').any(is_key) => {
+                    Err(bad("a list of GPUs and another form exclude each other"))
+                }
+                Some(names) => gpu_names(names.split(',').map(str::trim)),
+                None if list.split(',').any(is_key) => gpu_keys(list).map_err(|why| match why {
+                    Ok(why) => bad(&why),
+                    Err(bad) => bad,
+                }),
+                None => gpu_names(list.split(',').map(str::trim)),
+            }
         }
     }
 }
@@ -350,7 +365,7 @@ pub(super) fn gpus(text: &str) -> Result<GpuSelection, BadValue> {
 pub(super) fn gpu_use(select: &file::GpuUse) -> Result<GpuSelection, BadValue> {
     match select {
         file::GpuUse::Text(text) => gpus(text),
-        file::GpuUse::Count(count) => gpu_count(*count, None),
+        file::GpuUse::Count(count) => gpu_count(*count),
         file::GpuUse::Named(list) => {
             let list: Vec<String> = list
                 .iter()
@@ -362,16 +377,57 @@ pub(super) fn gpu_use(select: &file::GpuUse) -> Result<GpuSelection, BadValue> {
             gpu_names(list.iter().map(String::as_str))
         }
         file::GpuUse::Request(request) => {
-            gpu_count(request.count.unwrap_or(1), request.min_free.as_ref().map(size_entry).transpose()?)
+            let min_free = request.min_free.as_ref().map(size_entry).transpose()?;
+            let text = |value: &Option<String>, what| value.as_deref().map(|value| gpu_word(value, what)).transpose();
+            let (name, mig) = (text(&request.name, "part of a GPU's name")?, text(&request.mig, "a MIG profile")?);
+            Ok(GpuSelection::Count(GpuCount { count: count_of(request.count.unwrap_or(1))?, min_free, name, mig }))
         }
     }
 }
 
-fn gpu_count(count: i64, min_free: Option<u64>) -> Result<GpuSelection, BadValue> {
+/// What `--gpus` takes besides a list, as the table of `[gpus] use` has it.
+const GPU_KEYS: [&str; 4] = ["count", "min_free", "name", "mig"];
+
+/// `count=1,min_free=20g,name=H100`
+fn gpu_keys(text: &str) -> Result<GpuSelection, Result<String, BadValue>> {
+    let mut wish = GpuCount::of(1);
+    let mut seen = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let (key, value) = part.split_once('=').ok_or_else(|| Ok(format!("`{part}` has no key before it")))?;
+        if seen.contains(&key) {
+            return Err(Ok(format!("{key} is said twice")));
+        }
+        seen.push(key);
+        match key {
+            "count" => {
+                let count = value.parse().map_err(|_| Ok(format!("{value:?} is no number")))?;
+                wish.count = count_of(count).map_err(Err)?;
+            }
+            "min_free" => wish.min_free = Some(size(value).map_err(Err)?),
+            "name" => wish.name = Some(gpu_word(value, "part of a GPU's name").map_err(Err)?),
+            "mig" => wish.mig = Some(gpu_word(value, "a MIG profile").map_err(Err)?),
+            _ => return Err(Ok(format!("`{key}` is none of {}", GPU_KEYS.join(", ")))),
+        }
+    }
+    Ok(GpuSelection::Count(wish))
+}
+
+/// As models and profiles are called; nothing that could not be written back into a list.
+fn gpu_word(text: &str, what: &'static str) -> Result<String, BadValue> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || " .-_+/()".contains(c);
+    let fits = !text.trim().is_empty() && text.len() <= 100 && text.chars().all(plain);
+    if fits { Ok(text.trim().to_owned()) } else { Err(BadValue::Name { given: text.to_owned(), what }) }
+}
+
+fn gpu_count(count: i64) -> Result<GpuSelection, BadValue> {
+    count_of(count).map(|count| GpuSelection::Count(GpuCount::of(count)))
+}
+
+fn count_of(count: i64) -> Result<u32, BadValue> {
     match count {
-        0 => Ok(GpuSelection::None),
-        1..=1024 => Ok(GpuSelection::Count { count: count as u32, min_free }),
-        _ => Err(BadValue::Range { given: count, low: 0, high: 1024 }),
+        0 => Err(BadValue::Gpus { given: "0".to_owned(), why: "no GPU at all is `none`".to_owned() }),
+        1..=1024 => Ok(count as u32),
+        _ => Err(BadValue::Range { given: count, low: 1, high: 1024 }),
     }
 }
 
@@ -379,7 +435,8 @@ fn gpu_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<GpuSelection, B
     let mut list: Vec<String> = Vec::new();
     for name in names {
         let bad = |why: &str| BadValue::Gpus { given: name.to_owned(), why: why.to_owned() };
-        let known = name.bytes().all(|b| b.is_ascii_digit())
+        let known = name.split(':').count() <= 2
+            && name.split(':').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
             || ["GPU-", "MIG-"].iter().any(|p| name.len() > p.len() && name.starts_with(p))
             || name.contains('=');
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/=".contains(&b));

@@ -1,15 +1,18 @@
 //! One folder of the window: what is known of it, and what makes that stale.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use gpubay_protocol::agent::{CHOICE_NAME, RUN_DIR};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_lsp::lsp_types::{Diagnostic, DiagnosticSeverity, NumberOrString, Position, Range, Url};
 
+use super::inside;
 use super::language::Facts;
 use super::method::{cancelled, of_config, of_consent, request};
 use super::owner::Event;
@@ -157,13 +160,14 @@ impl Folder {
         tokio::spawn(async move {
             tokio::select! {
                 () = over.cancelled() => {}
+                () = follow_choice_inside(&folder, &events), if inside::is() => {}
                 ((), ()) = async {
                     let reconfigured = Notify::new();
                     tokio::join!(
                         follow_engine(&folder, &events, &reconfigured),
                         follow_files(&folder, &events, &reconfigured)
                     )
-                } => {}
+                }, if !inside::is() => {}
             }
         });
     }
@@ -262,19 +266,28 @@ async fn look(folder: PathBuf) -> Result<Derived, Failure> {
 /// once where the folder may have got another.
 async fn follow_engine(folder: &Path, events: &mpsc::UnboundedSender<Event>, reconfigured: &Notify) {
     'engines: loop {
-        if let Some((engine, id)) = engine(folder).await {
+        if let Some((engine, id, run)) = engine(folder).await {
             let mut told = std::pin::pin!(engine.events(crate::workspace::ID, &id));
+            let mut choice = Choice::of(run);
             // It is asked for its events first, and then looked at: what happens between is told twice, not never.
             let mut next = futures_util::poll!(told.next());
             if events.send(Event::Stale(folder.to_owned())).is_err() {
                 return;
             }
             loop {
+                // It may have come to be with the container.
+                choice.watch();
                 let now = match std::mem::replace(&mut next, Poll::Pending) {
                     Poll::Ready(now) => now,
                     Poll::Pending => tokio::select! {
                         now = told.next() => now,
                         () = reconfigured.notified() => continue 'engines,
+                        () = choice.changed() => {
+                            if events.send(Event::Stale(folder.to_owned())).is_err() {
+                                return;
+                            }
+                            continue;
+                        }
                     },
                 };
                 // The end, too, is something to show: the engine went away.
@@ -293,29 +306,79 @@ async fn follow_engine(folder: &Path, events: &mpsc::UnboundedSender<Event>, rec
     }
 }
 
-async fn engine(folder: &Path) -> Option<(Engine, String)> {
+/// The file by which GPUs are selected. The container can write it as well: it is looked at now and then at most.
+struct Choice {
+    run: HostPath,
+    watcher: Option<notify::RecommendedWatcher>,
+    change: Arc<Notify>,
+}
+
+impl Choice {
+    fn of(run: HostPath) -> Self {
+        Self { run, watcher: None, change: Arc::default() }
+    }
+
+    /// Begins to watch, where the folder is there and that was not done yet.
+    fn watch(&mut self) {
+        if self.watcher.is_some() {
+            return;
+        }
+        let (file, change) = (self.run.as_path().join(CHOICE_NAME), self.change.clone());
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if tells(&event, |path| path == file) {
+                change.notify_one();
+            }
+        });
+        self.watcher = watcher.ok().and_then(|mut watcher| {
+            watcher.watch(self.run.as_path(), RecursiveMode::NonRecursive).ok()?;
+            Some(watcher)
+        });
+    }
+
+    async fn changed(&self) {
+        self.change.notified().await;
+        tokio::time::sleep(SETTLE).await;
+    }
+}
+
+/// In a window that is attached to the container nothing else is told.
+async fn follow_choice_inside(folder: &Path, events: &mpsc::UnboundedSender<Event>) {
+    let mut choice = Choice::of(HostPath::new(RUN_DIR).expect("an absolute path"));
+    choice.watch();
+    loop {
+        choice.changed().await;
+        if events.send(Event::Stale(folder.to_owned())).is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether something happened to a file that counts. Where events were lost, or there is trouble, it may have.
+fn tells(event: &notify::Result<notify::Event>, counts: impl Fn(&Path) -> bool) -> bool {
+    match event {
+        Err(_) => true,
+        Ok(event) if event.need_rescan() => true,
+        Ok(event) => !event.kind.is_access() && event.paths.iter().any(|path| counts(path)),
+    }
+}
+
+async fn engine(folder: &Path) -> Option<(Engine, String, HostPath)> {
     let (loaded, _) = config::load_to_reach(&request(folder.to_owned(), None).ok()?).ok()?;
     config::consent::require_to_reach(&loaded, &[], None).ok()?;
     let workspace = Workspace::open(loaded, Progress::silent()).await.ok()?;
-    let id = workspace.id().to_owned();
-    Some((workspace.engine, id))
+    let (id, run) = (workspace.id().to_owned(), workspace.run_folder());
+    Some((workspace.engine, id, run))
 }
 
 /// The files that say what the container is to be like.
 async fn follow_files(folder: &Path, events: &mpsc::UnboundedSender<Event>, reconfigured: &Notify) {
     let (changed, mut changes) = mpsc::unbounded_channel::<()>();
     let mut watched = files(folder);
-    let names = std::sync::Arc::new(std::sync::Mutex::new(watched.clone()));
+    let names = Arc::new(std::sync::Mutex::new(watched.clone()));
     let telling = names.clone();
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let names = telling.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let tells = match &event {
-            // Events were lost, or there is trouble: look.
-            Err(_) => true,
-            Ok(event) if event.need_rescan() => true,
-            Ok(event) => !event.kind.is_access() && event.paths.iter().any(|path| names.contains(path)),
-        };
-        if tells {
+        if tells(&event, |path| names.iter().any(|name| name == path)) {
             let _ = changed.send(());
         }
     });

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use gpubay_protocol::agent::RUN_DIR;
+use gpubay_protocol::agent::{CUDA_VISIBLE_DEVICES, RUN_DIR};
 
 use super::folder::Derived;
 use super::wire::{Failure, Phase};
@@ -12,6 +12,7 @@ use crate::config::model::{Injection, Isolation};
 use crate::error::Error;
 use crate::gpu::Driver;
 use crate::gpu::inventory::Inventory;
+use crate::workspace::choice;
 use crate::workspace::gpus::{GpusReport, OfferedGpu};
 use crate::workspace::report::{GpuDevice, GpuReport};
 use crate::workspace::status::{StatusContainer, StatusReport};
@@ -37,9 +38,27 @@ pub(super) fn refusal(method: &str) -> Option<Error> {
 async fn devices() -> Result<Vec<GpuDevice>, Failure> {
     let place = HostPath::new(RUN_DIR).expect("an absolute path");
     let report = Client::connect(&place).await?.gpus().await?;
-    let device =
-        |seen: gpubay_protocol::agent::GpuSeen| GpuDevice { uuid: seen.uuid, index: seen.index, name: seen.name };
-    Ok(report.devices.into_iter().map(device).collect())
+    Ok(report.devices.into_iter().map(GpuDevice::from).collect())
+}
+
+/// What programs get that start now: UUIDs in the order in which CUDA counts them; `None`: everything that is inside.
+fn visible() -> Option<Vec<String>> {
+    let list = match choice::read(&HostPath::new(RUN_DIR).expect("an absolute path")) {
+        Some(choice) => choice.visible,
+        // As the container was made.
+        None => std::env::var(CUDA_VISIBLE_DEVICES).ok()?.split(',').map(str::to_owned).collect(),
+    };
+    let is_uuid = |uuid: &String| gpu::is_uuid(uuid);
+    Some(list.into_iter().filter(is_uuid).collect())
+}
+
+fn selected(devices: Vec<GpuDevice>, visible: Option<&[String]>) -> Vec<GpuDevice> {
+    let Some(visible) = visible else { return devices };
+    let one = |(at, uuid): (usize, &String)| {
+        let known = devices.iter().find(|device| device.uuid.as_ref() == Some(uuid)).cloned()?;
+        Some(GpuDevice { cuda: Some(at as u32), ..known })
+    };
+    visible.iter().enumerate().filter_map(one).collect()
 }
 
 pub(super) async fn derive(folder: &Path) -> Derived {
@@ -50,7 +69,8 @@ pub(super) async fn derive(folder: &Path) -> Derived {
 }
 
 pub(super) async fn status(folder: &Path) -> Result<StatusReport, Failure> {
-    let devices = devices().await?;
+    let inside = devices().await?;
+    let visible = visible();
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let workdir =
         ContainerPath::new(folder.to_string_lossy()).map_err(|error| Error::new("bad_path", error.to_string()))?;
@@ -59,11 +79,13 @@ pub(super) async fn status(folder: &Path) -> Result<StatusReport, Failure> {
         container: Some(StatusContainer { id: name.clone(), name, state: "running".to_owned(), workdir }),
         hindrance: None,
         gpu: Some(GpuReport {
-            injection: gpu::name_of(if devices.is_empty() { Injection::None } else { Injection::Direct }).to_owned(),
-            isolation: gpu::name_of_isolation(Isolation::Hard).to_owned(),
+            injection: gpu::name_of(if inside.is_empty() { Injection::None } else { Injection::Direct }).to_owned(),
+            isolation: gpu::name_of_isolation(if visible.is_some() { Isolation::Soft } else { Isolation::Hard })
+                .to_owned(),
             reason: "this window is in the container, and these are what it sees".to_owned(),
             chosen: None,
-            devices,
+            devices: selected(inside, visible.as_deref()),
+            visible,
         }),
         host_env: None,
         paths: Vec::new(),

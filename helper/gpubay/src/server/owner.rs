@@ -341,9 +341,7 @@ impl Owner {
             self.publish(folder).await;
             return;
         }
-        if !inside::is() {
-            known.watch(folder, &self.events);
-        }
+        known.watch(folder, &self.events);
         if known.looking {
             known.look_again = true;
             return;

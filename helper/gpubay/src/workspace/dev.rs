@@ -13,7 +13,7 @@ use super::stakes::{self, Losses};
 use super::up::Offer;
 use super::user::ContainerUser;
 use super::waiting::{ask, ready};
-use super::{Recreate, Workspace, visibility};
+use super::{Recreate, Workspace, choice, visibility};
 use crate::config::model::{MountSource, Port, Protocol};
 use crate::engine::{Archive, Container, ContainerState, EngineError, Owner};
 use crate::error::{Error, Result, Shortage};
@@ -335,6 +335,7 @@ async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt
     exposure::refuse_volumes_that_are_folders(workspace, &wanted.planned.spec.mounts).await?;
     let mut planned = wanted.planned.clone();
     let moved = free_ports(&mut planned.spec.ports);
+    choice::forget(&wanted.places.run);
     let id = match create(workspace, &planned, wanted.user).await {
         Ok(id) => id,
         Err(error @ EngineError::Refused { .. }) => {

@@ -14,7 +14,7 @@ use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
 use crate::engine::{Engine, EngineInfo};
 use crate::error::Result;
 use crate::gpu::inventory::{Inventory, Process};
-use crate::gpu::{self, Driver, Lack, Plan};
+use crate::gpu::{self, Driver, Lack};
 
 /// How often somebody who looks sees something new.
 pub const BEAT: Duration = Duration::from_secs(2);
@@ -121,7 +121,6 @@ pub struct Viewer {
 struct Offer {
     at: Instant,
     info: EngineInfo,
-    plan: Plan,
     /// Its machine is this one.
     here: Result<(), Lack>,
 }
@@ -154,11 +153,12 @@ impl Viewer {
     /// # Errors
     /// The engine's own, and a way that was forced and is not there. What the driver does not tell is no error.
     pub async fn look(&mut self) -> Result<GpusReport> {
-        let Offer { info, plan, here, .. } = self.offer().await?;
+        let Offer { info, here, .. } = self.offer().await?;
         let told = match here {
             Ok(()) => self.driver.inventory().await,
             Err(lack) => Err(lack),
         };
+        let plan = gpu::decide(&self.wanted, &info, told.as_ref().ok())?;
         let processes: Vec<Process> = told.as_ref().map(offered::processes).unwrap_or_default();
         let holders = self.holders.find(&self.engine, &processes).await;
         let (devices, other_names) = offered::devices(&info, plan.injection, told.as_ref().ok(), &holders);
@@ -181,9 +181,8 @@ impl Viewer {
             return Ok(offer.clone());
         }
         let (info, condition) = tokio::try_join!(self.engine.info(), self.engine.condition())?;
-        let plan = gpu::decide(&self.wanted, &info)?;
         let here = gpu::on_this_machine(&self.engine, Some(&condition.machine));
-        Ok(self.offer.insert(Offer { at: Instant::now(), info, plan, here }).clone())
+        Ok(self.offer.insert(Offer { at: Instant::now(), info, here }).clone())
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Workspace, delivery, dev, down, exec, exposure, host_env, lock, reco
 use crate::ContainerPath;
 use crate::agent;
 use crate::config;
-use crate::config::model::{Config, GpuSelection, Gpus, JobWorkdir, MountSource};
+use crate::config::model::{Config, GpuSelection, Gpus, Isolation, JobWorkdir, MountSource};
 use crate::engine::{Attached, ContainerState, Engine, EngineError, Listed, LogChunk, LogOptions, Stdio};
 use crate::error::{Error, Result};
 use crate::failpoint;
@@ -112,7 +112,9 @@ impl RunOptions {
 /// The wish that counts for it.
 pub(super) fn gpus_of(workspace: &Workspace, options: &RunOptions) -> Gpus {
     let gpus = workspace.config().gpus.clone();
-    Gpus { select: options.gpus.clone().unwrap_or_else(|| gpus.select.clone()), ..gpus }
+    // What a job is not given it cannot disturb.
+    let isolation = Isolation::Hard;
+    Gpus { select: options.gpus.clone().unwrap_or_else(|| gpus.select.clone()), isolation, ..gpus }
 }
 
 pub(super) fn name_of(options: &RunOptions) -> Result<String> {
@@ -151,7 +153,7 @@ async fn run_once(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     let (ground, facts) = tokio::join!(up::ground_of(workspace, &selection, None, image), facts);
     let (mut ground, facts) = (ground?, facts.unwrap_or_default());
     workspace.reach("job.planned")?;
-    let asked = options.gpus.as_ref().filter(|gpus| matches!(gpus, GpuSelection::All | GpuSelection::Count { .. }));
+    let asked = options.gpus.as_ref().filter(|gpus| matches!(gpus, GpuSelection::All | GpuSelection::Count(_)));
     if let Some(asked) = asked.filter(|_| ground.gpu.promised == gpu::Promise::Nothing) {
         let (asked, why) = (asked.typed(), &ground.gpu.reason);
         workspace.progress.warn(format!("GPUs asked for: {asked}; the job runs on the CPU, since {why}"));

@@ -34,6 +34,14 @@ pub(super) const VERSION: &str = "gpubay.version";
 /// How GPUs got in, and why, so that a later report can repeat it.
 pub(super) const INJECTION: &str = "gpubay.injection";
 pub(super) const REASON: &str = "gpubay.reason";
+/// `soft` or `hard`.
+pub(super) const ISOLATION: &str = "gpubay.isolation";
+/// The GPUs inside, where CUDA can be told them: `0=GPU-…,1:0=MIG-…`.
+pub(super) const DEVICES: &str = "gpubay.devices";
+/// What `CUDA_VISIBLE_DEVICES` was when the container was made; missing where it was left alone.
+pub(super) const VISIBLE: &str = "gpubay.visible";
+/// The wish that led to it, as `--gpus` takes it.
+pub(super) const ASKED: &str = "gpubay.asked";
 /// Who the users inside are outside, so that the engine need not be asked for it again.
 pub(super) const USERS: &str = "gpubay.users";
 

@@ -8,6 +8,7 @@
 
 pub mod attach;
 pub mod build;
+pub(crate) mod choice;
 mod delivery;
 mod dev;
 pub mod doctor;

@@ -64,15 +64,33 @@ pub struct GpuReport {
     pub reason: String,
     /// What `--gpus` said, where it decided instead of the configuration.
     pub chosen: Option<String>,
+    /// What programs get that start now, in the order in which CUDA counts them. With `soft` isolation all of the
+    /// engine's are inside, and these are selected.
     pub devices: Vec<GpuDevice>,
+    /// What `CUDA_VISIBLE_DEVICES` holds for whatever starts now; `null`: it is left alone.
+    pub visible: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct GpuDevice {
     pub uuid: Option<String>,
+    /// As the engine's machine counts, where that is known.
     pub index: u32,
+    /// Of a MIG slice: its place in its GPU.
+    #[serde(default)]
+    pub slice: Option<u32>,
     pub name: Option<String>,
+    /// As CUDA counts inside: 1 is `cuda:1`.
+    #[serde(default)]
+    pub cuda: Option<u32>,
+}
+
+impl From<gpubay_protocol::agent::GpuSeen> for GpuDevice {
+    /// As it is counted inside.
+    fn from(seen: gpubay_protocol::agent::GpuSeen) -> Self {
+        Self { uuid: seen.uuid, index: seen.index, slice: None, name: seen.name, cuda: Some(seen.index) }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]

@@ -7,7 +7,6 @@ use super::down::{self, losses};
 use super::report::{GpuReport, HostEnvReport, Row};
 use super::stakes::Losses;
 use super::{Drift, Workspace, dev, jobs, python, up};
-use crate::config::model::Isolation;
 use crate::engine::ContainerState;
 use crate::error::Result;
 use crate::{ContainerPath, HostPath};
@@ -69,10 +68,10 @@ pub async fn status(workspace: &Workspace, configured: Configured) -> Result<Sta
         let devices = devices.unwrap_or_default();
         (gpu, drift) = match configured {
             Configured::Usable => {
-                let (gpu, drift) = up::compare(workspace, found, devices).await?;
+                let (gpu, drift) = up::compare(workspace, found, &devices).await?;
                 (Some(gpu), drift)
             }
-            Configured::Broken => (Some(up::gpu_report(Isolation::Hard, found, devices)), Vec::new()),
+            Configured::Broken => (Some(up::gpu_report(workspace, found, &devices)), Vec::new()),
         };
     }
     let (prepared, paths) = record.map(|record| (record.report, record.paths)).unwrap_or_default();

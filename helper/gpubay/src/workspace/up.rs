@@ -11,10 +11,12 @@ use super::image::{self, Desired};
 use super::report::{ContainerReport, GpuDevice, GpuReport, ImageReport, UpReport};
 use super::spec::{Inputs, Places, Task, plan};
 use super::user::{self, ContainerUser};
-use super::{Drift, Recreate, Workspace, attach, delivery, host_env, labels, lock, python, visibility, waiting};
+use super::{
+    Drift, Recreate, Workspace, attach, choice, delivery, host_env, labels, lock, python, visibility, waiting,
+};
 use crate::HostPath;
 use crate::agent;
-use crate::config::model::{Gpus, Isolation, Paths};
+use crate::config::model::{GpuSelection, Gpus, Paths};
 use crate::engine::{self, Container, ContainerState, Image as EngineImage, UserMap};
 use crate::error::{Error, Result};
 use crate::gpu;
@@ -192,7 +194,7 @@ async fn known_users(
 pub(super) async fn compare(
     workspace: &Workspace,
     found: &Container,
-    devices: Vec<GpuDevice>,
+    devices: &[GpuDevice],
 ) -> Result<(GpuReport, Vec<Drift>)> {
     let (gpus, _) = selection(workspace, Some(found));
     let offered = offered(workspace, &gpus, Some(found)).await?;
@@ -203,7 +205,7 @@ pub(super) async fn compare(
     };
     let Some(users) = known_users(workspace, image.as_ref(), Busy::GiveUp).await? else {
         // Whoever is at work changes what there is to compare; its end is told by the engine.
-        return Ok((gpu_report(offered.gpu.isolation, found, devices), Vec::new()));
+        return Ok((gpu_report(workspace, found, devices), Vec::new()));
     };
     let image = image.unwrap_or_default();
     let user = user_of(workspace, &image, &users, offered.users)?;
@@ -214,7 +216,7 @@ pub(super) async fn compare(
     let planned = plan(&ground.inputs(workspace), &Task::Dev);
     let image = (!ground.outdated).then_some(ground.image.id.as_str());
     let drift = dev::differences(workspace, found, &planned, image);
-    Ok((gpu_report(ground.gpu.isolation, found, devices), drift))
+    Ok((gpu_report(workspace, found, devices), drift))
 }
 
 async fn assemble(
@@ -281,18 +283,39 @@ async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>
         let label = |name| container.label(name);
         let users = UserMap::named(label(labels::USERS))?;
         let heeds = workspace.engine.heeds_gpu_requests();
-        let gpu = gpu::remembered(gpus, heeds, label(labels::INJECTION), label(labels::GPUS), label(labels::REASON))?;
+        let made = gpu::Made {
+            injection: label(labels::INJECTION),
+            gpus: label(labels::GPUS),
+            reason: label(labels::REASON),
+            isolation: label(labels::ISOLATION),
+            devices: label(labels::DEVICES),
+            visible: container.labels.get(labels::VISIBLE).map(String::as_str),
+        };
+        let gpu = gpu::remembered(gpus, heeds, made)?;
         Some(Offered { gpu, memory: 0, users, offer: Offer::Remembered })
     });
     if let Some(offered) = remembered {
         return Ok(offered);
     }
-    let info = workspace.engine.info().await?;
+    let driver = async {
+        // The CPU needs no driver, and a sick one makes everybody wait.
+        if gpus.select == GpuSelection::None { None } else { gpu::inventory_of(&workspace.engine).await.ok() }
+    };
+    let (info, driver) = tokio::join!(workspace.engine.info(), driver);
+    let info = info?;
+    let driver = match driver {
+        // The indices of one machine's driver say nothing of another machine's engine.
+        Some(driver) => {
+            let machine = workspace.engine.condition().await?.machine;
+            Some(driver).filter(|_| gpu::on_this_machine(&workspace.engine, Some(&machine)).is_ok())
+        }
+        None => None,
+    };
     if info.os != "linux" {
         return Err(Error::new("engine_os", format!("the engine runs {} containers", info.os))
             .with_hint("Switch it to Linux containers."));
     }
-    let gpu = gpu::decide(gpus, &info)?;
+    let gpu = gpu::decide(gpus, &info, driver.as_ref())?;
     Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked })
 }
 
@@ -346,7 +369,12 @@ async fn locked(workspace: &Workspace, recreate: Recreate, mut stages: Stages) -
     let progress = &workspace.progress;
     let existing = dev::find(workspace, &workspace.dev_name()).await?;
     let (ground, dev) = reach(workspace, existing, recreate, &mut stages).await?;
-    let devices = match gpus_inside(workspace, &ground, &dev).await {
+    let ready = async {
+        let devices = gpus_inside(workspace, &ground, &dev).await?;
+        choice::settle(workspace, &dev.container, &ground.places.run).await?;
+        Ok(devices)
+    };
+    let devices = match ready.await {
         Ok(devices) => devices,
         Err(error) => {
             if dev.created {
@@ -377,7 +405,7 @@ async fn locked(workspace: &Workspace, recreate: Recreate, mut stages: Stages) -
     Ok(UpReport {
         workspace: workspace.folder().clone(),
         image: ImageReport { id: ground.image.id.clone(), reference: ground.reference.clone(), built: ground.built },
-        gpu: gpu_report(ground.gpu.isolation, &dev.container, devices),
+        gpu: gpu_report(workspace, &dev.container, &devices),
         container: ContainerReport {
             id: dev.container.id,
             name: dev.container.name,
@@ -436,9 +464,9 @@ pub(super) fn selection(workspace: &Workspace, kept: Option<&Container>) -> (Gpu
     if let Some(chosen) = &workspace.loaded.chosen_gpus {
         return (configured, Some(chosen.clone()));
     }
-    let earlier = kept.map(|container| container.label(labels::CHOSEN)).filter(|chosen| !chosen.is_empty());
-    match earlier.and_then(|chosen| Some((chosen, crate::config::parse_gpus(chosen).ok()?))) {
-        Some((chosen, select)) => (Gpus { select, ..configured }, Some(chosen.to_owned())),
+    let earlier = kept.and_then(|container| choice::chosen(container, &workspace.run_folder()));
+    match earlier.and_then(|chosen| Some((crate::config::parse_gpus(&chosen).ok()?, chosen))) {
+        Some((select, chosen)) => (Gpus { select, ..configured }, Some(chosen)),
         None => (configured, None),
     }
 }
@@ -478,17 +506,25 @@ pub(super) async fn check_gpus(plan: &gpu::Plan, run: &HostPath) -> Result<Vec<G
     let client = agent::wait_ready(run, Duration::from_secs(30)).await?;
     let report = client.gpus().await?;
     let seen = gpu::check(plan, &report)?;
-    Ok(seen.into_iter().map(|seen| GpuDevice { uuid: seen.uuid, index: seen.index, name: seen.name }).collect())
+    Ok(seen.into_iter().map(GpuDevice::from).collect())
 }
 
-/// Of what a container was made with, as its labels say it.
-pub(super) fn gpu_report(isolation: Isolation, container: &Container, devices: Vec<GpuDevice>) -> GpuReport {
+/// Of what a container was made with, as its labels say it, and what is selected of that now. `seen`: what answered
+/// inside after its start.
+pub(super) fn gpu_report(workspace: &Workspace, container: &Container, seen: &[GpuDevice]) -> GpuReport {
+    let run = workspace.run_folder();
+    let choice = choice::current(container, &run);
+    let made_with = || {
+        let label = container.labels.get(labels::VISIBLE)?;
+        Some(label.split(',').filter(|uuid| !uuid.is_empty()).map(str::to_owned).collect())
+    };
     GpuReport {
         injection: container.label(labels::INJECTION).to_owned(),
-        isolation: gpu::name_of_isolation(isolation).to_owned(),
+        isolation: container.label(labels::ISOLATION).to_owned(),
         reason: container.label(labels::REASON).to_owned(),
-        chosen: Some(container.label(labels::CHOSEN)).filter(|chosen| !chosen.is_empty()).map(str::to_owned),
-        devices,
+        chosen: choice::chosen(container, &run),
+        devices: choice::devices(container, seen, choice.as_ref()),
+        visible: choice.map(|choice| choice.visible).or_else(made_with),
     }
 }
 

@@ -261,11 +261,11 @@ data = "~/bay"
         (Some(Decimal("8".into())), Cache::Workspace, EntrypointUse::None)
     );
     assert_eq!(c.engine.cap_drop, ["ALL"]);
-    assert_eq!(config.gpus.select, GpuSelection::Count { count: 2, min_free: Some(20 << 30) });
+    assert_eq!(config.gpus.select, GpuSelection::Count(GpuCount { min_free: Some(20 << 30), ..GpuCount::of(2) }));
     assert_eq!((config.gpus.required, config.gpus.isolation), (true, Isolation::Hard));
     assert_eq!((config.venv.name.as_str(), config.venv.installer), (".env310", Installer::Uv));
     assert_eq!(config.venv.requirements, [host(&lab.ws.join("docker/nvc/requirements.txt"))]);
-    assert_eq!(config.jobs["train"].gpus, Some(GpuSelection::Count { count: 1, min_free: None }));
+    assert_eq!(config.jobs["train"].gpus, Some(GpuSelection::Count(GpuCount::of(1))));
     let train = &config.jobs["train"];
     assert_eq!(
         (train.command.len(), train.env["WANDB_MODE"].as_str(), train.env["EPOCHS"].as_str()),
@@ -332,13 +332,12 @@ fn xdg_folders_are_honoured_and_overridden() {
 #[test]
 fn gpus_are_selected_in_every_form() {
     let named = |names: &[&str]| GpuSelection::Named(names.iter().map(|&n| n.to_owned()).collect());
-    let count = |count| GpuSelection::Count { count, min_free: None };
+    let count = |count| GpuSelection::Count(GpuCount::of(count));
     for (text, want) in [
         ("\"auto\"", GpuSelection::Auto),
         ("\"all\"", GpuSelection::All),
         ("\"none\"", GpuSelection::None),
         ("2", count(2)),
-        ("0", GpuSelection::None),
         ("[]", GpuSelection::None),
         ("\"device=1,2\"", named(&["1", "2"])),
         (
@@ -346,7 +345,7 @@ fn gpus_are_selected_in_every_form() {
             named(&["0", "GPU-1a2b", "MIG-3c", "nvidia.com/gpu=1:0"]),
         ),
         ("{ count = 3 }", count(3)),
-        ("{ min_free = \"1g\" }", GpuSelection::Count { count: 1, min_free: Some(1 << 30) }),
+        ("{ min_free = \"1g\" }", GpuSelection::Count(GpuCount { min_free: Some(1 << 30), ..GpuCount::of(1) })),
     ] {
         assert_eq!(Lab::with(&format!("[gpus]\nuse = {text}\n")).config().gpus.select, want, "{text}");
     }
@@ -357,9 +356,38 @@ fn gpus_are_selected_in_every_form() {
         ("device=1,2", named(&["1", "2"])),
         ("\"device=1,2\"", named(&["1", "2"])),
         ("GPU-a,GPU-b", named(&["GPU-a", "GPU-b"])),
+        ("0:1", named(&["0:1"])),
+        (
+            "count=2,min_free=20g,name=H100,mig=1g.10gb",
+            GpuSelection::Count(GpuCount {
+                count: 2,
+                min_free: Some(20 << 30),
+                name: Some("H100".to_owned()),
+                mig: Some("1g.10gb".to_owned()),
+            }),
+        ),
     ] {
         let overrides = Overrides { gpus: Some(typed.into()), ..Overrides::default() };
         assert_eq!(lab.load_with(&lab.ws, overrides).expect("loaded").config.gpus.select, want, "{typed}");
+    }
+    for typed in ["auto", "2", "device=1", "device=1,GPU-a", "count=2,min_free=1024b,name=A100 80GB"] {
+        let select = parse_gpus(typed).expect("a selection");
+        assert_eq!(select.typed(), typed);
+        assert_eq!(parse_gpus(&select.typed()).expect("again"), select);
+    }
+    for (bad, why) in [
+        ("\"device=1,2", "not balanced"),
+        ("device=1\"", "not balanced"),
+        ("0", "`none`"),
+        ("-1", "between 1 and"),
+        ("device=0,count=2", "exclude each other"),
+        ("count=1,device=0", "none of count, min_free"),
+        ("count=1,count=2", "twice"),
+        ("name=$(id)", "part of a GPU's name"),
+        ("0:1:2", "no index"),
+    ] {
+        let error = parse_gpus(bad).expect_err("bad").to_string();
+        assert!(error.contains(why), "{bad}: {error}");
     }
     for bad in ["", "al", "-1", "0,0", "1,,2", "$(id)", "-oX", "GPU-", "GPU-a;b"] {
         let overrides = Overrides { gpus: Some(bad.into()), ..Overrides::default() };

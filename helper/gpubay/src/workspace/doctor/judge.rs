@@ -192,7 +192,7 @@ fn gpus(wanted: Option<&Gpus>, engine: &EngineFacts, driver: Option<&str>) -> Ve
     const CHECK: &str = "gpu";
     let any = Gpus { select: GpuSelection::Auto, required: false, isolation: Isolation::Hard, injection: None };
     let wanted = wanted.unwrap_or(&any);
-    let plan = match gpu::decide(wanted, &engine.info) {
+    let plan = match gpu::decide(wanted, &engine.info, None) {
         Ok(plan) => plan,
         Err(error) => {
             let next = error.hint().unwrap_or_else(|| "Change [gpus].".to_owned());
@@ -200,7 +200,7 @@ fn gpus(wanted: Option<&Gpus>, engine: &EngineFacts, driver: Option<&str>) -> Ve
         }
     };
     // What the engine can do counts also where this workspace wants none.
-    let offered = if wanted.select == GpuSelection::None { gpu::decide(&any, &engine.info).ok() } else { None };
+    let offered = if wanted.select == GpuSelection::None { gpu::decide(&any, &engine.info, None).ok() } else { None };
     let plan = offered.unwrap_or(plan);
     match (plan.injection, driver.filter(|_| engine.local)) {
         (Injection::None, Some(driver)) => vec![warning(

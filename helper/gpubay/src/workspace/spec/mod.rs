@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::model::{Cache, Config, EngineOptions, GpuSelection, Gpus, Mount, MountSource, User};
+use crate::config::model::{Cache, Config, EngineOptions, Gpus, Isolation, Mount, MountSource, User};
 use crate::engine::{CreateSpec, Image, KEEP_ID, Stdio, UserMap};
 use crate::gpu;
 use crate::workspace::exposure::Protected;
@@ -10,7 +10,7 @@ use crate::workspace::labels::{self, Role};
 use crate::workspace::record::Frozen;
 use crate::workspace::user::ContainerUser;
 use crate::{ContainerPath, HostPath};
-use gpubay_protocol::agent::{AGENT_DIR, AGENT_PATH, RUN_DIR};
+use gpubay_protocol::agent::{AGENT_DIR, AGENT_PATH, CUDA_VISIBLE_DEVICES, RUN_DIR};
 
 /// Where the venv's, the agent's and the run folder's data lie on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +93,7 @@ pub(super) struct Planned {
 
 /// What the NVIDIA runtime's hook reads.
 const VISIBLE_DEVICES: &str = "NVIDIA_VISIBLE_DEVICES";
+const CUDA_DEVICE_ORDER: &str = "CUDA_DEVICE_ORDER";
 
 /// The agent's command line for a container of this configuration. `seen`: what it is to find mounted.
 fn agent_argv(config: &Config, image: &Image, task: &Task<'_>, seen: Vec<String>) -> Vec<String> {
@@ -186,6 +187,12 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
     labels.insert(labels::GPUS.to_owned(), inputs.gpu.label.clone());
     labels.insert(labels::INJECTION.to_owned(), gpu::name_of(inputs.gpu.injection).to_owned());
     labels.insert(labels::REASON.to_owned(), inputs.gpu.reason.clone());
+    labels.insert(labels::ISOLATION.to_owned(), gpu::name_of_isolation(inputs.gpu.isolation).to_owned());
+    labels.insert(labels::DEVICES.to_owned(), gpu::written(&inputs.gpu.devices));
+    labels.insert(labels::ASKED.to_owned(), inputs.gpus.select.typed());
+    if let Some(visible) = &inputs.gpu.visible {
+        labels.insert(labels::VISIBLE.to_owned(), visible.join(","));
+    }
     labels.insert(labels::USERS.to_owned(), inputs.users.as_str().to_owned());
     let mut metadata = serde_json::json!([{ "remoteUser": user.name, "workspaceFolder": workdir.as_str() }]);
     if !inputs.extensions.is_empty() {
@@ -237,11 +244,11 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
         }
         spec.stdio = *stdio;
     }
-    let wish = wish(&spec, config, inputs.gpus);
+    let wish = wish(&spec, config, inputs.gpus, inputs.gpu.isolation);
     spec.labels.insert(labels::CONFIG.to_owned(), wish.fingerprint());
     let mut options = wish.named_options();
     options.remove(&format!("labels.{WISHED_GPUS}"));
-    options.extend(gpu_options(inputs.gpus));
+    options.extend(gpu_options(inputs.gpus, inputs.gpu.isolation));
     if matches!(task, Task::Dev) {
         spec.labels.insert(labels::OPTIONS.to_owned(), serde_json::to_string(&options).unwrap_or_default());
         if let Some(chosen) = inputs.chosen {
@@ -256,15 +263,13 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
 /// Stands for `[gpus]` in the options that count, since the request itself follows from the engine's offer.
 const WISHED_GPUS: &str = "wished GPUs";
 
-fn gpu_options(gpus: &Gpus) -> BTreeMap<String, String> {
-    let select = match &gpus.select {
-        GpuSelection::Count { count, min_free: Some(bytes) } => format!("{count} with {bytes} bytes free"),
-        other => other.typed(),
-    };
-    let mut options = BTreeMap::from([
-        ("gpus.use".to_owned(), select),
-        ("gpus.isolation".to_owned(), gpu::name_of_isolation(gpus.isolation).to_owned()),
-    ]);
+/// `isolation` is what it has become: where the environment selects, another selection is no other container.
+fn gpu_options(gpus: &Gpus, isolation: Isolation) -> BTreeMap<String, String> {
+    let mut options =
+        BTreeMap::from([("gpus.isolation".to_owned(), gpu::name_of_isolation(gpus.isolation).to_owned())]);
+    if isolation == Isolation::Hard {
+        options.insert("gpus.use".to_owned(), gpus.select.typed());
+    }
     if let Some(injection) = gpus.injection {
         options.insert("gpus.injection".to_owned(), gpu::name_of(injection).to_owned());
     }
@@ -273,12 +278,15 @@ fn gpu_options(gpus: &Gpus) -> BTreeMap<String, String> {
 
 /// The options without what follows from the engine's present offer, so that a container that runs
 /// can be compared with the configuration before the engine is asked for it.
-fn wish(spec: &CreateSpec, config: &Config, gpus: &Gpus) -> CreateSpec {
+fn wish(spec: &CreateSpec, config: &Config, gpus: &Gpus, is: Isolation) -> CreateSpec {
     let mut wish = CreateSpec { shm_size: config.container.shm_size, ..spec.clone() };
-    if !config.container.env.contains_key(VISIBLE_DEVICES) {
-        wish.env.remove(VISIBLE_DEVICES);
+    for name in [VISIBLE_DEVICES, CUDA_VISIBLE_DEVICES, CUDA_DEVICE_ORDER] {
+        if !config.container.env.contains_key(name) {
+            wish.env.remove(name);
+        }
     }
     let Gpus { select, isolation, injection, required: _ } = gpus;
+    let select = (is == Isolation::Hard).then_some(select);
     wish.options.labels.insert(WISHED_GPUS.to_owned(), format!("{select:?} {isolation:?} {injection:?}"));
     wish
 }
@@ -307,6 +315,13 @@ fn environment(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
     if inputs.gpu.request == crate::engine::GpuRequest::None && image.var(VISIBLE_DEVICES).is_some() {
         // An engine whose default runtime is NVIDIA's would follow the image's wish.
         env.insert(VISIBLE_DEVICES.to_owned(), "void".to_owned());
+    }
+    if inputs.gpu.request != crate::engine::GpuRequest::None {
+        // As the driver, `nvidia-smi` and we count; CUDA's own order is another.
+        env.insert(CUDA_DEVICE_ORDER.to_owned(), "PCI_BUS_ID".to_owned());
+    }
+    if let Some(visible) = &inputs.gpu.visible {
+        env.insert(CUDA_VISIBLE_DEVICES.to_owned(), visible.join(","));
     }
     if let Some(zone) = &config.container.engine.timezone {
         env.insert("TZ".to_owned(), zone.clone());

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::model::{
-    Container, Engine, EntrypointUse, GpuSelection, Gpus, Image as ImageConfig, Injection, Installer, Isolation, Paths,
-    Port, Protocol, Restart, User, Venv,
+    Container, Engine, EntrypointUse, GpuCount, GpuSelection, Gpus, Image as ImageConfig, Injection, Installer,
+    Isolation, Paths, Port, Protocol, Restart, User, Venv,
 };
 use crate::engine::GpuRequest;
 use crate::gpu::{Plan, Promise};
@@ -73,6 +73,8 @@ impl Bench {
                 request: GpuRequest::None,
                 promised: Promise::Nothing,
                 label: "none".to_owned(),
+                devices: Vec::new(),
+                visible: None,
             },
             venv: inside("/app/.venv"),
             places: Places {
@@ -186,7 +188,7 @@ fn the_fingerprint_is_of_the_wish_for_gpus_and_not_of_the_offer() {
     bench.config.container.env.insert("NVIDIA_VISIBLE_DEVICES".to_owned(), "1".to_owned());
     assert_ne!(of(&bench), before);
     bench.config.container.env.clear();
-    bench.config.gpus.select = GpuSelection::Count { count: 2, min_free: None };
+    bench.config.gpus.select = GpuSelection::Count(GpuCount::of(2));
     assert_ne!(of(&bench), before);
 }
 
@@ -274,7 +276,7 @@ fn every_option_that_counts_has_a_name_and_no_secret_is_told() {
         container: 80,
         protocol: Protocol::Tcp,
     });
-    bench.config.gpus.select = GpuSelection::Count { count: 2, min_free: None };
+    bench.config.gpus.select = GpuSelection::Count(GpuCount::of(2));
     let options = &mut bench.config.container.engine;
     options.cap_add.push("SYS_PTRACE".to_owned());
     options.hostname = Some("box".to_owned());
