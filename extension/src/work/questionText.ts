@@ -41,10 +41,11 @@ export function asked(method: WorkMethod, failure: Failure, agreed: Agreed): Ask
   }
 }
 
-/** What the failure itself says of what would end: its lines without the leading marks. */
+/** What the failure itself says of what would end: its lines without leading marks and without their heading. */
 export function listed({ message }: Failure): string[] {
   const lines = message.split("\n").map((line) => line.replace(/^[\s•*-]+/, "").trim());
-  return lines.filter((line) => line !== "");
+  const said = lines.filter((line) => line !== "");
+  return said.length > 1 && said[0]?.endsWith(":") ? said.slice(1) : said;
 }
 
 /** A modal dialog's; `detail` is shown as it is. */

@@ -50,11 +50,12 @@ describe("which question follows", () => {
     assert.deepEqual(asked("gpubay/down", running, nothing), { about: "end", all: true });
     assert.deepEqual(asked("gpubay/stop", running, nothing), { about: "end", all: false });
     assert.equal(asked("gpubay/stop", running, { ...nothing, consent: true }), undefined);
-    assert.deepEqual(listed(failure("x", "it would end:\n  - sleep 9 (7)\n\n• top (8)")), [
-      "it would end:",
-      "sleep 9 (7)",
-      "top (8)",
-    ]);
+    assert.deepEqual(listed(failure("x", "it would end:\n  - sleep 9 (7)\n\n• top (8)")), ["sleep 9 (7)", "top (8)"]);
+  });
+
+  it("what would end is what the failure says where it says no more than that", () => {
+    assert.deepEqual(listed(failure("x", "it has not ended: train")), ["it has not ended: train"]);
+    assert.deepEqual(listed(failure("x", "it has not ended:")), ["it has not ended:"]);
   });
 
   it("a yes to what has vanished is none to a recreate, and a yes to a recreate none to what has vanished", () => {

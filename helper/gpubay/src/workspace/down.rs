@@ -209,12 +209,12 @@ pub async fn stop(workspace: &Workspace, consent: Recreate) -> Result<DownReport
         return Ok(DownReport { containers: Vec::new(), kept: Vec::new(), lost: BTreeMap::new() });
     };
     let mut lost = losses(&workspace.engine, &found).await?;
-    ask_before_killing(&lost, consent, "Wait for it, or end it with the container: `gpubay stop --force`.")?;
     // Only what runs: a stopped container keeps its files.
     for losses in lost.values_mut() {
         *losses = Losses { processes: std::mem::take(&mut losses.processes), ..Losses::default() };
     }
     lost.retain(|_, losses| !losses.is_empty());
+    ask_before_killing(&lost, consent, "Wait for it, or end it with the container: `gpubay stop --force`.")?;
     let name = container.name.clone();
     for (name, losses) in &lost {
         for line in losses.describe() {

@@ -1,0 +1,100 @@
+// What a yes is a yes to: following what vanished ends nothing, and what would end is named before it does.
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { engine, vsix } from "../lib/lab.mjs";
+import { browser, Window } from "../lib/page.mjs";
+import { Editor } from "../lib/server.mjs";
+import { until } from "../lib/until.mjs";
+
+const PACKAGES = "/usr/lib/python3/dist-packages";
+const DOCKERFILE = [
+    "FROM gpubay-lab/python",
+    `RUN for name in a b c d e f g h; do mkdir -p ${PACKAGES}/reef_$name && : >${PACKAGES}/reef_$name/__init__.py; done`,
+    "",
+].join("\n");
+
+let chrome, editor, window, container;
+before(async () => {
+    chrome = await browser();
+    editor = await new Editor({
+        settings: { "gpubay.onOpen": "start", "gpubay.python.configure": "never" },
+        files: { Dockerfile: DOCKERFILE },
+        extensions: [vsix],
+        docker: engine("docker28"),
+    }).start();
+    window = await Window.open(chrome, editor, "consent");
+    await item(/^(GPU \d|CPU)/);
+    [container] = await editor.containers("dev");
+    await editor.dockerCli("exec", "-d", container, "sleep", "1000");
+});
+afterEach(async (t) => {
+    if (!t.passed) {
+        await window?.screenshot("failed");
+    }
+});
+after(async () => {
+    await chrome?.close();
+    await editor?.stop();
+});
+
+const item = (pattern) =>
+    until(`our item says ${pattern}`, async () => (await window.ours()).find((text) => pattern.test(text)));
+const asked = (pattern) =>
+    until(`it is asked: ${pattern}`, async () => {
+        const dialog = await window.dialog();
+        return dialog && pattern.test(dialog.message) && dialog;
+    });
+const runs = async () => (await editor.dockerCli("top", container)).includes("sleep 1000");
+
+test("a yes to what has vanished recreates nothing, although the configuration has changed", async () => {
+    editor.write("gpubay.toml", '[container]\nmemory = "1g"\n');
+    await item(/Recreate…/);
+    await editor.dockerCli("exec", "-u", "0", container, "sh", "-c", `rm -r ${PACKAGES}/*`);
+    await window.command("GPU Bay: Start GPU Container");
+    await asked(/Most of a folder of packages has vanished/);
+    await window.screenshot("vanished");
+    await window.answerDialog("Follow It");
+    await until("it is done", async () => {
+        const [notifications, dialog] = [await window.notifications(), await window.dialog()];
+        const working = notifications.some(({ message }) => /^(Starting|Refreshing)/.test(message));
+        return !dialog && !working && (await window.ours()).some((text) => /^(GPU \d|CPU)/.test(text));
+    });
+    await window.screenshot("followed");
+    assert.deepEqual(await editor.containers("dev"), [container]);
+    assert.ok(await runs());
+    assert.deepEqual(
+        (await window.notifications()).filter(({ buttons }) => buttons.includes("Show Log")),
+        [],
+    );
+    // Nothing is left to ask.
+    await window.command("GPU Bay: Refresh Completion");
+    await until("that is done, too", async () => (await window.notifications()).length === 0);
+    assert.equal(await window.dialog(), undefined);
+});
+
+test("what would end with a stop is named, and a no leaves it", async () => {
+    await window.command("GPU Bay: Stop");
+    const { detail } = await asked(/Something of yours runs/);
+    await window.screenshot("would-end");
+    assert.match(detail, /sleep 1000/);
+    // The container's own files stay.
+    assert.doesNotMatch(detail, /outside of mounts/);
+    await window.press("Escape");
+    await item(/^(GPU \d|CPU)/);
+    assert.ok(await runs());
+});
+
+test("what a recreate would lose is listed, and done with a yes alone", async () => {
+    await window.command("GPU Bay: Recreate…");
+    const { detail } = await asked(/Make the container of .* anew\?/);
+    await window.screenshot("recreate");
+    assert.match(detail, /memory/);
+    assert.match(detail, /sleep 1000/);
+    await window.answerDialog("Recreate");
+    await until("there is another one", async () => {
+        const containers = await editor.containers("dev");
+        return containers.length === 1 && containers[0] !== container;
+    });
+    await until("nothing is left to do", async () => !(await window.ours()).some((text) => /Recreate/.test(text)));
+    await window.screenshot("recreated");
+});
