@@ -5,6 +5,7 @@ import type { Session } from "./session";
 import { registerAttach } from "./attach/attach";
 import { registerCommands } from "./commands";
 import { registerPicker } from "./gpus/picker";
+import { registerVisible } from "./gpus/visible";
 import { registerOnOpen } from "./onOpen";
 import { registerPython } from "./python/python";
 import { registerStatusBar } from "./status/statusBar";
@@ -16,6 +17,7 @@ type Part = (context: vscode.ExtensionContext, session: Session) => void;
 const parts: Part[] = [
   registerCommands,
   registerPicker,
+  registerVisible,
   registerStatusBar,
   registerAttach,
   registerOnOpen,

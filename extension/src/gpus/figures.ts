@@ -1,7 +1,7 @@
 // Figures of GPUs, in words and bars. Knows nothing of the editor.
 
 import { l10n } from "../l10n";
-import type { GpuHolder, GpuMemory, GpuReport, GpusReport, OfferedGpu } from "../protocol";
+import type { GpuDevice, GpuHolder, GpuMemory, GpuReport, GpusReport, OfferedGpu } from "../protocol";
 import { plain, short } from "../text";
 
 /** As the makers count a card's memory, without the unit. */
@@ -79,6 +79,16 @@ export function holdersText({ holders }: OfferedGpu, most = 3): string {
   return [...named, ...(holders.length > most ? [l10n.t("{0} more", holders.length - most)] : [])].join("; ");
 }
 
+/** As people write it: `3`, and `3:1` for a slice. */
+export function numberOf({ index, slice }: GpuDevice): string {
+  return slice === null ? String(index) : `${String(index)}:${String(slice)}`;
+}
+
+/** What `CUDA_VISIBLE_DEVICES` is to be for programs that start now; `undefined`: it is left alone. */
+export function visibleDevices(gpu: GpuReport | null | undefined): string | undefined {
+  return gpu?.visible?.join(",");
+}
+
 /** Whether the container has it. */
 export function isOf(gpu: OfferedGpu, now: GpuReport | null): boolean {
   return placeOf(gpu, now) >= 0;
@@ -92,7 +102,7 @@ export function placeOf(gpu: OfferedGpu, now: GpuReport | null): number {
   return now.devices.findIndex((device) =>
     device.uuid !== null && gpu.uuid !== null
       ? device.uuid === gpu.uuid
-      : gpu.slice === null && device.index === gpu.index,
+      : device.slice === gpu.slice && device.index === gpu.index,
   );
 }
 
@@ -124,9 +134,9 @@ export function inside(now: GpuReport, report: GpusReport | undefined): string[]
     const gpu = offeredAt(place, now, report);
     if (!gpu) {
       const name = device.name ? `: ${plain(device.name)}` : "";
-      return [`${l10n.t("GPU {0} = cuda:{1} inside", device.index, place)}${name}`];
+      return [`${l10n.t("GPU {0} = cuda:{1} inside", numberOf(device), device.cuda ?? place)}${name}`];
     }
-    const title = l10n.t("{0} = cuda:{1} inside", gpuTitle(gpu), place);
+    const title = l10n.t("{0} = cuda:{1} inside", gpuTitle(gpu), device.cuda ?? place);
     const rest = [gpuName(gpu), figures(gpu)].filter((part) => part !== "").join(" · ");
     return [
       rest === "" ? title : `${title}: ${rest}`,

@@ -2,7 +2,7 @@
 
 import { sentence } from "../failure";
 import { l10n } from "../l10n";
-import { driverText, inside, isOf, memoryOf, memoryText, offeredAt } from "../gpus/figures";
+import { driverText, inside, isOf, memoryOf, memoryText, numberOf, offeredAt } from "../gpus/figures";
 import type { FolderState, GpuReport, GpusReport } from "../protocol";
 import type { HelperState } from "../session";
 import { plain, short } from "../text";
@@ -116,7 +116,9 @@ export function gpus(gpu: GpuReport | null, report?: GpusReport): string {
       ? `GPU ${plain(short(gpu.chosen, 24))}`
       : "CPU";
   }
-  const numbers = gpu.devices.map((device, place) => offeredAt(place, gpu, report)?.index ?? device.index);
+  const numbers = gpu.devices.map((device, place) =>
+    numberOf({ ...device, index: offeredAt(place, gpu, report)?.index ?? device.index }),
+  );
   return numbers.length > 4 ? l10n.t("{0} GPUs", numbers.length) : `GPU ${numbers.join(", ")}`;
 }
 

@@ -1,7 +1,7 @@
 // What the view of GPU Bay shows of a folder. Knows nothing of the editor.
 
 import { l10n } from "../l10n";
-import { figures, gpuName, gpuTitle, holderLine, holdersText, placeOf } from "../gpus/figures";
+import { figures, gpuName, gpuTitle, holderLine, holdersText, numberOf, placeOf } from "../gpus/figures";
 import type { FolderState, GpuReport, GpusReport, OfferedGpu, Row } from "../protocol";
 import { plain, short } from "../text";
 
@@ -99,7 +99,7 @@ function gpuText({ gpu }: FolderState): string {
   if (!gpu) {
     return "";
   }
-  const indices = gpu.devices.map(({ index }) => index);
+  const indices = gpu.devices.map(numberOf);
   return indices.length === 0 ? "CPU" : `GPU ${indices.join(", ")}`;
 }
 

@@ -1,5 +1,16 @@
 import assert from "node:assert/strict";
-import { bar, gib, holderLine, holderText, holdersText, inside, memoryOf, placeOf } from "../../src/gpus/figures";
+import {
+  bar,
+  gib,
+  holderLine,
+  holderText,
+  holdersText,
+  inside,
+  memoryOf,
+  numberOf,
+  placeOf,
+  visibleDevices,
+} from "../../src/gpus/figures";
 import { watched } from "../../src/gpus/watched";
 import type { FolderState, GpuReport, GpusReport, OfferedGpu, Phase } from "../../src/protocol";
 
@@ -51,6 +62,23 @@ describe("figures of GPUs", () => {
     assert.equal(memoryOf(has(1, 7), all), undefined);
     assert.equal(memoryOf(has(1), report(offered(1, { memory: null }))), undefined);
     assert.equal(memoryOf({ ...has(1), injection: "none" }, all), undefined);
+  });
+
+  it("tell a slice from another of the same GPU", () => {
+    const slice = (at: number) => offered(1, { select: `1:${at}`, slice: at, uuid: null });
+    const now = { ...has(), devices: [{ index: 1, slice: 2, uuid: null, name: null, cuda: 0 }] };
+    assert.equal(placeOf(slice(2), now), 0);
+    assert.equal(placeOf(slice(0), now), -1);
+    assert.equal(placeOf(offered(1, { uuid: null }), now), -1);
+    assert.equal(numberOf({ index: 1, slice: 2, uuid: null, name: null, cuda: 0 }), "1:2");
+  });
+
+  it("are the environment of what starts in an attached window", () => {
+    assert.equal(visibleDevices({ ...has(0), visible: ["GPU-a", "MIG-b"] }), "GPU-a,MIG-b");
+    // None hides all of them.
+    assert.equal(visibleDevices({ ...has(0), visible: [] }), "");
+    assert.equal(visibleDevices(has(0)), undefined);
+    assert.equal(visibleDevices(null), undefined);
   });
 
   it("say which each is inside, in the order that was asked for", () => {

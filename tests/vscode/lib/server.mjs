@@ -241,6 +241,13 @@ export class Editor {
         rmSync(this.root, { recursive: true, force: true, maxRetries: 5 });
     }
 
+    /** What the helper prints that came with the extension, run by the user in the workspace. */
+    async gpubay(...argv) {
+        const name = readdirSync(this.at("extensions")).find((name) => name.startsWith("gpubay.gpubay-"));
+        const [program, ...rest] = [...asUser, this.at("extensions", name, "bin/gpubay"), ...argv];
+        return (await run(program, rest, { env: this.environment(), cwd: this.folder })).stdout.trim();
+    }
+
     async dockerCli(...argv) {
         const env = { PATH: "/usr/bin:/bin", DOCKER_HOST: this.docker, HOME: this.root };
         return (await run(variable("GPUBAY_TEST_DOCKER"), argv, { env })).stdout.trim();
