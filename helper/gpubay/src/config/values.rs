@@ -434,6 +434,8 @@ fn count_of(count: i64) -> Result<u32, BadValue> {
 fn gpu_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<GpuSelection, BadValue> {
     let mut list: Vec<String> = Vec::new();
     for name in names {
+        // As `gpubay gpus` names it, also among others.
+        let name = name.strip_prefix("device=").unwrap_or(name);
         let bad = |why: &str| BadValue::Gpus { given: name.to_owned(), why: why.to_owned() };
         let known = name.split(':').count() <= 2
             && name.split(':').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))

@@ -1,13 +1,13 @@
 //! A workspace from its first `up` to its `down`.
 
 use expect_test::expect;
-use gpubay_e2e::{Bench, Who};
+use gpubay_e2e::{Bench, Driver, Who};
 
 use crate::said::says;
 
 #[test]
 fn a_workspaces_day() {
-    let bench = Bench::new("docker28", Who::Ordinary, "day");
+    let mut bench = Bench::new("docker28", Who::Ordinary, "day");
     bench.write("Dockerfile", "FROM gpubay-lab/python\n");
     says(
         &bench,
@@ -73,7 +73,7 @@ fn a_workspaces_day() {
             exit 0
             --- stdout
             gpubay-day-ID started (TIME)
-              GPU  GPU 0: GPU Bay Fake 24G (cdi: the engine has discovered 2 nvidia.com/gpu devices through CDI)
+              GPU  GPU 0 GPU Bay Fake 24G (cuda:0 inside) (cdi: the engine has discovered 2 nvidia.com/gpu devices through CDI; only the selected ones are inside, since the UUIDs are not known by which CUDA could select)
               Python  3.11.2 at ~/day/.venv/bin/python
         "#]],
     );
@@ -81,12 +81,12 @@ fn a_workspaces_day() {
         &bench,
         &["up"],
         &expect![[r#"
-        exit 0
-        --- stdout
-        gpubay-day-ID runs already (TIME)
-          GPU  GPU 0: GPU Bay Fake 24G (cdi: the engine has discovered 2 nvidia.com/gpu devices through CDI)
-          Python  3.11.2 at ~/day/.venv/bin/python
-    "#]],
+            exit 0
+            --- stdout
+            gpubay-day-ID runs already (TIME)
+              GPU  GPU 0 GPU Bay Fake 24G (cuda:0 inside) (cdi: the engine has discovered 2 nvidia.com/gpu devices through CDI; only the selected ones are inside, since the UUIDs are not known by which CUDA could select)
+              Python  3.11.2 at ~/day/.venv/bin/python
+        "#]],
     );
     says(
         &bench,
@@ -106,19 +106,23 @@ fn a_workspaces_day() {
         is up to date: gpubay/day-ID:ID (sha256:ID)
     "#]],
     );
+    let driver = Driver::of(&mut bench, ["", "memory = 12288 / 24576\nutilization = 97"]);
     says(
         &bench,
         &["gpus"],
         &expect![[r#"
-        exit 0
-        --- stdout
-        cdi: the engine has discovered 2 nvidia.com/gpu devices through CDI
-        GPU  SLICE  UUID  NAME  CDI
-        0  -  -  -  nvidia.com/gpu=0
-        1  -  -  -  nvidia.com/gpu=1
-        also: nvidia.com/gpu=GPU-ID-2222-3333-4444-ID, nvidia.com/gpu=GPU-ID-2222-3333-4444-ID, nvidia.com/gpu=all
-    "#]],
+            exit 0
+            --- stdout
+            cdi: the engine has discovered 2 nvidia.com/gpu devices through CDI
+            driver 580.65.06, CUDA up to 13.0
+            GPU  NAME  MEMORY  USE  TEMP  POWER  HELD BY
+            0  GPU Bay Fake 24G  0.6 / 24 GiB  0 %  31 °C  22 / 300 W  nobody
+            1  GPU Bay Fake 24G  12 / 24 GiB  97 %  31 °C  22 / 300 W  nobody
+            also: nvidia.com/gpu=all
+        "#]],
     );
+    drop(driver);
+    bench.env.clear();
     says(
         &bench,
         &["up", "--gpus", "9"],

@@ -340,6 +340,7 @@ fn gpus_are_selected_in_every_form() {
         ("2", count(2)),
         ("[]", GpuSelection::None),
         ("\"device=1,2\"", named(&["1", "2"])),
+        ("[\"device=1\", \"GPU-a\"]", named(&["1", "GPU-a"])),
         (
             "[0, \"GPU-1a2b\", \"MIG-3c\", \"nvidia.com/gpu=1:0\"]",
             named(&["0", "GPU-1a2b", "MIG-3c", "nvidia.com/gpu=1:0"]),
