@@ -788,6 +788,19 @@ allow: Array<string>,
  */
 consent: boolean, };
 
+/**
+ * The answer of `gpubay/selectGpus`.
+ */
+export type SelectedGpus = { 
+/**
+ * What programs get that start now.
+ */
+gpu: GpuReport, 
+/**
+ * Each difference between what runs and what the configuration says; one of `gpus` waits for a recreate.
+ */
+drift: Array<Drift>, };
+
 export type StakesParams = { folder: string, 
 /**
  * Of the jobs, too.
@@ -1007,8 +1020,8 @@ export interface Requests {
   "gpubay/rm": { params: RmParams; answer: RmReport };
   /** starts a job, which goes on by itself. */
   "gpubay/run": { params: RunParams; answer: StartedJob };
-  /** gives the dev container other GPUs; one in which something would be lost stays as it is, and is drifted. */
-  "gpubay/selectGpus": { params: SelectGpusParams; answer: UpReport };
+  /** gives the dev container other GPUs: at once to whatever starts next where the environment selects. Where it has to be made anew and something would be lost, it stays as it is, and is drifted. */
+  "gpubay/selectGpus": { params: SelectGpusParams; answer: SelectedGpus };
   /** what a recreate would lose, or with jobs a down. */
   "gpubay/stakes": { params: StakesParams; answer: StakesReport };
   /** what runs, compared with what is configured. */

@@ -405,6 +405,9 @@ fn a_helper_in_the_container_tells_of_it_and_starts_nothing() {
     editor.request("gpubay/watchGpus", watch).expect("answered");
     let told = editor.wait("how they are", |message| message["method"] == "gpubay/gpus");
     assert_eq!(told["params"]["report"], gpus);
+    // Without a driver to ask, it has only what was selected outside.
+    let (code, _) = editor.failure("gpubay/selectGpus", json!({ "folder": "/workspace", "gpus": "all" }));
+    assert_eq!(code, "inside");
     for method in ["up", "down", "rebuild", "attachTarget", "run", "init"] {
         assert_eq!(editor.failure(&format!("gpubay/{method}"), here.clone()).0, "inside", "{method}");
     }

@@ -170,9 +170,10 @@ fn an_editor_selects_and_is_told() {
     let up = editor.request("gpubay/up", json!({ "folder": bench.workspace })).expect("it runs");
     let (mut busy, _) = runs(&bench);
     let report = editor.request("gpubay/selectGpus", here("device=0")).expect("selected");
-    assert_eq!((&report["container"]["id"], &report["drift"]), (&up["container"]["id"], &json!([])));
+    assert_eq!((&report["gpu"]["devices"][0]["index"], &report["drift"]), (&json!(0), &json!([])), "{report}");
     let state = editor.state("the selection", |state| state["gpu"]["chosen"] == "device=0" && state["work"].is_null());
     assert_eq!(state["gpu"]["visible"], json!([Driver::uuid(0)]), "{state}");
+    assert_eq!(state["container"]["id"], up["container"]["id"]);
     assert_eq!((&state["phase"], &state["gpu"]["devices"][0]["index"]), (&json!("running"), &json!(0)));
     // A command line selects as well.
     bench.json(&["up", "--gpus", "all"]);
@@ -181,4 +182,31 @@ fn an_editor_selects_and_is_told() {
     assert!(busy.try_wait().expect("asked").is_none(), "what runs goes on");
     editor.request("gpubay/down", json!({ "folder": bench.workspace, "consent": true })).expect("removed");
     ended(&mut busy);
+}
+
+/// As in a window that is attached to the container.
+#[test]
+fn a_window_inside_selects_among_what_is_inside() {
+    let (bench, _driver) = bench("docker28", "within");
+    // Its system is one that the helper runs on.
+    bench.write("Dockerfile", "FROM gpubay-lab/python\n");
+    bench.up();
+    std::fs::copy(&gpubay_e2e::lab().gpubay, bench.workspace.join("helper")).expect("copied");
+    bench.own(&bench.workspace.join("helper"));
+    let mut editor = Editor::start(&mut bench.gpubay(&["exec", "--", "/workspace/helper", "serve"]));
+    let mut options = Editor::options(&[std::path::Path::new("/workspace")], true);
+    options["processId"] = Value::Null;
+    editor.request("initialize", options).expect("initialized");
+    editor.notify("initialized", json!({}));
+    let state = editor.state("what is selected", |state| state["gpu"]["visible"] == json!([Driver::uuid(1)]));
+    assert_eq!((&state["gpu"]["isolation"], indices(&state)), (&json!("soft"), vec![1]), "{state}");
+    let here = |gpus: &str| json!({ "folder": "/workspace", "gpus": gpus });
+    let report = editor.request("gpubay/selectGpus", here("device=0")).expect("selected");
+    assert_eq!(indices(&report), [0]);
+    editor.state("the selection", |state| state["gpu"]["visible"] == json!([Driver::uuid(0)]));
+    assert_eq!(selected(&bench), Driver::uuid(0));
+    assert_eq!(editor.failure("gpubay/selectGpus", here("device=9")).0, "gpu_unknown");
+    // What is selected outside is told in there.
+    bench.json(&["up", "--gpus", "all"]);
+    editor.state("the other selection", |state| state["gpu"]["devices"].as_array().map(Vec::len) == Some(2));
 }

@@ -6,12 +6,14 @@ use std::path::Path;
 use gpubay_protocol::agent::{CUDA_VISIBLE_DEVICES, RUN_DIR};
 
 use super::folder::Derived;
-use super::wire::{Failure, Phase};
+use super::method::of_config;
+use super::wire::{Failure, Phase, SelectedGpus};
 use crate::agent::Client;
 use crate::config::model::{Injection, Isolation};
 use crate::error::Error;
-use crate::gpu::Driver;
 use crate::gpu::inventory::Inventory;
+use crate::gpu::{Driver, Placed};
+use crate::quoting::printable;
 use crate::workspace::choice;
 use crate::workspace::gpus::{GpusReport, OfferedGpu};
 use crate::workspace::report::{GpuDevice, GpuReport};
@@ -19,7 +21,7 @@ use crate::workspace::status::{StatusContainer, StatusReport};
 use crate::{ContainerPath, HostPath, gpu, programs};
 
 /// What can be asked in there.
-const ANSWERED: [&str; 3] = ["gpubay/status", "gpubay/gpus", "gpubay/watchGpus"];
+const ANSWERED: [&str; 4] = ["gpubay/status", "gpubay/gpus", "gpubay/watchGpus", "gpubay/selectGpus"];
 
 pub(super) fn is() -> bool {
     programs::in_a_container_of_ours()
@@ -36,14 +38,13 @@ pub(super) fn refusal(method: &str) -> Option<Error> {
 
 /// The agent's folder is at the same place for whoever is in there.
 async fn devices() -> Result<Vec<GpuDevice>, Failure> {
-    let place = HostPath::new(RUN_DIR).expect("an absolute path");
-    let report = Client::connect(&place).await?.gpus().await?;
+    let report = Client::connect(&run_folder()).await?.gpus().await?;
     Ok(report.devices.into_iter().map(GpuDevice::from).collect())
 }
 
 /// What programs get that start now: UUIDs in the order in which CUDA counts them; `None`: everything that is inside.
 fn visible() -> Option<Vec<String>> {
-    let list = match choice::read(&HostPath::new(RUN_DIR).expect("an absolute path")) {
+    let list = match choice::read(&run_folder()) {
         Some(choice) => choice.visible,
         // As the container was made.
         None => std::env::var(CUDA_VISIBLE_DEVICES).ok()?.split(',').map(str::to_owned).collect(),
@@ -61,6 +62,38 @@ fn selected(devices: Vec<GpuDevice>, visible: Option<&[String]>) -> Vec<GpuDevic
     visible.iter().enumerate().filter_map(one).collect()
 }
 
+async fn gpu_report() -> Result<GpuReport, Failure> {
+    let inside = devices().await?;
+    let visible = visible();
+    let isolation = if visible.is_some() { Isolation::Soft } else { Isolation::Hard };
+    Ok(GpuReport {
+        injection: gpu::name_of(if inside.is_empty() { Injection::None } else { Injection::Direct }).to_owned(),
+        isolation: gpu::name_of_isolation(isolation).to_owned(),
+        reason: "this window is in the container, and these are what it sees".to_owned(),
+        chosen: choice::read(&run_folder()).filter(|choice| choice.explicit).map(|choice| printable(&choice.asked)),
+        devices: selected(inside, visible.as_deref()),
+        visible,
+    })
+}
+
+/// Among the GPUs that are in here; another one has to be brought in from outside.
+pub(super) async fn select_gpus(asked: &str) -> Result<SelectedGpus, Failure> {
+    let select = crate::config::parse_gpus(asked).map_err(of_config)?;
+    if visible().is_none() {
+        let what = "only the GPUs that were selected outside are in this container";
+        return Err(Error::new("inside", what).with_hint("Select others in the window of the folder outside.").into());
+    }
+    let placed = |device: GpuDevice| Some(Placed { place: Some((device.index, device.slice)), uuid: device.uuid? });
+    let inside: Vec<Placed> = devices().await?.into_iter().filter_map(placed).collect();
+    let inventory = Driver::default().inventory().await.ok();
+    choice::select(&run_folder(), &select, true, &inside, inventory.as_ref())?;
+    Ok(SelectedGpus { gpu: gpu_report().await?, drift: Vec::new() })
+}
+
+fn run_folder() -> HostPath {
+    HostPath::new(RUN_DIR).expect("an absolute path")
+}
+
 pub(super) async fn derive(folder: &Path) -> Derived {
     match status(folder).await {
         Ok(status) => Derived { phase: Phase::Running, status: Some(status), problem: None },
@@ -69,8 +102,7 @@ pub(super) async fn derive(folder: &Path) -> Derived {
 }
 
 pub(super) async fn status(folder: &Path) -> Result<StatusReport, Failure> {
-    let inside = devices().await?;
-    let visible = visible();
+    let gpu = gpu_report().await?;
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let workdir =
         ContainerPath::new(folder.to_string_lossy()).map_err(|error| Error::new("bad_path", error.to_string()))?;
@@ -78,15 +110,7 @@ pub(super) async fn status(folder: &Path) -> Result<StatusReport, Failure> {
         // An engine names a container's machine after its id.
         container: Some(StatusContainer { id: name.clone(), name, state: "running".to_owned(), workdir }),
         hindrance: None,
-        gpu: Some(GpuReport {
-            injection: gpu::name_of(if inside.is_empty() { Injection::None } else { Injection::Direct }).to_owned(),
-            isolation: gpu::name_of_isolation(if visible.is_some() { Isolation::Soft } else { Isolation::Hard })
-                .to_owned(),
-            reason: "this window is in the container, and these are what it sees".to_owned(),
-            chosen: None,
-            devices: selected(inside, visible.as_deref()),
-            visible,
-        }),
+        gpu: Some(gpu),
         host_env: None,
         paths: Vec::new(),
         drift: Vec::new(),

@@ -152,6 +152,16 @@ pub struct SelectGpusParams {
     pub gpus: String,
 }
 
+/// The answer of `gpubay/selectGpus`.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct SelectedGpus {
+    /// What programs get that start now.
+    pub gpu: GpuReport,
+    /// Each difference between what runs and what the configuration says; one of `gpus` waits for a recreate.
+    pub drift: Vec<Drift>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 #[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields = nullable))]

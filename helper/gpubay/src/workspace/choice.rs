@@ -14,7 +14,8 @@ use crate::HostPath;
 use crate::config::model::{GpuSelection, Isolation};
 use crate::engine::Container;
 use crate::error::{Error, Result};
-use crate::gpu;
+use crate::gpu::inventory::Inventory;
+use crate::gpu::{self, Placed};
 
 /// What is selected in a container; `None`: its isolation is `hard`, so that there is nothing to select.
 pub(super) fn current(container: &Container, run: &HostPath) -> Option<GpuChoice> {
@@ -51,28 +52,44 @@ pub(super) async fn settle(workspace: &Workspace, container: &Container, run: &H
     if !explicit && current.explicit {
         return Ok(Some(current));
     }
-    let select = &workspace.config().gpus.select;
-    let asked = select.typed();
+    let wanted = &workspace.config().gpus.select;
+    let asked = wanted.typed();
     if (&asked, explicit) == (&current.asked, current.explicit) {
         return Ok(Some(current));
     }
-    let choice = if asked == current.asked {
-        GpuChoice { explicit, ..current }
-    } else {
-        // Only who has to find the best one asks the driver, which takes its time.
-        let inventory = match select {
-            GpuSelection::Auto | GpuSelection::Count(_) => gpu::inventory_of(&workspace.engine).await.ok(),
-            GpuSelection::All | GpuSelection::None | GpuSelection::Named(_) => None,
-        };
-        let inside = gpu::read(container.label(labels::DEVICES));
-        let visible = gpu::select_inside(select, &inside, inventory.as_ref())?;
-        GpuChoice { visible, asked, explicit }
+    if asked == current.asked {
+        return place(run, GpuChoice { explicit, ..current }).map(Some);
+    }
+    // Only who has to find the best one asks the driver, which takes its time.
+    let inventory = match wanted {
+        GpuSelection::Auto | GpuSelection::Count(_) => gpu::inventory_of(&workspace.engine).await.ok(),
+        GpuSelection::All | GpuSelection::None | GpuSelection::Named(_) => None,
     };
+    let inside = gpu::read(container.label(labels::DEVICES));
+    select(run, wanted, explicit, &inside, inventory.as_ref()).map(Some)
+}
+
+/// Selects some of what is `inside`.
+///
+/// # Errors
+/// As of [`settle`].
+pub(crate) fn select(
+    run: &HostPath,
+    select: &GpuSelection,
+    explicit: bool,
+    inside: &[Placed],
+    inventory: Option<&Inventory>,
+) -> Result<GpuChoice> {
+    let visible = gpu::select_inside(select, inside, inventory)?;
+    place(run, GpuChoice { visible, asked: select.typed(), explicit })
+}
+
+fn place(run: &HostPath, choice: GpuChoice) -> Result<GpuChoice> {
     write(run, &choice).map_err(|cause| {
         Error::new("gpu_choice", format!("write which GPUs are selected into {run}: {cause}"))
             .with_hint("Look what is in the way there; `gpubay up --recreate` makes the container anew.")
     })?;
-    Ok(Some(choice))
+    Ok(choice)
 }
 
 /// A container that is made anew begins with what its labels say.
