@@ -22,13 +22,12 @@ after(async () => {
 });
 
 test("the palette has the commands", async () => {
-    const rows = await window.commands("GPU Bay:", (rows) => rows.includes("GPU Bay: Start GPU Container"));
+    await window.commands("GPU Bay:");
     await window.screenshot("palette");
+    // Only so many are shown at once: each is looked for by its name.
     for (const label of ["Start GPU Container", "Select GPUs", "Attach Editor", "Doctor", "Initialize Workspace"]) {
-        assert.ok(
-            rows.some((row) => row.startsWith(`GPU Bay: ${label}`)),
-            `no «${label}» among ${rows.join("; ")}`,
-        );
+        const name = `GPU Bay: ${label}`;
+        await window.commands(name, (rows) => rows.some((row) => row?.startsWith(name)));
     }
     await window.press("Escape");
 });
