@@ -348,6 +348,17 @@ fn an_editor_is_told_of_gpus_as_long_as_it_looks() {
     watch(&mut editor, false);
     eventually("the library is let go", || !mapped(&editor));
     assert_eq!(editor.told("gpubay/gpus"), Vec::<Value>::new());
+    // What was asked last counts, however close it comes.
+    let asked: Vec<i64> = [true, false]
+        .repeat(10)
+        .into_iter()
+        .map(|watch| editor.ask("gpubay/watchGpus", json!({ "folder": folder, "watch": watch })))
+        .collect();
+    for id in asked {
+        editor.answer(id).expect("answered");
+    }
+    eventually("the library is let go", || !mapped(&editor));
+    editor.forget();
     let (code, _) = editor.failure("gpubay/watchGpus", json!({ "folder": "/nonexistent", "watch": true }));
     assert_eq!(code, "unknown_folder");
     // A window that is not trusted any more asks nobody.

@@ -29,21 +29,27 @@ type Wanted = BTreeMap<PathBuf, u64>;
 /// The owner's end.
 pub(super) struct GpuWatch {
     out: Arc<Outgoing>,
-    wishes: u64,
+    /// The newest wish about each folder, by the number of its request.
+    newest: BTreeMap<PathBuf, u64>,
     /// `None`: nobody looks, and nothing runs.
     wanted: Option<watch::Sender<Wanted>>,
 }
 
 impl GpuWatch {
     pub(super) fn new(out: Arc<Outgoing>) -> Self {
-        Self { out, wishes: 0, wanted: None }
+        Self { out, newest: BTreeMap::new(), wanted: None }
     }
 
-    pub(super) fn set(&mut self, folder: PathBuf, watched: bool) {
-        self.wishes += 1;
+    /// A wish that an older request takes longer to make does not count any more.
+    pub(super) fn set(&mut self, folder: PathBuf, watched: bool, number: u64) {
+        let newest = self.newest.entry(folder.clone()).or_default();
+        if number < *newest {
+            return;
+        }
+        *newest = number;
         match (&self.wanted, watched) {
             (Some(wanted), true) => wanted.send_modify(|wanted| {
-                wanted.insert(folder, self.wishes);
+                wanted.insert(folder, number);
             }),
             (Some(wanted), false) => {
                 wanted.send_if_modified(|wanted| wanted.remove(&folder).is_some());
@@ -52,7 +58,7 @@ impl GpuWatch {
                 }
             }
             (None, true) => {
-                let (sender, receiver) = watch::channel(Wanted::from([(folder, self.wishes)]));
+                let (sender, receiver) = watch::channel(Wanted::from([(folder, number)]));
                 tokio::spawn(follow(self.out.clone(), receiver));
                 self.wanted = Some(sender);
             }

@@ -69,6 +69,8 @@ pub(super) struct Call {
     pub(super) progress: Progress,
     pub(super) out: Arc<Outgoing>,
     pub(super) events: mpsc::UnboundedSender<Event>,
+    /// Its place among all requests of the session.
+    pub(super) number: u64,
 }
 
 impl Call {
@@ -106,7 +108,7 @@ impl Call {
     /// Hands the wish to the owner.
     pub(super) fn watch_gpus(&self, watch: bool) {
         // Without an owner the session is over.
-        let _ = self.events.send(Event::WatchGpus { folder: self.folder.clone(), watch });
+        let _ = self.events.send(Event::WatchGpus { folder: self.folder.clone(), watch, number: self.number });
     }
 
     /// Of a failed call: what was cancelled says so, whatever broke by that.

@@ -92,6 +92,8 @@ pub(super) enum Event {
     WatchGpus {
         folder: PathBuf,
         watch: bool,
+        /// Of the request: the newest one decides, whichever was done first.
+        number: u64,
     },
     Help {
         uri: Url,
@@ -117,6 +119,8 @@ pub(super) struct Owner {
     /// Texts of our own files that are open.
     documents: BTreeMap<Url, String>,
     gpus: GpuWatch,
+    /// How many requests there were.
+    requests: u64,
 }
 
 impl Owner {
@@ -127,6 +131,7 @@ impl Owner {
     ) -> Self {
         Self {
             gpus: GpuWatch::new(out.clone()),
+            requests: 0,
             out,
             events,
             inbox,
@@ -183,7 +188,7 @@ impl Owner {
             }
             Event::Folders { added, removed } => {
                 for folder in removed {
-                    self.gpus.set(folder.clone(), false);
+                    self.gpus.set(folder.clone(), false, self.requests);
                     if let Some(folder) = self.folders.remove(&folder) {
                         folder.leave();
                     }
@@ -218,9 +223,9 @@ impl Owner {
                     known.facts = facts;
                 }
             }
-            Event::WatchGpus { folder, watch } => {
+            Event::WatchGpus { folder, watch, number } => {
                 let watched = watch && self.trusted && self.folders.contains_key(&folder);
-                self.gpus.set(folder, watched);
+                self.gpus.set(folder, watched, number);
             }
             Event::Help { uri, position, answer } => self.help(&uri, position, answer),
             Event::Panicked(text) => self.out.tell_of_bug(&text).await,
@@ -243,6 +248,7 @@ impl Owner {
 
     async fn asked(&mut self, asked: Asked) {
         let Asked { method, works, folder, token, cancel, start, reply } = asked;
+        self.requests += 1;
         let folder = PathBuf::from(folder);
         let refusal = self.refusal(&folder, method, works);
         if let Some(refusal) = refusal {
@@ -281,7 +287,7 @@ impl Owner {
             // Who asks wants what is shown to be true as well.
             self.look_at(&folder).await;
         }
-        let call = Call { folder: folder.clone(), progress, out, events: events.clone() };
+        let call = Call { folder: folder.clone(), progress, out, events: events.clone(), number: self.requests };
         tokio::spawn(async move {
             let answered = match tokio::spawn(start(call)).await {
                 Ok(answered) => answered,
