@@ -120,10 +120,11 @@ export async function begin(
       throw new Error(l10n.t("it does not answer"));
     }
   } catch (error) {
+    // The one that refused waits for another message, as long as the window is open.
+    await ended(child);
     if (refused?.code === "other_version") {
       throw new WorkError(refused);
     }
-    await ended(child);
     throw new WorkError(notStarted(program, error, lastWords));
   } finally {
     clearTimeout(silent);

@@ -1,0 +1,93 @@
+// A helper that is missing, may not be executed or is of another version: each a sentence with a button, and a way back.
+import assert from "node:assert/strict";
+import { chmodSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
+import { after, afterEach, before, test } from "node:test";
+import { engine, vsix } from "../lib/lab.mjs";
+import { browser, Window } from "../lib/page.mjs";
+import { Editor } from "../lib/server.mjs";
+import { until } from "../lib/until.mjs";
+
+let chrome, editor, window, installed, helper;
+before(async () => {
+    chrome = await browser();
+    editor = await new Editor({
+        settings: { "gpubay.onOpen": "nothing" },
+        files: { Dockerfile: "FROM gpubay-lab/busybox\n" },
+        extensions: [vsix],
+        docker: engine("docker28"),
+    }).start();
+    const name = readdirSync(editor.at("extensions")).find((name) => name.startsWith("gpubay.gpubay-"));
+    installed = (...names) => editor.at("extensions", name, ...names);
+    helper = installed("bin/gpubay");
+});
+afterEach(async (t) => {
+    if (!t.passed) {
+        await window?.screenshot("failed");
+    }
+    await window?.close();
+});
+after(async () => {
+    await chrome?.close();
+    await editor?.stop();
+});
+
+const open = async (name) => (window = await Window.open(chrome, editor, name));
+const item = (pattern) =>
+    until(`our item says ${pattern}`, async () => (await window.ours()).find((text) => pattern.test(text)));
+const told = (pattern) =>
+    until(`it is said: ${pattern}`, async () =>
+        (await window.notifications()).find(({ message }) => pattern.test(message)),
+    );
+
+test("one that is missing is told, and found again by Retry", async () => {
+    renameSync(helper, `${helper}.away`);
+    await open("helper-missing");
+    const missing = /The helper .*\/bin\/gpubay is not there\. Install the extension again/;
+    assert.deepEqual((await told(missing)).buttons, ["Open Settings", "Retry", "Show Log"]);
+    await item(/^GPU Bay$/);
+    await window.screenshot("missing");
+    renameSync(`${helper}.away`, helper);
+    await window.answer(missing, "Retry");
+    await item(/^GPU: not started$/);
+    await window.screenshot("found");
+});
+
+test("one that may not be executed is told, and a click on the item tells it again", async () => {
+    chmodSync(helper, 0o644);
+    await open("helper-not-executable");
+    const refused = /The helper .*\/bin\/gpubay may not be executed/;
+    assert.deepEqual((await told(refused)).buttons, ["Open Settings", "Retry", "Show Log"]);
+    await window.screenshot("not-executable");
+    await window.command("Notifications: Clear All Notifications");
+    await until("nothing is said any more", async () => (await window.notifications()).length === 0);
+    await window.page.locator('.statusbar-item[id^="gpubay."]').first().click();
+    await told(refused);
+    chmodSync(helper, 0o755);
+    await window.answer(refused, "Retry");
+    await item(/^GPU: not started$/);
+    await window.screenshot("executable");
+});
+
+test("one that speaks another version of the protocol is refused with both versions", async () => {
+    // As an update leaves it in a window that is still open: the two sides do not match.
+    const bundle = installed("extension/dist/extension.js");
+    const code = readFileSync(bundle, "utf8");
+    const other = code.replace(/\bprotocol:\s*[\w$.]+,\s*trusted:/, "protocol:0,trusted:");
+    assert.notEqual(other, code, "the bundle does not say its protocol where it is looked for");
+    writeFileSync(bundle, other);
+    try {
+        await open("helper-other-version");
+        const refused = /The extension \S+ speaks version 0 of the protocol, and this helper \(\S+\) version \d+/;
+        assert.deepEqual((await told(refused)).buttons, ["Reload Window", "Open Settings", "Show Log"]);
+        await item(/^GPU Bay$/);
+        await window.screenshot("other-version");
+        // It is not left behind.
+        const helpers = () => editor.processes().filter(({ argv }) => argv[0] === helper && argv[1] === "serve");
+        await until("no helper is left", () => helpers().length === 0);
+        writeFileSync(bundle, code);
+        await window.answer(refused, "Reload Window");
+        await item(/^GPU: not started$/);
+    } finally {
+        writeFileSync(bundle, code);
+    }
+});
