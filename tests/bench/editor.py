@@ -16,10 +16,12 @@ from lab import ROOT, BenchError, Lab, Row, duration, say, timed
 sys.path.insert(0, str(ROOT / "tests/parity"))
 
 import lsp
+import nvml
 import tools
 
 SMALL = "gpubay-lab/python:latest"
 STARTS = 40
+SELECTIONS = 20
 IDLE_SECONDS = 10
 MODULE = "package7"
 """Of the large environment: only the container has it."""
@@ -28,13 +30,13 @@ MODULE = "package7"
 class Helper:
     """One `gpubay serve` and its messages, read when somebody asks for one."""
 
-    def __init__(self, lab: Lab, workspace: Path):
+    def __init__(self, lab: Lab, workspace: Path, more: dict[str, str] | None = None):
         self.workspace = workspace
         self.begun = time.perf_counter()
         self.process = subprocess.Popen(
             [lab.gpubay, "serve"],
             cwd=workspace,
-            env=lab.environment,
+            env={**lab.environment, **(more or {})},
             user=lab.entry.pw_uid,
             group=lab.entry.pw_gid,
             extra_groups=lab.groups,
@@ -118,7 +120,27 @@ def editor(lab: Lab, rounds: int) -> list[Row]:
             helper.told.clear()
             starts.append(timed(helper.work, "gpubay/up")[0])
         rows.append(row("`gpubay/up`, image and mirror there, until it runs and the host env is whole", statistics.median(starts), 1, "1 s"))
-    return rows + completions(lab, rounds)
+    return rows + selections(lab, workspace) + completions(lab, rounds)
+
+
+def selections(lab: Lab, workspace: Path) -> list[Row]:
+    """Another GPU, until whatever starts next has it; the driver's library is the lab's fake."""
+    took: dict[str, list[float]] = {"device": [], "auto": []}
+    with Helper(lab, workspace, {"LD_LIBRARY_PATH": str(nvml.fake())}) as helper:
+        helper.work("gpubay/down")
+        helper.work("gpubay/up")
+        for number in range(SELECTIONS):
+            for kind, gpus in (("device", f"device={number % 2}"), ("auto", "auto")):
+                # Without consent to anything: a container that is made anew would be another thing to measure.
+                seconds, report = timed(lambda gpus=gpus: helper.request("gpubay/selectGpus", folder=str(workspace), gpus=gpus))
+                if report["gpu"]["isolation"] != "soft" or report["drift"]:
+                    raise BenchError(f"this is no soft selection: {report}")
+                took[kind].append(seconds)
+        helper.work("gpubay/down")
+    return [
+        row("`gpubay/selectGpus` while the container runs: a GPU by its index", statistics.median(took["device"]), 0.1, "100 ms"),
+        row("the same, the best one (`auto`)", statistics.median(took["auto"]), 0.1, "100 ms"),
+    ]
 
 
 def idle(pid: int) -> list[Row]:
