@@ -14,6 +14,7 @@ use super::values::{self, Places};
 use super::{docker_args, engine_host, env_file, mounts};
 use crate::files::{self, FileError};
 use crate::{ContainerPath, HostPath};
+use gpubay_protocol::agent::CUDA_VISIBLE_DEVICES;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
@@ -384,10 +385,29 @@ pub(super) fn small_file(what: &'static str, path: &str, context: Context<'_>) -
     }
 }
 
+/// What the NVIDIA runtime reads, and what CUDA reads: both select GPUs where people write container options by hand.
+const VISIBLE: [&str; 2] = ["NVIDIA_VISIBLE_DEVICES", CUDA_VISIBLE_DEVICES];
+
 fn gpus(gpus: &file::Gpus, layer: &mut Layer) -> Result<(), Problem> {
-    // docker_args may have selected already; the key of its own is the plainer wish.
+    // One way to say it: of two nobody knows which was meant.
+    let twice = |other: &str| BadValue::Gpus {
+        given: other.to_owned(),
+        why: "they are selected in another way as well".to_owned(),
+    };
+    for name in VISIBLE {
+        let Some(list) = layer.env.remove(name) else { continue };
+        let key = || at!["container", "env", name];
+        if layer.select.is_some() {
+            return Err(twice(&format!("{name}={list}"))).at(key());
+        }
+        layer.select = Some(values::visible_devices(&list).at(key())?);
+    }
     if let Some(select) = &gpus.select {
-        layer.select = Some(values::gpu_use(select).at(at!["gpus", "use"])?);
+        let select = values::gpu_use(select).at(at!["gpus", "use"])?;
+        if layer.select.is_some() {
+            return Err(twice(&select.typed())).at(at!["gpus", "use"]);
+        }
+        layer.select = Some(select);
     }
     layer.required = gpus.required;
     layer.isolation = gpus.isolation.map(|isolation| match isolation {

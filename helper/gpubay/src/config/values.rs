@@ -431,6 +431,15 @@ fn count_of(count: i64) -> Result<u32, BadValue> {
     }
 }
 
+/// A list as `NVIDIA_VISIBLE_DEVICES` and `CUDA_VISIBLE_DEVICES` hold it.
+pub(super) fn visible_devices(list: &str) -> Result<GpuSelection, BadValue> {
+    match list.trim() {
+        "all" => Ok(GpuSelection::All),
+        "" | "none" | "void" | "-1" | "NoDevFiles" => Ok(GpuSelection::None),
+        list => gpu_names(list.split(',').map(str::trim)),
+    }
+}
+
 fn gpu_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<GpuSelection, BadValue> {
     let mut list: Vec<String> = Vec::new();
     for name in names {

@@ -371,6 +371,24 @@ fn gpus_are_selected_in_every_form() {
         let overrides = Overrides { gpus: Some(typed.into()), ..Overrides::default() };
         assert_eq!(lab.load_with(&lab.ws, overrides).expect("loaded").config.gpus.select, want, "{typed}");
     }
+    // As they stand where container options are written by hand; the selection takes the place of the variable.
+    for (variable, want) in [
+        ("NVIDIA_VISIBLE_DEVICES = \"all\"", GpuSelection::All),
+        ("NVIDIA_VISIBLE_DEVICES = \"void\"", GpuSelection::None),
+        ("CUDA_VISIBLE_DEVICES = \"1,0\"", named(&["1", "0"])),
+        ("CUDA_VISIBLE_DEVICES = \"\"", GpuSelection::None),
+    ] {
+        let config = Lab::with(&format!("[container]\nenv = {{ {variable} }}\n")).config();
+        assert_eq!((config.gpus.select, config.container.env.len()), (want, 0), "{variable}");
+    }
+    for twice in [
+        "[container]\nenv = { CUDA_VISIBLE_DEVICES = \"0\" }\n[gpus]\nuse = 1\n",
+        "[container]\nenv = { CUDA_VISIBLE_DEVICES = \"0\", NVIDIA_VISIBLE_DEVICES = \"0\" }\n",
+        "[container]\ndocker_args = [\"--gpus\", \"all\"]\n[gpus]\nuse = 1\n",
+    ] {
+        let error = Lab::with(twice).error().to_string();
+        assert!(error.contains("in another way as well"), "{error}");
+    }
     for typed in ["auto", "2", "device=1", "device=1,GPU-a", "count=2,min_free=1024b,name=A100 80GB"] {
         let select = parse_gpus(typed).expect("a selection");
         assert_eq!(select.typed(), typed);

@@ -46,7 +46,8 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
             findings.push(users(engine));
             findings.push(clock(engine.ahead));
             findings.extend(holes(&engine.holes));
-            findings.extend(gpus(facts.gpus.as_ref(), engine, facts.driver.as_deref()));
+            let inventory = facts.told.as_ref().and_then(|told| told.as_ref().ok());
+            findings.extend(gpus(facts.gpus.as_ref(), engine, facts.driver.as_deref(), inventory));
             findings.extend(facts.told.as_ref().map(told).unwrap_or_default());
         }
         Some(Err(error)) => findings.push(unreached(error)),
@@ -188,11 +189,16 @@ fn holes(holes: &[Hole]) -> Vec<Finding> {
     holes.iter().map(|hole| warning(CHECK, &hole.text, "Update the engine.")).collect()
 }
 
-fn gpus(wanted: Option<&Gpus>, engine: &EngineFacts, driver: Option<&str>) -> Vec<Finding> {
+fn gpus(
+    wanted: Option<&Gpus>,
+    engine: &EngineFacts,
+    driver: Option<&str>,
+    inventory: Option<&Inventory>,
+) -> Vec<Finding> {
     const CHECK: &str = "gpu";
     let any = Gpus { select: GpuSelection::Auto, required: false, isolation: Isolation::Hard, injection: None };
     let wanted = wanted.unwrap_or(&any);
-    let plan = match gpu::decide(wanted, &engine.info, None) {
+    let plan = match gpu::decide(wanted, &engine.info, inventory) {
         Ok(plan) => plan,
         Err(error) => {
             let next = error.hint().unwrap_or_else(|| "Change [gpus].".to_owned());
@@ -200,7 +206,8 @@ fn gpus(wanted: Option<&Gpus>, engine: &EngineFacts, driver: Option<&str>) -> Ve
         }
     };
     // What the engine can do counts also where this workspace wants none.
-    let offered = if wanted.select == GpuSelection::None { gpu::decide(&any, &engine.info, None).ok() } else { None };
+    let offered =
+        if wanted.select == GpuSelection::None { gpu::decide(&any, &engine.info, inventory).ok() } else { None };
     let plan = offered.unwrap_or(plan);
     match (plan.injection, driver.filter(|_| engine.local)) {
         (Injection::None, Some(driver)) => vec![warning(
