@@ -1,5 +1,4 @@
 // The packed extension in an editor that a user opens.
-import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { engine, vsix } from "../lib/lab.mjs";
 import { browser, Window } from "../lib/page.mjs";
