@@ -32,7 +32,10 @@ async function timed(window, seen, argument) {
     await window.commands(COMMAND, (rows) => rows.some((row) => row?.startsWith(COMMAND)));
     const row = window.input.locator(`.monaco-list-row[aria-label^="${COMMAND}"]`).first();
     await window.page.evaluate(() => {
-        document.addEventListener("mousedown", () => (globalThis.begun = performance.now()), { once: true, capture: true });
+        document.addEventListener("mousedown", () => (globalThis.begun = performance.now()), {
+            once: true,
+            capture: true,
+        });
     });
     await row.click();
     const ended = await window.page.waitForFunction(seen, argument, { polling: "raf", timeout: 90_000 });

@@ -29,7 +29,7 @@ export async function workWithQuestions<T>(
       const question = asked(work.method, failure, { allow, consent, followed });
       switch (question?.about) {
         case "powers":
-          if (!(await agreed(powersQuestion(folder.name, question.missing)))) {
+          if (!(await granted(folder, powersQuestion(folder.name, question.missing)))) {
             return undefined;
           }
           allow.push(...question.missing.map((power) => power.key));
@@ -97,6 +97,19 @@ async function retried(
 /** A modal dialog; closing it is a no. */
 export async function agreed({ message, detail, yes }: Question): Promise<boolean> {
   return (await vscode.window.showWarningMessage(plain(message), { modal: true, detail }, yes)) === yes;
+}
+
+/**
+ * What is granted lasts, and the first button has the focus: an Enter that was meant for something else shows the file that asks,
+ * and grants nothing.
+ */
+async function granted(folder: vscode.WorkspaceFolder, { message, detail, yes }: Question): Promise<boolean> {
+  const show = l10n.t("Open gpubay.toml");
+  const picked = await vscode.window.showWarningMessage(plain(message), { modal: true, detail }, show, yes);
+  if (picked === show) {
+    await vscode.window.showTextDocument(vscode.Uri.joinPath(folder.uri, "gpubay.toml"));
+  }
+  return picked === yes;
 }
 
 async function chooseDockerfile(session: Session, folder: vscode.WorkspaceFolder, failure: Failure): Promise<boolean> {

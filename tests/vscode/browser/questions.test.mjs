@@ -66,7 +66,12 @@ test("powers are named one by one, a no starts nothing, and a yes is remembered 
     const { detail, buttons } = await asked(question);
     await window.screenshot("asked");
     assert.match(detail, /host.*network|network.*host/i);
-    assert.deepEqual(buttons.sort(), ["Allow", "Cancel"]);
+    assert.deepEqual(buttons.sort(), ["Allow", "Cancel", "Open gpubay.toml"]);
+    assert.equal(
+        await window.focused(),
+        "Open gpubay.toml",
+        "an Enter that was meant for something else grants nothing",
+    );
     await window.answerDialog("Cancel");
     await until("the dialog is gone", async () => !(await window.dialog()));
     assert.deepEqual(await containers(), []);

@@ -164,6 +164,11 @@ export class Window {
         }));
     }
 
+    /** The text of what has the focus. */
+    async focused() {
+        return this.page.evaluate(() => document.activeElement?.textContent.trim());
+    }
+
     async answerDialog(button) {
         await this.page.locator(".monaco-dialog-box .monaco-button", { hasText: button }).first().click();
     }
