@@ -240,13 +240,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("gpus");
         assert_eq!(choice(&path), None);
-        let chosen = GpuChoice { visible: vec!["GPU-a".into(), "GPU-b".into()], asked: "2".into(), explicit: true };
+        let visible = vec!["GPU-a".into(), "GPU-b".into()];
+        let inside = "0=GPU-a,1=GPU-b".to_owned();
+        let chosen = GpuChoice { visible, asked: "2".into(), explicit: true, inside };
         std::fs::write(&path, chosen.written()).expect("written");
         assert_eq!(choice(&path), Some(chosen));
         let none = GpuChoice { asked: "none".into(), ..GpuChoice::default() };
         std::fs::write(&path, none.written()).expect("written");
         assert_eq!(choice(&path), Some(none), "nothing at all is a choice");
-        for nonsense in ["", "GPU-a", "GPU-a\nperhaps\nauto\n"] {
+        for nonsense in ["", "GPU-a", "GPU-a\nperhaps\nauto\n\n", "GPU-a\0b\nasked\nauto\n\n", "0\nasked\nauto\n\n"] {
             std::fs::write(&path, nonsense).expect("written");
             assert_eq!(choice(&path), None, "{nonsense:?}");
         }

@@ -130,25 +130,38 @@ pub struct GpuChoice {
     pub asked: String,
     /// Somebody asked for it; otherwise the configuration did.
     pub explicit: bool,
+    /// What is inside, for who is in there too: `0=GPU-…,1:0=MIG-…`.
+    pub inside: String,
+}
+
+/// As the driver writes it: `GPU-…` or `MIG-…`.
+pub fn is_gpu_uuid(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_/".contains(&b);
+    (text.starts_with("GPU-") || text.starts_with("MIG-")) && text.len() <= 100 && text.bytes().all(plain)
 }
 
 impl GpuChoice {
-    /// Three lines of text.
+    /// Four lines of text.
     pub fn written(&self) -> String {
         let how = if self.explicit { "asked" } else { "configured" };
-        format!("{}\n{how}\n{}\n", self.visible.join(","), self.asked)
+        format!("{}\n{how}\n{}\n{}\n", self.visible.join(","), self.asked, self.inside)
     }
 
-    /// `None`: it is none.
+    /// `None`: it is none. What it names are UUIDs by their form, and nothing else is said of them.
     pub fn read(text: &str) -> Option<Self> {
         let mut lines = text.lines();
-        let visible = lines.next()?.split(',').filter(|uuid| !uuid.is_empty()).map(str::to_owned).collect();
+        let visible: Vec<String> =
+            lines.next()?.split(',').filter(|uuid| !uuid.is_empty()).map(str::to_owned).collect();
+        if !visible.iter().all(|uuid| is_gpu_uuid(uuid)) {
+            return None;
+        }
         let explicit = match lines.next()? {
             "asked" => true,
             "configured" => false,
             _ => return None,
         };
-        Some(Self { visible, asked: lines.next()?.to_owned(), explicit })
+        let (asked, inside) = (lines.next()?.to_owned(), lines.next()?.to_owned());
+        Some(Self { visible, asked, explicit, inside })
     }
 }
 

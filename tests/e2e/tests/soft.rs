@@ -157,9 +157,49 @@ fn what_a_container_writes_there_is_believed_as_far_as_it_goes() {
     bench.run(&["exec", "--", "sh", "-c", &link]).succeeded();
     bench.json(&["up", "--gpus", "device=0"]);
     assert_eq!(std::fs::read_to_string(&canary).expect("there"), "safe");
-    bench.run(&["exec", "--", "sh", "-c", "cd /.gpubay/run && rm gpus && mkdir gpus"]).succeeded();
+    bench.run(&["exec", "--", "sh", "-c", "cd /.gpubay/run && rm gpus && mkdir -p gpus/x"]).succeeded();
     let (code, ran) = bench.error(&["up", "--gpus", "device=1"]);
     assert_eq!(code, "gpu_choice", "{ran:?}");
+    assert_eq!(indices(&bench.json(&["up", "--recreate"])), [1], "what is in the way goes with the container");
+    // No program is kept from starting by it, root's least of all.
+    let nul = "cd /.gpubay/run && printf 'GPU-1\\0x\\nasked\\nauto\\n\\n' > gpus";
+    bench.run(&["exec", "--", "sh", "-c", nul]).succeeded();
+    bench.run(&["exec", "--root", "--", "true"]).succeeded();
+}
+
+/// It cannot take by that what its user did not give to the next container.
+#[test]
+fn what_a_container_writes_there_opens_no_hard_container() {
+    let (bench, _driver) = bench("docker28", "narrowed");
+    bench.write("gpubay.toml", "[gpus]\nuse = [\"0\"]\n");
+    bench.up();
+    let both = format!("{},{}", Driver::uuid(0), Driver::uuid(1));
+    let forged = format!("printf '{both}\\nasked\\nall\\n\\n' > /.gpubay/run/gpus");
+    bench.run(&["exec", "--", "sh", "-c", &forged]).succeeded();
+    bench.write("gpubay.toml", "[gpus]\nuse = [\"0\"]\nisolation = \"hard\"\n");
+    let hard = bench.up();
+    assert_eq!(
+        (&hard["gpu"]["isolation"], indices(&hard), &hard["gpu"]["chosen"]),
+        (&json!("hard"), vec![0], &Value::Null)
+    );
+    assert_eq!(bench.run(&["exec", "--", "nvidia-smi", "-L"]).succeeded().stdout.lines().count(), 1);
+}
+
+#[test]
+fn a_container_that_is_kept_is_measured_by_what_it_was_made_with() {
+    let (bench, driver) = bench("docker28", "kept");
+    let up = bench.up();
+    bench.run(&["exec", "--", "sh", "-c", "echo mine > ~/mine"]).succeeded();
+    bench.run(&["stop"]).succeeded();
+    bench.write("gpubay.toml", "[gpus]\nuse = [\"0\"]\nisolation = \"hard\"\n");
+    let kept = bench.up();
+    assert_eq!(kept["container"]["id"], up["container"]["id"]);
+    assert!(kept["drift"].as_array().is_some_and(|drift| !drift.is_empty()), "{kept:#}");
+    // Nor does a driver that stops answering keep it from starting.
+    bench.run(&["stop"]).succeeded();
+    bench.write("gpubay.toml", "");
+    driver.tells("init = DRIVER_NOT_LOADED\n");
+    assert_eq!(bench.up()["container"]["id"], up["container"]["id"]);
 }
 
 #[test]

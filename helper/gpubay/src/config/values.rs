@@ -348,10 +348,13 @@ pub(super) fn gpus(text: &str) -> Result<GpuSelection, BadValue> {
             };
             let is_key = |word: &str| GPU_KEYS.iter().any(|key| word.trim().starts_with(&format!("{key}=")));
             match list.strip_prefix("device=") {
-                Some(names) if names.contains("device=") || names.split(',').any(is_key) => {
+                Some(names) if names.split(',').any(is_key) => {
                     Err(bad("a list of GPUs and another form exclude each other"))
                 }
-                Some(names) => gpu_names(names.split(',').map(str::trim)),
+                Some(names) => gpu_names(names.split(',').map(|name| {
+                    let name = name.trim();
+                    name.strip_prefix("device=").unwrap_or(name)
+                })),
                 None if list.split(',').any(is_key) => gpu_keys(list).map_err(|why| match why {
                     Ok(why) => bad(&why),
                     Err(bad) => bad,

@@ -97,20 +97,25 @@ pub struct Made<'a> {
 /// `None` where the engine has to be asked: GPUs may have come to it since the container went without, if it `heeds`
 /// requests for them at all; or another isolation is wanted than it has.
 pub fn remembered(wanted: &Gpus, heeds: bool, made: Made<'_>) -> Option<Plan> {
+    let of_none = made.injection == "none";
+    if of_none && wanted.select != GpuSelection::None && (heeds || !can_go_without(wanted)) {
+        return None;
+    }
+    let plan = self::made(made)?;
+    (plan.isolation == Isolation::Hard || wanted.isolation == Isolation::Soft).then_some(plan)
+}
+
+/// What a container was made with, whatever is wanted now. `None`: its labels do not say so.
+pub fn made(made: Made<'_>) -> Option<Plan> {
     let names = || made.gpus.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     let (injection, request) = match made.injection {
-        "none" if wanted.select == GpuSelection::None || !heeds && can_go_without(wanted) => {
-            (Injection::None, GpuRequest::None)
-        }
+        "none" => (Injection::None, GpuRequest::None),
         "cdi" => (Injection::Cdi, GpuRequest::Cdi(names())),
         "nvidia-runtime" if made.gpus == "all" => (Injection::NvidiaRuntime, GpuRequest::NvidiaAll),
         "nvidia-runtime" => (Injection::NvidiaRuntime, GpuRequest::Nvidia(names())),
         _ => return None,
     };
     let isolation = if made.isolation == "soft" { Isolation::Soft } else { Isolation::Hard };
-    if isolation == Isolation::Soft && wanted.isolation != Isolation::Soft {
-        return None;
-    }
     let visible: Option<Vec<String>> =
         made.visible.map(|list| list.split(',').filter(|uuid| !uuid.is_empty()).map(str::to_owned).collect());
     let promised = match (&request, isolation) {
@@ -192,6 +197,9 @@ fn with_cdi(wanted: &Gpus, names: &[&str], info: &EngineInfo, inventory: Option<
         let given = if as_one { all_as_one() } else { inside.iter().map(|one| cdi_name(&one.name)).collect() };
         return Ok(plan(given, Isolation::Soft, soft_promise(&visible), &inside, Some(visible), reason));
     }
+    if let Some(plan) = nothing_sound(wanted, &offered)? {
+        return Ok(plan);
+    }
     let everything = names.contains(&"all") && offered.iter().all(|one| one.trouble().is_none());
     let whole = match &wanted.select {
         GpuSelection::All => everything,
@@ -215,6 +223,17 @@ fn with_cdi(wanted: &Gpus, names: &[&str], info: &EngineInfo, inventory: Option<
     let promised = promise(&given);
     let visible = asked_order(&chosen);
     Ok(plan(given, Isolation::Hard, promised, &chosen, visible, hard))
+}
+
+/// Where every device is in trouble there is none for who leaves the choice to us.
+fn nothing_sound(wanted: &Gpus, offered: &[Candidate]) -> Result<Option<Plan>, GpuError> {
+    let left_to_us = matches!(wanted.select, GpuSelection::Auto | GpuSelection::All);
+    if !left_to_us || offered.is_empty() || offered.iter().any(|one| one.trouble().is_none()) {
+        return Ok(None);
+    }
+    let why = offered.iter().map(|one| format!("GPU {}: {}", one.shown(), one.trouble().unwrap_or_default()));
+    let reason = format!("none of the GPUs can be used ({})", why.collect::<Vec<_>>().join("; "));
+    if wanted.required { Err(GpuError::Required { reason }) } else { Ok(Some(none(reason))) }
 }
 
 /// A device that the engine knows by several names is given under the one that was asked for.
@@ -260,6 +279,9 @@ fn with_runtime(wanted: &Gpus, inventory: Option<&Inventory>) -> Result<Plan, Gp
             }
             GpuSelection::Named(names) => hard(GpuRequest::Nvidia(names.clone()), promise(names), names.join(",")),
         });
+    }
+    if let Some(plan) = nothing_sound(wanted, &offered)? {
+        return Ok(plan);
     }
     let names = |of: &[&Candidate]| of.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
     let chosen = choose(&wanted.select, &offered)?;

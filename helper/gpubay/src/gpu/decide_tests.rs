@@ -107,6 +107,33 @@ fn a_gpu_in_trouble_is_left_outside() {
 }
 
 #[test]
+fn where_nothing_is_sound_there_is_none_or_an_error() {
+    let mut driver = driver();
+    for gpu in &mut driver.gpus {
+        gpu.trouble = Some("it is lost".to_owned());
+    }
+    for engine in [engine(&["0", "1", "all"], &[]), engine(&[], &["nvidia"])] {
+        for select in [GpuSelection::Auto, GpuSelection::All] {
+            let plan = decide(&wanted(select.clone()), &engine, Some(&driver)).expect("the CPU will do");
+            assert_eq!((plan.injection, plan.request), (Injection::None, GpuRequest::None));
+            assert!(plan.reason.contains("GPU 1: it is lost"), "{}", plan.reason);
+            let required = Gpus { required: true, ..wanted(select) };
+            assert_eq!(decide(&required, &engine, Some(&driver)).expect_err("required").code(), "gpu_required");
+        }
+    }
+}
+
+#[test]
+fn what_the_engine_lists_and_the_driver_does_not_know_is_left_outside() {
+    let mut driver = driver();
+    driver.gpus.remove(1);
+    let plan = decide(&wanted(GpuSelection::Auto), &engine(&["0", "1", "all"], &[]), Some(&driver)).expect("planned");
+    assert_eq!((plan.isolation, plan.label.as_str()), (Isolation::Soft, "nvidia.com/gpu=0"));
+    let error = decide(&wanted(named(&["1"])), &engine(&["0", "1"], &[]), Some(&driver)).expect_err("gone");
+    assert_eq!(error.code(), "gpu_trouble");
+}
+
+#[test]
 fn hard_isolation_keeps_the_asked_order() {
     let engine = engine(&["0", "1", "all"], &[]);
     let hard = |names: &[&str]| {
@@ -124,13 +151,14 @@ fn another_selection_inside_is_made_of_what_is_inside() {
     assert_eq!(inside.len(), 3);
     let select = |select: &GpuSelection| select_inside(select, &inside, Some(&driver()));
     assert_eq!(select(&GpuSelection::None).expect("none"), Vec::<String>::new());
-    assert_eq!(select(&named(&["2:0"])).expect("a slice"), ["MIG-x"]);
+    assert_eq!(select_inside(&named(&["2:0"]), &inside, None).expect("a slice"), ["MIG-x"]);
+    assert_eq!(select(&named(&["2:0"])).expect_err("taken away since").code(), "gpu_trouble");
     assert_eq!(select(&named(&["7"])).expect_err("not inside").code(), "gpu_unknown");
     let divided = Inventory {
         gpus: vec![Gpu { slices: vec![Slice { uuid: "MIG-x".to_owned(), ..Slice::default() }], ..Gpu::default() }],
         ..Inventory::default()
     };
-    assert_eq!(select_inside(&GpuSelection::All, &inside, Some(&divided)).expect("all").len(), 3);
+    assert_eq!(select_inside(&GpuSelection::All, &inside, Some(&divided)).expect("what is left"), ["MIG-x"]);
 }
 
 #[test]

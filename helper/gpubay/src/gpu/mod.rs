@@ -11,10 +11,10 @@ mod offer;
 mod reading;
 mod select;
 
-pub use self::decide::{Made, decide, remembered, select_inside};
+pub use self::decide::{Made, decide, made, remembered, select_inside};
 pub(crate) use self::nvml::on_this_machine;
 pub use self::nvml::{Driver, Lack, inventory_of};
-pub use self::offer::{Device, Place, Placed, cdi_name, devices, is_uuid, places, read, written};
+pub use self::offer::{Device, Place, Placed, cdi_name, devices, places, read, written};
 
 use gpubay_protocol::agent::{GpuReport, GpuSeen};
 
@@ -67,7 +67,7 @@ pub enum GpuError {
     NamedButNone { asked: String, reason: String },
     #[error("injection {forced:?} is asked for, and {reason}")]
     Forced { forced: &'static str, reason: String },
-    #[error("{promised} GPU(s) were promised through {injection}, and {found} answered inside the container: {detail}")]
+    #[error("promised through {injection}: {promised}; what answered inside the container: {found} GPU(s); {detail}")]
     Broken { injection: &'static str, promised: String, found: usize, detail: String },
 }
 
@@ -154,7 +154,7 @@ pub fn check(plan: &Plan, report: &GpuReport) -> Result<Vec<GpuSeen>, GpuError> 
     if let Some(uuid) = plan.visible.iter().flatten().find(|uuid| is_missing(uuid, report)) {
         return Err(GpuError::Broken {
             injection: name_of(plan.injection),
-            promised: uuid.clone(),
+            promised: format!("GPU {uuid}"),
             found,
             detail: report.problem.clone().unwrap_or_else(|| format!("asked {}", report.asked)),
         });
@@ -170,8 +170,8 @@ pub fn check(plan: &Plan, report: &GpuReport) -> Result<Vec<GpuSeen>, GpuError> 
     Err(GpuError::Broken {
         injection: name_of(plan.injection),
         promised: match plan.promised {
-            Promise::Exactly(count) => count.to_string(),
-            _ => "at least 1".to_owned(),
+            Promise::Exactly(count) => plural(count as usize, "GPU"),
+            _ => "at least 1 GPU".to_owned(),
         },
         found,
         detail: report.problem.clone().unwrap_or_else(|| format!("asked {}", report.asked)),

@@ -1,5 +1,7 @@
 //! What there is to choose from: the engine's devices, each once, with what the driver tells of it.
 
+use gpubay_protocol::agent::is_gpu_uuid;
+
 use super::inventory::{Gpu, Inventory, Memory, Process};
 use crate::engine::EngineInfo;
 
@@ -136,7 +138,7 @@ pub(super) fn unmatched(info: &EngineInfo, known: &[Candidate]) -> Vec<Candidate
     let new = |name: &&str| *name != "all" && !known.iter().any(|one| one.uuid.as_deref() == Some(*name));
     let one = |name: &str| Candidate {
         name: name.to_owned(),
-        uuid: Some(name).filter(|name| is_uuid(name)).map(str::to_owned),
+        uuid: Some(name).filter(|name| is_gpu_uuid(name)).map(str::to_owned),
         ..Candidate::default()
     };
     others.into_iter().filter(new).map(one).collect()
@@ -180,11 +182,14 @@ fn with_driver(name: &str, place: Option<Place>, uuid: Option<&str>, inventory: 
         let (index, _) = place?;
         inventory?.gpus.iter().find(|gpu| gpu.index == index && gpu.trouble.is_some()).map(known_gpu)
     };
+    // What the engine still lists was taken out, or never was.
+    let unknown =
+        || inventory.map(|_| Known { trouble: Some("the driver has no such GPU".to_owned()), ..Known::default() });
     Candidate {
         name: name.to_owned(),
         place: place.or_else(|| found?.place),
         uuid: uuid.map(str::to_owned).or_else(|| found?.uuid.clone()),
-        known: found.and_then(|found| found.known.clone()).or_else(lost),
+        known: found.and_then(|found| found.known.clone()).or_else(lost).or_else(unknown),
     }
 }
 
@@ -229,13 +234,7 @@ pub fn written(devices: &[Placed]) -> String {
 pub fn read(label: &str) -> Vec<Placed> {
     let one = |text: &str| {
         let (at, uuid) = text.split_once('=')?;
-        Some(Placed { place: place(at), uuid: Some(uuid).filter(|uuid| is_uuid(uuid))?.to_owned() })
+        Some(Placed { place: place(at), uuid: Some(uuid).filter(|uuid| is_gpu_uuid(uuid))?.to_owned() })
     };
     label.split(',').filter_map(one).collect()
-}
-
-/// As the driver writes it. What says that it is one and is not could come from anybody.
-pub fn is_uuid(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_/".contains(&b);
-    (text.starts_with("GPU-") || text.starts_with("MIG-")) && text.len() <= 100 && text.bytes().all(plain)
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use gpubay_protocol::agent::{CUDA_VISIBLE_DEVICES, RUN_DIR};
+use gpubay_protocol::agent::{GpuChoice, RUN_DIR};
 
 use super::folder::Derived;
 use super::method::of_config;
@@ -11,8 +11,8 @@ use super::wire::{Failure, Phase, SelectedGpus};
 use crate::agent::Client;
 use crate::config::model::{Injection, Isolation};
 use crate::error::Error;
+use crate::gpu::Driver;
 use crate::gpu::inventory::Inventory;
-use crate::gpu::{Driver, Placed};
 use crate::quoting::printable;
 use crate::workspace::choice;
 use crate::workspace::gpus::{GpusReport, OfferedGpu};
@@ -42,49 +42,40 @@ async fn devices() -> Result<Vec<GpuDevice>, Failure> {
     Ok(report.devices.into_iter().map(GpuDevice::from).collect())
 }
 
-/// What programs get that start now: UUIDs in the order in which CUDA counts them; `None`: everything that is inside.
-fn visible() -> Option<Vec<String>> {
-    let list = match choice::read(&run_folder()) {
-        Some(choice) => choice.visible,
-        // As the container was made.
-        None => std::env::var(CUDA_VISIBLE_DEVICES).ok()?.split(',').map(str::to_owned).collect(),
-    };
-    let is_uuid = |uuid: &String| gpu::is_uuid(uuid);
-    Some(list.into_iter().filter(is_uuid).collect())
+/// The file that is there where the environment selects.
+fn choice() -> Option<GpuChoice> {
+    choice::read(&run_folder())
 }
 
-fn selected(devices: Vec<GpuDevice>, visible: Option<&[String]>) -> Vec<GpuDevice> {
-    let Some(visible) = visible else { return devices };
-    let one = |(at, uuid): (usize, &String)| {
-        let known = devices.iter().find(|device| device.uuid.as_ref() == Some(uuid)).cloned()?;
-        Some(GpuDevice { cuda: Some(at as u32), ..known })
-    };
-    visible.iter().enumerate().filter_map(one).collect()
+/// What is selected of what is inside, by its own names: `nvidia-smi` lists whole GPUs.
+fn selected(seen: Vec<GpuDevice>, choice: Option<&GpuChoice>) -> Vec<GpuDevice> {
+    let Some(choice) = choice else { return seen };
+    let inside = gpu::read(&choice.inside);
+    choice::selected(&inside, &seen, &choice.visible)
 }
 
 async fn gpu_report() -> Result<GpuReport, Failure> {
     let inside = devices().await?;
-    let visible = visible();
-    let isolation = if visible.is_some() { Isolation::Soft } else { Isolation::Hard };
+    let choice = choice();
+    let isolation = if choice.is_some() { Isolation::Soft } else { Isolation::Hard };
     Ok(GpuReport {
         injection: gpu::name_of(if inside.is_empty() { Injection::None } else { Injection::Direct }).to_owned(),
         isolation: gpu::name_of_isolation(isolation).to_owned(),
         reason: "this window is in the container, and these are what it sees".to_owned(),
-        chosen: choice::read(&run_folder()).filter(|choice| choice.explicit).map(|choice| printable(&choice.asked)),
-        devices: selected(inside, visible.as_deref()),
-        visible,
+        chosen: choice.as_ref().filter(|choice| choice.explicit).map(|choice| printable(&choice.asked)),
+        devices: selected(inside, choice.as_ref()),
+        visible: choice.map(|choice| choice.visible),
     })
 }
 
 /// Among the GPUs that are in here; another one has to be brought in from outside.
 pub(super) async fn select_gpus(asked: &str) -> Result<SelectedGpus, Failure> {
     let select = crate::config::parse_gpus(asked).map_err(of_config)?;
-    if visible().is_none() {
+    let Some(now) = choice() else {
         let what = "only the GPUs that were selected outside are in this container";
         return Err(Error::new("inside", what).with_hint("Select others in the window of the folder outside.").into());
-    }
-    let placed = |device: GpuDevice| Some(Placed { place: Some((device.index, device.slice)), uuid: device.uuid? });
-    let inside: Vec<Placed> = devices().await?.into_iter().filter_map(placed).collect();
+    };
+    let inside = gpu::read(&now.inside);
     let inventory = Driver::default().inventory().await.ok();
     choice::select(&run_folder(), &select, true, &inside, inventory.as_ref())?;
     Ok(SelectedGpus { gpu: gpu_report().await?, drift: Vec::new() })

@@ -23,23 +23,48 @@ pub(super) fn current(container: &Container, run: &HostPath) -> Option<GpuChoice
         return None;
     }
     let inside = gpu::read(container.label(labels::DEVICES));
-    let is_inside = |uuid: &String| inside.iter().any(|device| device.uuid == *uuid);
-    let later = read(run).filter(|choice| {
-        choice.visible.iter().all(is_inside)
-            && crate::config::parse_gpus(&choice.asked).is_ok_and(|select| select.typed() == choice.asked)
-    });
-    Some(later.unwrap_or_else(|| GpuChoice {
-        visible:
-            container.label(labels::VISIBLE).split(',').filter(|uuid| !uuid.is_empty()).map(str::to_owned).collect(),
+    let later = read(run).filter(|choice| is_meant(choice, &inside));
+    Some(later.unwrap_or_else(|| made_with(container)))
+}
+
+/// What was selected when the container was made.
+fn made_with(container: &Container) -> GpuChoice {
+    GpuChoice {
+        visible: uuids(container.label(labels::VISIBLE)),
         asked: container.label(labels::ASKED).to_owned(),
         explicit: !container.label(labels::CHOSEN).is_empty(),
-    }))
+        inside: container.label(labels::DEVICES).to_owned(),
+    }
+}
+
+fn uuids(list: &str) -> Vec<String> {
+    list.split(',').filter(|uuid| !uuid.is_empty()).map(str::to_owned).collect()
+}
+
+/// Whether it selects what it says, among what is inside. A container that writes it itself can say no more than that.
+fn is_meant(choice: &GpuChoice, inside: &[Placed]) -> bool {
+    let Ok(select) = crate::config::parse_gpus(&choice.asked) else { return false };
+    let all_inside = choice.visible.iter().all(|uuid| inside.iter().any(|device| device.uuid == *uuid));
+    let meant = match &select {
+        GpuSelection::Auto => choice.visible.len() == 1,
+        GpuSelection::Count(wish) => choice.visible.len() == wish.count as usize,
+        // One that has fallen ill since was well when it was selected.
+        GpuSelection::All => !choice.visible.is_empty(),
+        GpuSelection::None | GpuSelection::Named(_) => {
+            gpu::select_inside(&select, inside, None).is_ok_and(|uuids| uuids == choice.visible)
+        }
+    };
+    all_inside && meant && select.typed() == choice.asked
 }
 
 /// What `--gpus` said last of a container, in place of the configuration.
 pub(super) fn chosen(container: &Container, run: &HostPath) -> Option<String> {
-    let made_with = || Some(container.label(labels::CHOSEN).to_owned()).filter(|chosen| !chosen.is_empty());
-    current(container, run).map_or_else(made_with, |choice| choice.explicit.then_some(choice.asked))
+    current(container, run).map_or_else(|| chosen_first(container), |choice| choice.explicit.then_some(choice.asked))
+}
+
+/// What `--gpus` said when the container was made: no container can write that.
+pub(super) fn chosen_first(container: &Container) -> Option<String> {
+    Some(container.label(labels::CHOSEN).to_owned()).filter(|chosen| !chosen.is_empty())
 }
 
 /// Selects what is wanted now, for whatever starts from now on. Nothing that runs notices.
@@ -81,22 +106,43 @@ pub(crate) fn select(
     inventory: Option<&Inventory>,
 ) -> Result<GpuChoice> {
     let visible = gpu::select_inside(select, inside, inventory)?;
-    place(run, GpuChoice { visible, asked: select.typed(), explicit })
+    place(run, GpuChoice { visible, asked: select.typed(), explicit, inside: gpu::written(inside) })
 }
 
 fn place(run: &HostPath, choice: GpuChoice) -> Result<GpuChoice> {
     write(run, &choice).map_err(|cause| {
         Error::new("gpu_choice", format!("write which GPUs are selected into {run}: {cause}"))
-            .with_hint("Look what is in the way there; `gpubay up --recreate` makes the container anew.")
+            .with_hint("Look what is in the way there, and remove it.")
     })?;
     Ok(choice)
 }
 
-/// A container that is made anew begins with what its labels say.
-pub(super) fn forget(run: &HostPath) {
-    if let Ok(folder) = open(run.as_path(), FOLDER, Mode::empty()) {
-        let _ = unlinkat(&folder, CHOICE_NAME, rustix::fs::AtFlags::empty());
+/// A container that is about to be made begins with what its labels will say. Whoever is inside takes it from there too, so
+/// that there is such a file is what `soft` means in there.
+///
+/// # Errors
+/// What lies in the way and cannot be taken away.
+pub(super) fn begin(run: &HostPath, gpu: &gpu::Plan, asked: &GpuSelection, explicit: bool) -> Result<()> {
+    let failed = |cause: std::io::Error| {
+        Error::new(
+            "gpu_choice",
+            format!("take away {CHOICE_NAME} in {run}, which says what an earlier container was given: {cause}"),
+        )
+        .with_hint("Remove it yourself.")
+    };
+    let folder = cap_std::fs::Dir::open_ambient_dir(run.as_path(), cap_std::ambient_authority()).map_err(failed)?;
+    let gone = match folder.symlink_metadata(CHOICE_NAME) {
+        Ok(found) if found.is_dir() => folder.remove_dir_all(CHOICE_NAME),
+        Ok(_) => folder.remove_file(CHOICE_NAME),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    gone.map_err(failed)?;
+    if gpu.isolation == Isolation::Hard {
+        return Ok(());
     }
+    let visible = gpu.visible.clone().unwrap_or_default();
+    place(run, GpuChoice { visible, asked: asked.typed(), explicit, inside: gpu::written(&gpu.devices) }).map(drop)
 }
 
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -132,40 +178,42 @@ fn write(run: &HostPath, choice: &GpuChoice) -> std::io::Result<()> {
     placed
 }
 
+/// Selected devices by their own names, in the order in which CUDA counts them. `seen`: the GPUs that answered inside, a slice
+/// as the GPU that it is of.
+pub(crate) fn selected(inside: &[Placed], seen: &[GpuDevice], visible: &[String]) -> Vec<GpuDevice> {
+    let mut gpus: Vec<u32> = inside.iter().filter_map(|device| device.place).map(|(gpu, _)| gpu).collect();
+    gpus.sort_unstable();
+    gpus.dedup();
+    let one = |(cuda, uuid): (usize, &String)| {
+        let known = seen.iter().find(|seen| seen.uuid.as_ref() == Some(uuid));
+        let place = inside.iter().find(|device| device.uuid == *uuid).and_then(|device| device.place);
+        let (index, slice) = place.unwrap_or_else(|| (known.map_or(0, |known| known.index), None));
+        // Inside they are counted anew, in the same order.
+        let of = gpus.iter().position(|gpu| *gpu == index).and_then(|at| seen.get(at));
+        let name = known.or(of).and_then(|seen| seen.name.clone());
+        GpuDevice { uuid: Some(uuid.clone()), index, slice, name, cuda: Some(cuda as u32) }
+    };
+    visible.iter().enumerate().map(one).collect()
+}
+
 /// The GPUs that a container's programs get now, as the engine counts them. `seen`: what answered inside.
 pub(super) fn devices(container: &Container, seen: &[GpuDevice], choice: Option<&GpuChoice>) -> Vec<GpuDevice> {
     let inside = gpu::read(container.label(labels::DEVICES));
-    let place = |uuid: &str| inside.iter().find(|device| device.uuid == uuid).and_then(|device| device.place);
-    let mut devices: Vec<GpuDevice> = match choice {
-        Some(choice) => {
-            let one = |uuid: &String| {
-                let known = seen.iter().find(|seen| seen.uuid.as_ref() == Some(uuid));
-                let (index, slice) = place(uuid).unwrap_or_else(|| (known.map_or(0, |known| known.index), None));
-                // A slice answers as its GPU.
-                let of =
-                    seen.iter().find(|seen| seen.uuid.as_deref().and_then(place).is_some_and(|at| at == (index, None)));
-                let name = known.or(of).and_then(|seen| seen.name.clone());
-                GpuDevice { uuid: Some(uuid.clone()), index, slice, name, cuda: None }
-            };
-            choice.visible.iter().map(one).collect()
-        }
-        None => {
-            let names = gpu::places(container.label(labels::GPUS));
-            let by_uuid = |device: &GpuDevice| place(device.uuid.as_deref()?);
-            // Inside they are counted anew, in the same order.
-            let by_order = |at: usize| names.as_ref().filter(|names| names.len() == seen.len())?.get(at).copied();
-            let one = |(at, device): (usize, &GpuDevice)| match by_uuid(device).or_else(|| by_order(at)) {
-                Some((index, slice)) => GpuDevice { index, slice, ..device.clone() },
-                None => device.clone(),
-            };
-            seen.iter().enumerate().map(one).collect()
-        }
-    };
-    if choice.is_none() {
-        let asked: Vec<&str> = container.label(labels::VISIBLE).split(',').collect();
-        let at = |device: &GpuDevice| asked.iter().position(|uuid| device.uuid.as_deref() == Some(uuid));
-        devices.sort_by_key(|device| at(device).unwrap_or(usize::MAX));
+    if let Some(choice) = choice {
+        return selected(&inside, seen, &choice.visible);
     }
+    let names = gpu::places(container.label(labels::GPUS));
+    let by_uuid = |device: &GpuDevice| inside.iter().find(|one| device.uuid.as_ref() == Some(&one.uuid))?.place;
+    // Inside they are counted anew, in the same order.
+    let by_order = |at: usize| names.as_ref().filter(|names| names.len() == seen.len())?.get(at).copied();
+    let one = |(at, device): (usize, &GpuDevice)| match by_uuid(device).or_else(|| by_order(at)) {
+        Some((index, slice)) => GpuDevice { index, slice, ..device.clone() },
+        None => device.clone(),
+    };
+    let mut devices: Vec<GpuDevice> = seen.iter().enumerate().map(one).collect();
+    let asked = uuids(container.label(labels::VISIBLE));
+    let at = |device: &GpuDevice| asked.iter().position(|uuid| device.uuid.as_ref() == Some(uuid));
+    devices.sort_by_key(|device| at(device).unwrap_or(usize::MAX));
     for (cuda, device) in devices.iter_mut().enumerate() {
         device.cuda = Some(cuda as u32);
     }

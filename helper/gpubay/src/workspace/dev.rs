@@ -14,9 +14,10 @@ use super::up::Offer;
 use super::user::ContainerUser;
 use super::waiting::{ask, ready};
 use super::{Recreate, Workspace, choice, visibility};
-use crate::config::model::{MountSource, Port, Protocol};
+use crate::config::model::{GpuSelection, MountSource, Port, Protocol};
 use crate::engine::{Archive, Container, ContainerState, EngineError, Owner};
 use crate::error::{Error, Result, Shortage};
+use crate::gpu;
 use crate::{ContainerPath, HostPath};
 
 /// The code of the error that says: replacing the container loses nothing, and takes asking the engine or a build.
@@ -53,6 +54,8 @@ pub(super) struct Wanted<'a> {
     pub(super) venv: &'a ContainerPath,
     /// Folders whose fingerprint the status brings along.
     pub(super) stamp: &'a [ContainerPath],
+    /// The GPUs of a new one, the wish that led to them, and whether somebody asked for them.
+    pub(super) gpu: (&'a gpu::Plan, &'a GpuSelection, bool),
     pub(super) recreate: Recreate,
 }
 
@@ -335,7 +338,7 @@ async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt
     exposure::refuse_volumes_that_are_folders(workspace, &wanted.planned.spec.mounts).await?;
     let mut planned = wanted.planned.clone();
     let moved = free_ports(&mut planned.spec.ports);
-    choice::forget(&wanted.places.run);
+    choice::begin(&wanted.places.run, wanted.gpu.0, wanted.gpu.1, wanted.gpu.2)?;
     let id = match create(workspace, &planned, wanted.user).await {
         Ok(id) => id,
         Err(error @ EngineError::Refused { .. }) => {

@@ -15,6 +15,7 @@ use super::labels;
 use crate::engine::{Engine, Listed};
 use crate::gpu::inventory::Process;
 use crate::programs;
+use crate::quoting::printable;
 
 /// How many parents of a process are looked at.
 const GENERATIONS: usize = 16;
@@ -225,15 +226,6 @@ fn since(began: u64) -> Option<String> {
     let ticks = rustix::param::clock_ticks_per_second();
     let seconds = began.checked_div(ticks).filter(|_| began > 0)?;
     OffsetDateTime::from_unix_timestamp(boot + seconds as i64).ok()?.format(&Rfc3339).ok()
-}
-
-/// What strangers named, for places that show one line of plain text.
-fn printable(text: &str) -> String {
-    let harmful = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if harmful(c) { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

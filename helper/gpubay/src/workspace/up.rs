@@ -16,7 +16,7 @@ use super::{
 };
 use crate::HostPath;
 use crate::agent;
-use crate::config::model::{GpuSelection, Gpus, Paths};
+use crate::config::model::{GpuSelection, Gpus, Isolation, Paths};
 use crate::engine::{self, Container, ContainerState, Image as EngineImage, UserMap};
 use crate::error::{Error, Result};
 use crate::gpu;
@@ -283,15 +283,7 @@ async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>
         let label = |name| container.label(name);
         let users = UserMap::named(label(labels::USERS))?;
         let heeds = workspace.engine.heeds_gpu_requests();
-        let made = gpu::Made {
-            injection: label(labels::INJECTION),
-            gpus: label(labels::GPUS),
-            reason: label(labels::REASON),
-            isolation: label(labels::ISOLATION),
-            devices: label(labels::DEVICES),
-            visible: container.labels.get(labels::VISIBLE).map(String::as_str),
-        };
-        let gpu = gpu::remembered(gpus, heeds, made)?;
+        let gpu = gpu::remembered(gpus, heeds, made_with(container))?;
         Some(Offered { gpu, memory: 0, users, offer: Offer::Remembered })
     });
     if let Some(offered) = remembered {
@@ -317,6 +309,17 @@ async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>
     }
     let gpu = gpu::decide(gpus, &info, driver.as_ref())?;
     Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked })
+}
+
+fn made_with(container: &Container) -> gpu::Made<'_> {
+    gpu::Made {
+        injection: container.label(labels::INJECTION),
+        gpus: container.label(labels::GPUS),
+        reason: container.label(labels::REASON),
+        isolation: container.label(labels::ISOLATION),
+        devices: container.label(labels::DEVICES),
+        visible: container.labels.get(labels::VISIBLE).map(String::as_str),
+    }
 }
 
 /// The image that a container is made from.
@@ -464,7 +467,11 @@ pub(super) fn selection(workspace: &Workspace, kept: Option<&Container>) -> (Gpu
     if let Some(chosen) = &workspace.loaded.chosen_gpus {
         return (configured, Some(chosen.clone()));
     }
-    let earlier = kept.and_then(|container| choice::chosen(container, &workspace.run_folder()));
+    // Where only the selected ones are inside, what a container could have written itself must not say which these are.
+    let earlier = kept.and_then(|container| match configured.isolation {
+        Isolation::Soft => choice::chosen(container, &workspace.run_folder()),
+        Isolation::Hard => choice::chosen_first(container),
+    });
     match earlier.and_then(|chosen| Some((crate::config::parse_gpus(&chosen).ok()?, chosen))) {
         Some((select, chosen)) => (Gpus { select, ..configured }, Some(chosen)),
         None => (configured, None),
@@ -483,6 +490,7 @@ async fn bring_up(workspace: &Workspace, ground: &Ground, recreate: Recreate, se
         offer: ground.offer,
         venv: &ground.python.venv,
         stamp: &stamp,
+        gpu: (&ground.gpu, &ground.gpus.select, ground.chosen.is_some()),
         recreate,
     };
     dev::ensure(workspace, &wanted, seen).await
@@ -498,7 +506,12 @@ async fn gpus_inside(workspace: &Workspace, ground: &Ground, dev: &Dev) -> Resul
     {
         return Ok(record.gpus);
     }
-    check_gpus(&ground.gpu, &ground.places.run).await
+    // One that is kept was promised what it was made with, and needs what is selected of that.
+    let kept = (!dev.created).then(|| gpu::made(made_with(&dev.container))).flatten().map(|plan| {
+        let visible = choice::current(&dev.container, &ground.places.run).map(|choice| choice.visible);
+        gpu::Plan { visible: visible.or(plan.visible), ..plan }
+    });
+    check_gpus(kept.as_ref().unwrap_or(&ground.gpu), &ground.places.run).await
 }
 
 /// Asks the agent in a started container whether the promised GPUs are there.

@@ -357,6 +357,7 @@ fn gpus_are_selected_in_every_form() {
         ("device=1,2", named(&["1", "2"])),
         ("\"device=1,2\"", named(&["1", "2"])),
         ("GPU-a,GPU-b", named(&["GPU-a", "GPU-b"])),
+        ("device=0,device=1", named(&["0", "1"])),
         ("0:1", named(&["0:1"])),
         (
             "count=2,min_free=20g,name=H100,mig=1g.10gb",

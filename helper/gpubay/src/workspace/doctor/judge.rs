@@ -210,6 +210,10 @@ fn gpus(
         if wanted.select == GpuSelection::None { gpu::decide(&any, &engine.info, inventory).ok() } else { None };
     let plan = offered.unwrap_or(plan);
     match (plan.injection, driver.filter(|_| engine.local)) {
+        (Injection::None, Some(_)) if !engine.info.cdi_devices.is_empty() => {
+            let next = "`gpubay gpus` and `nvidia-smi` show what is the matter; after a driver update `nvidia-ctk cdi generate` anew.";
+            vec![warning(CHECK, plan.reason, next)]
+        }
         (Injection::None, Some(driver)) => vec![warning(
             CHECK,
             format!("this machine has the NVIDIA driver {driver}, and {}", plan.reason),

@@ -69,7 +69,11 @@ fn healthy() -> Facts {
         engine: Some(Ok(engine())),
         gpus: None,
         driver: Some("580.1".to_owned()),
-        told: Some(Ok(Inventory { driver: Some("580.1".to_owned()), cuda: Some((13, 0)), gpus: vec![Gpu::default()] })),
+        told: Some(Ok(Inventory {
+            driver: Some("580.1".to_owned()),
+            cuda: Some((13, 0)),
+            gpus: vec![Gpu { uuid: "GPU-0".to_owned(), ..Gpu::default() }],
+        })),
         leftovers: Some(Leftovers::default()),
         sight: Some(Sight::Seen(vec![path("/ws"), path("/data")])),
         folders: vec![(Use::Workspace, folder("/ws")), (Use::Data, folder("/data")), (Use::Cache, folder("/cache"))],
