@@ -207,7 +207,7 @@ async fn run_once(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
                         folder.write(&record)?;
                     }
                     Err(error) => {
-                        if !ends_soon(workspace, &id, &error).await {
+                        if !ends_soon(workspace, &id, &error, attached.is_some()).await {
                             return Err(error);
                         }
                     }
@@ -335,8 +335,13 @@ async fn begins(workspace: &Workspace, id: &str, argv: &[String], run: &crate::H
 
 /// A job that ends takes its agent with it, a moment before the engine has noted the end; its exit code
 /// says the rest. GPUs that an agent reported as missing are another matter.
-async fn ends_soon(workspace: &Workspace, id: &str, error: &Error) -> bool {
+///
+/// An engine notes no end as long as output waits that nobody takes: who is `attached` takes it next, and sees the end.
+async fn ends_soon(workspace: &Workspace, id: &str, error: &Error, attached: bool) -> bool {
     const MOMENT: Duration = Duration::from_secs(5);
+    if attached && ["agent_lost", "agent_unreachable"].contains(&error.code) {
+        return true;
+    }
     error.code.starts_with("agent_") && tokio::time::timeout(MOMENT, workspace.engine.wait(id)).await.is_ok()
 }
 
