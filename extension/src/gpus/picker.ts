@@ -5,7 +5,7 @@ import type { GpusReport } from "../protocol";
 import type { Session } from "../session";
 import { plain } from "../text";
 import { recreate } from "../commands/recreate";
-import { type Choice, type Row, hint, rows, same, selection, settle } from "./rows";
+import { type Choice, type Row, change, hint, rows, same, settle } from "./rows";
 
 interface Item extends vscode.QuickPickItem {
   /** None of a separator. */
@@ -59,6 +59,8 @@ async function pick(session: Session, folder: vscode.WorkspaceFolder): Promise<s
       let shown: Row[] = [];
       /** What the user has ticked. */
       let ticked: Choice[] | undefined;
+      /** What was ticked before the user did anything. */
+      let untouched: Choice[] | undefined;
       /** The list is being exchanged: what it says meanwhile of its ticks is not the user's. */
       let awaited: string | undefined;
       const show = (report: GpusReport) => {
@@ -73,6 +75,7 @@ async function pick(session: Session, folder: vscode.WorkspaceFolder): Promise<s
         const selected = items.filter(({ row }) => row && wanted.has(row.select));
         ticked = choices(selected);
         awaited = key(ticked);
+        untouched ??= ticked;
         picker.items = items.map((item) => ({ ...item, picked: selected.includes(item) }));
         picker.selectedItems = picker.items.filter(({ picked }) => picked);
         picker.activeItems = picker.items.filter(({ row }) => row !== undefined && row.select === active);
@@ -85,7 +88,7 @@ async function pick(session: Session, folder: vscode.WorkspaceFolder): Promise<s
       });
       picker.onDidAccept(() => {
         if (!picker.busy) {
-          resolve(selection(ticked ?? []));
+          resolve(change(untouched ?? [], ticked ?? []));
         }
       });
       picker.onDidChangeSelection((after) => {

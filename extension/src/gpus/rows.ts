@@ -69,6 +69,12 @@ export function settle<T extends Choice>(before: readonly T[], after: readonly T
   return fresh.some((row) => row.kind === "gpu") ? after.filter((row) => row.kind === "gpu") : [...after];
 }
 
+/** What is to be selected now. Who changed nothing wants nothing changed: what is automatic stays so, what is not there is not made. */
+export function change(before: readonly Choice[], after: readonly Choice[]): string | undefined {
+  const names = (of: readonly Choice[]) => of.map(({ select }) => select).join("\n");
+  return names(before) === names(after) ? undefined : selection(after);
+}
+
 /** What `gpubay/selectGpus` takes; nothing picked is nothing wanted. */
 export function selection(picked: readonly Choice[]): string {
   // A number alone is taken for a count, `1` is one GPU, whichever is free: so each device says that it is one, or all at once.

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Choice, hint, rows, same, selection, settle } from "../../src/gpus/rows";
+import { type Choice, change, hint, rows, same, selection, settle } from "../../src/gpus/rows";
 import type { GpuReport, GpusReport } from "../../src/protocol";
 
 const device = (index: number, slice: number | null = null) => ({
@@ -44,6 +44,14 @@ describe("GPU picker", () => {
     assert.deepEqual(picked(has("all", 0, 1)), ["all"]);
     assert.deepEqual(picked(has("none")), ["none"]);
     assert.deepEqual(picked(null), []);
+  });
+
+  it("changes nothing for who has changed nothing", () => {
+    const [auto, , , first] = choices(null) as [Choice, Choice, Choice, Choice];
+    assert.equal(change([], []), undefined);
+    assert.equal(change([first], [first]), undefined);
+    assert.equal(change([first], [auto]), "auto");
+    assert.equal(change([first], []), "none");
   });
 
   it("takes a mode alone, and several GPUs together", () => {
