@@ -1,6 +1,7 @@
 //! From what is wanted and what there is to what is asked of the engine. Pure.
 
 use super::inventory::Inventory;
+use super::lease::{Claims, Kind};
 use super::offer::{self, CDI_KIND, Candidate, Placed, cdi_name, is_slice};
 use super::select::choose;
 use super::{GpuError, Plan, Promise, name_of, plural};
@@ -17,6 +18,25 @@ const NVIDIA_RUNTIME: &str = "nvidia";
 /// [`GpuError`]: a named GPU that is not there is always an error; none at all only where GPUs are
 /// required.
 pub fn decide(wanted: &Gpus, info: &EngineInfo, inventory: Option<&Inventory>) -> Result<Plan, GpuError> {
+    decide_beside(wanted, info, inventory, &Claims::default())
+}
+
+/// As [`decide`], beside others who use the same GPUs.
+///
+/// # Errors
+/// As of [`decide`], and [`GpuError::Taken`].
+pub fn decide_beside(
+    wanted: &Gpus,
+    info: &EngineInfo,
+    inventory: Option<&Inventory>,
+    claims: &Claims,
+) -> Result<Plan, GpuError> {
+    let plan = planned(wanted, info, inventory, claims)?;
+    claims.allow(&plan, &wanted.select.typed())?;
+    Ok(plan)
+}
+
+fn planned(wanted: &Gpus, info: &EngineInfo, inventory: Option<&Inventory>, claims: &Claims) -> Result<Plan, GpuError> {
     if wanted.select == GpuSelection::None {
         return Ok(none("no GPU was asked for".to_owned()));
     }
@@ -38,12 +58,12 @@ pub fn decide(wanted: &Gpus, info: &EngineInfo, inventory: Option<&Inventory>) -
             forced: "cdi",
             reason: format!("the engine ({}) has discovered no nvidia.com/gpu device", info.version),
         }),
-        Injection::Cdi => with_cdi(wanted, &names, info, inventory),
+        Injection::Cdi => with_cdi(wanted, &names, info, inventory, claims),
         Injection::NvidiaRuntime if !runtime => Err(GpuError::Forced {
             forced: "nvidia-runtime",
             reason: format!("the engine has no runtime of that name, only {}", info.runtimes.join(", ")),
         }),
-        Injection::NvidiaRuntime => with_runtime(wanted, inventory),
+        Injection::NvidiaRuntime => with_runtime(wanted, inventory, claims),
         Injection::Direct => {
             Err(GpuError::Forced { forced: "direct", reason: "this version cannot do that yet".to_owned() })
         }
@@ -166,11 +186,18 @@ fn asked_order(chosen: &[&Candidate]) -> Option<Vec<String>> {
     (!ascending).then_some(uuids)
 }
 
-fn with_cdi(wanted: &Gpus, names: &[&str], info: &EngineInfo, inventory: Option<&Inventory>) -> Result<Plan, GpuError> {
+fn with_cdi(
+    wanted: &Gpus,
+    names: &[&str],
+    info: &EngineInfo,
+    inventory: Option<&Inventory>,
+    claims: &Claims,
+) -> Result<Plan, GpuError> {
     let single = offer::of_cdi(info, inventory);
     // WSL2's generator knows only `all`; the driver may know which these are.
     let as_one = single.is_empty();
-    let offered = if as_one { inventory.map(offer::of_driver).unwrap_or_default() } else { single };
+    let mut offered = if as_one { inventory.map(offer::of_driver).unwrap_or_default() } else { single };
+    claims.mark(&mut offered);
     let reason = if as_one {
         "the engine offers its GPUs through CDI, all as one device".to_owned()
     } else {
@@ -191,7 +218,8 @@ fn with_cdi(wanted: &Gpus, names: &[&str], info: &EngineInfo, inventory: Option<
         let uuids =
             |chosen: &[usize]| -> Vec<String> { chosen.iter().filter_map(|at| sound[*at].uuid.clone()).collect() };
         // What is in trouble is named by who asks for it.
-        let chosen = choose(&wanted.select, &offered).and_then(|_| choose(&wanted.select, &sound))?;
+        let chosen =
+            choose(&wanted.select, &offered, claims.kind).and_then(|_| choose(&wanted.select, &sound, claims.kind))?;
         let visible = uuids(&chosen);
         let inside: Vec<&Candidate> = sound.iter().collect();
         let given = if as_one { all_as_one() } else { inside.iter().map(|one| cdi_name(&one.name)).collect() };
@@ -216,8 +244,9 @@ fn with_cdi(wanted: &Gpus, names: &[&str], info: &EngineInfo, inventory: Option<
     let mut nameable = offered;
     if matches!(wanted.select, GpuSelection::Named(_)) {
         nameable.extend(offer::unmatched(info, &nameable));
+        claims.mark(&mut nameable);
     }
-    let chosen = choose(&wanted.select, &nameable)?;
+    let chosen = choose(&wanted.select, &nameable, claims.kind)?;
     let chosen: Vec<&Candidate> = chosen.into_iter().map(|at| &nameable[at]).collect();
     let given: Vec<String> = chosen.iter().map(|one| cdi_name(given_name(wanted, one, names))).collect();
     let promised = promise(&given);
@@ -253,7 +282,7 @@ fn hard_reason(wanted: &Gpus, reason: String, offered: &[Candidate]) -> String {
     reason
 }
 
-fn with_runtime(wanted: &Gpus, inventory: Option<&Inventory>) -> Result<Plan, GpuError> {
+fn with_runtime(wanted: &Gpus, inventory: Option<&Inventory>, claims: &Claims) -> Result<Plan, GpuError> {
     let reason = "the engine has the NVIDIA runtime and no CDI device".to_owned();
     let plan = |isolation, request, promised, label: String, devices, visible| Plan {
         injection: Injection::NvidiaRuntime,
@@ -266,7 +295,8 @@ fn with_runtime(wanted: &Gpus, inventory: Option<&Inventory>) -> Result<Plan, Gp
         visible,
     };
     let hard = |request, promised, label| plan(Isolation::Hard, request, promised, label, Vec::new(), None);
-    let offered = inventory.map(offer::of_driver).unwrap_or_default();
+    let mut offered = inventory.map(offer::of_driver).unwrap_or_default();
+    claims.mark(&mut offered);
     if offered.is_empty() {
         return Ok(match &wanted.select {
             GpuSelection::None => none("no GPU was asked for".to_owned()),
@@ -284,7 +314,7 @@ fn with_runtime(wanted: &Gpus, inventory: Option<&Inventory>) -> Result<Plan, Gp
         return Ok(plan);
     }
     let names = |of: &[&Candidate]| of.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
-    let chosen = choose(&wanted.select, &offered)?;
+    let chosen = choose(&wanted.select, &offered, claims.kind)?;
     if let Some(sound) = all_by_uuid(wanted, &offered) {
         let inside: Vec<&Candidate> = sound.iter().collect();
         let visible: Vec<String> = chosen.iter().filter_map(|at| offered[*at].uuid.clone()).collect();
@@ -309,7 +339,7 @@ pub fn select_inside(
     inventory: Option<&Inventory>,
 ) -> Result<Vec<String>, GpuError> {
     let offered = offer::of_places(inside, inventory);
-    let chosen = choose(wanted, &offered)?;
+    let chosen = choose(wanted, &offered, Kind::Shared)?;
     Ok(chosen.into_iter().map(|at| inside[at].uuid.clone()).collect())
 }
 

@@ -6,12 +6,13 @@
 
 mod decide;
 pub mod inventory;
+pub mod lease;
 mod nvml;
 mod offer;
 mod reading;
 mod select;
 
-pub use self::decide::{Made, decide, made, remembered, select_inside};
+pub use self::decide::{Made, decide, decide_beside, made, remembered, select_inside};
 pub(crate) use self::nvml::on_this_machine;
 pub use self::nvml::{Driver, Lack, inventory_of};
 pub use self::offer::{Device, Place, Placed, cdi_name, devices, places, read, written};
@@ -57,6 +58,8 @@ pub enum GpuError {
     TooMany { asked: u32, offered: u32 },
     #[error("{fit} of {offered} GPUs are like {asked}: {why}")]
     TooFew { asked: String, fit: u32, offered: u32, why: String },
+    #[error("GPUs are asked for ({asked}), and {why}")]
+    Taken { asked: String, would_do: lease::Held, why: String },
     #[error("GPU {asked:?} could be any of {}", .means.join(", "))]
     Ambiguous { asked: String, means: Vec<String> },
     #[error("GPU {asked:?} is GPU {is}, which is asked for already")]
@@ -78,6 +81,7 @@ impl Explain for GpuError {
             Self::Unknown { .. } => "gpu_unknown",
             Self::TooMany { .. } => "gpu_too_many",
             Self::TooFew { .. } => "gpu_too_few",
+            Self::Taken { .. } => "gpu_taken",
             Self::Ambiguous { .. } => "gpu_ambiguous",
             Self::Twice { .. } => "gpu_twice",
             Self::Trouble { .. } => "gpu_trouble",
@@ -98,6 +102,11 @@ impl Explain for GpuError {
                 "Name what is there, with --gpus or in [gpus] use; `gpubay gpus` lists it.".to_owned()
             }
             Self::TooFew { .. } => "Ask for fewer or for less, or see in `gpubay gpus` who holds them.".to_owned(),
+            Self::Taken { .. } => {
+                "`gpubay run --wait` waits until they are free, --share uses them beside who holds them, and `gpubay gpus` shows \
+                 the others."
+                    .to_owned()
+            }
             Self::Ambiguous { .. } => "Write more of its UUID.".to_owned(),
             Self::Twice { .. } => "Name each once.".to_owned(),
             Self::Trouble { .. } => "Choose another; `nvidia-smi` and `dmesg` may tell more of this one.".to_owned(),

@@ -3,6 +3,7 @@
 use gpubay_protocol::agent::is_gpu_uuid;
 
 use super::inventory::{Gpu, Inventory, Memory, Process};
+use super::lease::{Named, Standing};
 use crate::engine::EngineInfo;
 
 /// The kind of CDI device that NVIDIA's own tools generate.
@@ -93,6 +94,8 @@ pub(super) struct Candidate {
     pub uuid: Option<String>,
     /// `None`: nobody could be asked.
     pub known: Option<Known>,
+    /// Who else uses it.
+    pub standing: Standing,
 }
 
 /// What the driver tells of it.
@@ -113,6 +116,11 @@ impl Candidate {
     /// As people name it: by its place, else by what the engine takes.
     pub(super) fn shown(&self) -> String {
         self.place.map_or_else(|| self.name.clone(), placed)
+    }
+
+    /// As leases know it.
+    pub(super) fn named(&self) -> Named {
+        Named { place: self.place, uuid: self.uuid.clone() }
     }
 
     pub(super) fn trouble(&self) -> Option<&str> {
@@ -166,6 +174,7 @@ pub(super) fn of_driver(inventory: &Inventory) -> Vec<Candidate> {
             place: Some(place),
             uuid: Some(uuid),
             known: Some(known),
+            standing: Standing::default(),
         })
         .collect()
 }
@@ -190,6 +199,7 @@ fn with_driver(name: &str, place: Option<Place>, uuid: Option<&str>, inventory: 
         place: place.or_else(|| found?.place),
         uuid: uuid.map(str::to_owned).or_else(|| found?.uuid.clone()),
         known: found.and_then(|found| found.known.clone()).or_else(lost).or_else(unknown),
+        standing: Standing::default(),
     }
 }
 

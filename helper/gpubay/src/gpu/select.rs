@@ -1,22 +1,28 @@
 //! Which devices are meant, and which are the best. Pure.
 
+use super::lease::{Held, Kind};
 use super::offer::{CDI_KIND, Candidate, place, placed};
 use super::{GpuError, gib};
 use crate::config::model::{GpuCount, GpuSelection};
 
-/// Positions of the chosen ones, in the order that was asked for.
+/// Positions of the chosen ones, in the order that was asked for. `kind`: how they would be held.
 ///
 /// # Errors
-/// [`GpuError`]: what is named and not there, or in trouble; more than there is, or than fits.
-pub(super) fn choose(wanted: &GpuSelection, offered: &[Candidate]) -> Result<Vec<usize>, GpuError> {
-    let sound = |at: &usize| offered[*at].trouble().is_none();
+/// [`GpuError`]: what is named and not there, or in trouble; more than there is, or than fits. For who would have them alone
+/// [`GpuError::Taken`], where it is only others that are in the way.
+pub(super) fn choose(wanted: &GpuSelection, offered: &[Candidate], kind: Kind) -> Result<Vec<usize>, GpuError> {
+    let sound = || (0..offered.len()).filter(|at| offered[*at].trouble().is_none()).collect::<Vec<_>>();
     match wanted {
         GpuSelection::None => Ok(Vec::new()),
-        GpuSelection::All => Ok((0..offered.len()).filter(sound).collect()),
+        GpuSelection::All => all_ready(wanted, offered, sound()),
         GpuSelection::Auto => {
-            Ok(best_first(offered, (0..offered.len()).filter(sound).collect()).into_iter().take(1).collect())
+            let ready: Vec<usize> = sound().into_iter().filter(|at| offered[*at].standing.taken.is_none()).collect();
+            if ready.is_empty() && !sound().is_empty() {
+                return Err(taken(wanted, offered, &sound(), None));
+            }
+            Ok(best_first(offered, ready).into_iter().take(1).collect())
         }
-        GpuSelection::Count(wish) => count(wish, offered),
+        GpuSelection::Count(wish) => count(wish, offered, kind),
         GpuSelection::Named(names) => {
             let mut chosen = Vec::new();
             for name in names {
@@ -29,34 +35,61 @@ pub(super) fn choose(wanted: &GpuSelection, offered: &[Candidate]) -> Result<Vec
                 }
                 chosen.push(at);
             }
-            Ok(chosen)
+            all_ready(wanted, offered, chosen)
         }
     }
 }
 
-fn count(wish: &GpuCount, offered: &[Candidate]) -> Result<Vec<usize>, GpuError> {
-    let fits = |at: &usize| unfit(wish, &offered[*at]).is_none();
-    let fitting: Vec<usize> = (0..offered.len()).filter(fits).collect();
-    if fitting.len() < wish.count as usize {
+fn all_ready(wanted: &GpuSelection, offered: &[Candidate], chosen: Vec<usize>) -> Result<Vec<usize>, GpuError> {
+    let ready = chosen.iter().all(|at| offered[*at].standing.taken.is_none());
+    if ready { Ok(chosen) } else { Err(taken(wanted, offered, &chosen, None)) }
+}
+
+/// Each of `of` would do, and others are in the way.
+fn taken(wanted: &GpuSelection, offered: &[Candidate], of: &[usize], wish: Option<&GpuCount>) -> GpuError {
+    let why = |at: &usize| {
+        let one = &offered[*at];
+        let why = one.standing.taken.clone().or_else(|| too_little(wish?, one))?;
+        Some(format!("GPU {} {why}", one.shown()))
+    };
+    let whys: Vec<String> = of.iter().filter_map(why).collect();
+    GpuError::Taken {
+        asked: wanted.typed(),
+        would_do: Held::These(of.iter().map(|at| offered[*at].named()).collect()),
+        why: whys.join(", "),
+    }
+}
+
+fn count(wish: &GpuCount, offered: &[Candidate], kind: Kind) -> Result<Vec<usize>, GpuError> {
+    let all = 0..offered.len();
+    let like: Vec<usize> = all.clone().filter(|at| never(wish, &offered[*at]).is_none()).collect();
+    let now = |at: &usize| offered[*at].standing.taken.is_none() && too_little(wish, &offered[*at]).is_none();
+    let fitting: Vec<usize> = like.iter().copied().filter(now).collect();
+    let asked = wish.count as usize;
+    if fitting.len() < asked && like.len() >= asked && kind == Kind::Exclusive {
+        return Err(taken(&GpuSelection::Count(wish.clone()), offered, &like, Some(wish)));
+    }
+    if fitting.len() < asked {
         let (asked, offers) = (wish.count, offered.len() as u32);
         let any = GpuCount::of(asked);
         if *wish == any && offered.iter().all(|one| one.trouble().is_none()) {
             return Err(GpuError::TooMany { asked, offered: offers });
         }
-        let why = (0..offered.len()).filter_map(|at| Some((at, unfit(wish, &offered[at])?)));
+        let unfit = |at| never(wish, &offered[at]).or_else(|| too_little(wish, &offered[at]));
+        let why = all.filter_map(|at| Some((at, unfit(at)?)));
         let why = why.map(|(at, why)| format!("GPU {} {why}", offered[at].shown())).collect::<Vec<_>>().join(", ");
         let asked = GpuSelection::Count(wish.clone()).typed();
         return Err(GpuError::TooFew { asked, fit: fitting.len() as u32, offered: offers, why });
     }
     let mut chosen = best_first(offered, fitting);
-    chosen.truncate(wish.count as usize);
+    chosen.truncate(asked);
     // Several are used together, and people count them by their places.
     chosen.sort_unstable();
     Ok(chosen)
 }
 
-/// Why it is not like that: fits «GPU 3 …». What nobody tells counts for it.
-fn unfit(wish: &GpuCount, one: &Candidate) -> Option<String> {
+/// Why it is not like that at any time: fits «GPU 3 …». What nobody tells counts for it.
+fn never(wish: &GpuCount, one: &Candidate) -> Option<String> {
     if let Some(trouble) = one.trouble() {
         return Some(format!("cannot be used ({trouble})"));
     }
@@ -71,18 +104,25 @@ fn unfit(wish: &GpuCount, one: &Candidate) -> Option<String> {
         (Some(wanted), Some(profile)) if wanted != profile => return Some(format!("is a slice {profile}")),
         _ => {}
     }
+    let total = known.memory?.total;
+    (total < wish.min_free?).then(|| format!("has {} in all", gib(total)))
+}
+
+/// Why its memory does not do now.
+fn too_little(wish: &GpuCount, one: &Candidate) -> Option<String> {
     let free = one.free()?;
     (free < wish.min_free?).then(|| format!("has {} free", gib(free)))
 }
 
-/// The least used first: nobody on it, little to do, much memory free.
+/// The least used first: nobody has it alone, nobody is on it, few share it, little to do, much memory free.
 fn best_first(offered: &[Candidate], mut of: Vec<usize>) -> Vec<usize> {
     of.sort_by_key(|at| {
         let one = &offered[*at];
         let known = one.known.as_ref();
         let busy = known.is_some_and(|known| known.processes > 0);
         let use_ = known.and_then(|known| known.utilization).unwrap_or(0);
-        (busy, use_, std::cmp::Reverse(one.free().unwrap_or(0)), *at)
+        let standing = &one.standing;
+        (standing.alone, busy, standing.sharers, use_, std::cmp::Reverse(one.free().unwrap_or(0)), *at)
     });
     of
 }
@@ -147,6 +187,7 @@ mod tests {
                 processes,
                 ..Known::default()
             }),
+            ..Candidate::default()
         }
     }
 
@@ -156,6 +197,7 @@ mod tests {
             place: Some((gpu, Some(slice))),
             uuid: Some(format!("MIG-{gpu}{slice}")),
             known: Some(Known { profile: Some(profile.to_owned()), ..Known::default() }),
+            ..Candidate::default()
         }
     }
 
@@ -166,13 +208,17 @@ mod tests {
     #[test]
     fn the_least_used_is_taken() {
         let four = [gpu(0, 1, 90, 1), gpu(1, 20, 0, 1), gpu(2, 2, 0, 0), gpu(3, 1, 0, 0)];
-        assert_eq!(choose(&GpuSelection::Auto, &four).expect("one"), [3], "nobody on it, most memory free");
-        assert_eq!(choose(&GpuSelection::Count(GpuCount::of(3)), &four).expect("three"), [1, 2, 3]);
-        assert_eq!(choose(&GpuSelection::All, &four).expect("all"), [0, 1, 2, 3]);
-        assert_eq!(choose(&GpuSelection::Auto, &[]).expect("none there"), [0_usize; 0]);
+        assert_eq!(
+            choose(&GpuSelection::Auto, &four, Kind::Shared).expect("one"),
+            [3],
+            "nobody on it, most memory free"
+        );
+        assert_eq!(choose(&GpuSelection::Count(GpuCount::of(3)), &four, Kind::Shared).expect("three"), [1, 2, 3]);
+        assert_eq!(choose(&GpuSelection::All, &four, Kind::Shared).expect("all"), [0, 1, 2, 3]);
+        assert_eq!(choose(&GpuSelection::Auto, &[], Kind::Shared).expect("none there"), [0_usize; 0]);
         // Where nobody tells, the first.
         let unknown: Vec<_> = four.iter().map(|one| Candidate { known: None, ..one.clone() }).collect();
-        assert_eq!(choose(&GpuSelection::Auto, &unknown).expect("one"), [0]);
+        assert_eq!(choose(&GpuSelection::Auto, &unknown, Kind::Shared).expect("one"), [0]);
     }
 
     #[test]
@@ -182,18 +228,18 @@ mod tests {
             let name = name.map(str::to_owned);
             GpuSelection::Count(GpuCount { min_free, name, ..GpuCount::of(count) })
         };
-        assert_eq!(choose(&wish(1, None, Some("h100")), &four).expect("one"), [2]);
-        assert_eq!(choose(&wish(2, Some(20 * GIB), None), &four).expect("two"), [0, 2]);
-        let error = choose(&wish(3, Some(20 * GIB), None), &four).expect_err("two only");
+        assert_eq!(choose(&wish(1, None, Some("h100")), &four, Kind::Shared).expect("one"), [2]);
+        assert_eq!(choose(&wish(2, Some(20 * GIB), None), &four, Kind::Shared).expect("two"), [0, 2]);
+        let error = choose(&wish(3, Some(20 * GIB), None), &four, Kind::Shared).expect_err("two only");
         assert_eq!(error.code(), "gpu_too_few");
         let said = error.to_string();
         assert!(said.contains("2 of 4") && said.contains("GPU 1 has 14.0 GiB free"), "{said}");
-        let error = choose(&wish(5, None, None), &four).expect_err("four only");
+        let error = choose(&wish(5, None, None), &four, Kind::Shared).expect_err("four only");
         assert_eq!(error.code(), "gpu_too_many");
         let mig = |profile: &str| GpuSelection::Count(GpuCount { mig: Some(profile.to_owned()), ..GpuCount::of(1) });
         let divided = [gpu(0, 0, 0, 0), slice(1, 0, "1g.10gb"), slice(1, 1, "2g.20gb")];
-        assert_eq!(choose(&mig("2g.20gb"), &divided).expect("a slice"), [2]);
-        let said = choose(&mig("3g.40gb"), &divided).expect_err("no such slice").to_string();
+        assert_eq!(choose(&mig("2g.20gb"), &divided, Kind::Shared).expect("a slice"), [2]);
+        let said = choose(&mig("3g.40gb"), &divided, Kind::Shared).expect_err("no such slice").to_string();
         assert!(said.contains("GPU 0 is not divided, GPU 1:0 is a slice 1g.10gb"), "{said}");
     }
 
@@ -208,7 +254,7 @@ mod tests {
             ("MIG-2", vec![2]),
             ("nvidia.com/gpu=1", vec![1]),
         ] {
-            assert_eq!(choose(&names(typed), &three).expect("chosen"), want, "{typed}");
+            assert_eq!(choose(&names(typed), &three, Kind::Shared).expect("chosen"), want, "{typed}");
         }
         for (typed, code, word) in [
             ("9", "gpu_unknown", "0, 1, 2:0"),
@@ -217,7 +263,7 @@ mod tests {
             ("0,GPU-00", "gpu_twice", "GPU 0"),
             ("nvidia.com/gpu=gone", "gpu_unknown", "gone"),
         ] {
-            let error = choose(&names(typed), &three).expect_err(typed);
+            let error = choose(&names(typed), &three, Kind::Shared).expect_err(typed);
             assert_eq!(error.code(), code, "{typed}: {error}");
             assert!(error.to_string().contains(word), "{typed}: {error}");
             assert!(error.hint().is_some());
@@ -228,12 +274,46 @@ mod tests {
     fn one_in_trouble_is_never_taken() {
         let mut two = [gpu(0, 0, 0, 0), gpu(1, 0, 0, 0)];
         two[0].known.as_mut().expect("known").trouble = Some("it has fallen off the bus".to_owned());
-        assert_eq!(choose(&GpuSelection::Auto, &two).expect("the other"), [1]);
-        assert_eq!(choose(&GpuSelection::All, &two).expect("the other"), [1]);
-        let error = choose(&names("0"), &two).expect_err("in trouble");
+        assert_eq!(choose(&GpuSelection::Auto, &two, Kind::Shared).expect("the other"), [1]);
+        assert_eq!(choose(&GpuSelection::All, &two, Kind::Shared).expect("the other"), [1]);
+        let error = choose(&names("0"), &two, Kind::Shared).expect_err("in trouble");
         assert_eq!(error.code(), "gpu_trouble");
         assert!(error.to_string().contains("fallen off the bus"), "{error}");
-        let error = choose(&GpuSelection::Count(GpuCount::of(2)), &two).expect_err("one only");
+        let error = choose(&GpuSelection::Count(GpuCount::of(2)), &two, Kind::Shared).expect_err("one only");
         assert!(error.to_string().contains("GPU 0 cannot be used"), "{error}");
+    }
+
+    #[test]
+    fn who_wants_them_alone_takes_what_nobody_has() {
+        let mut three = [gpu(0, 0, 0, 0), gpu(1, 0, 90, 2), gpu(2, 20, 0, 0)];
+        three[0].standing.taken = Some("is held by job train".to_owned());
+        three[0].standing.alone = 1;
+        let alone = |select: &GpuSelection, of: &[Candidate]| choose(select, of, Kind::Exclusive);
+        assert_eq!(alone(&GpuSelection::Auto, &three).expect("one"), [2]);
+        assert_eq!(alone(&GpuSelection::Count(GpuCount::of(2)), &three).expect("two"), [1, 2]);
+        let wish = GpuSelection::Count(GpuCount { min_free: Some(8 * GIB), ..GpuCount::of(2) });
+        for (select, would_do, words) in [
+            (GpuSelection::Count(GpuCount::of(3)), 3, "GPU 0 is held by job train"),
+            (GpuSelection::All, 3, "GPU 0 is held by job train"),
+            (names("2,0"), 2, "GPU 0 is held by job train"),
+            (wish, 3, "GPU 2 has 4.0 GiB free"),
+        ] {
+            let error = alone(&select, &three).expect_err("taken");
+            assert!(error.to_string().contains(words), "{error}");
+            let GpuError::Taken { would_do: Held::These(which), .. } = error else { panic!("{error}") };
+            assert_eq!(which.len(), would_do, "{select:?}");
+        }
+        let error = alone(&GpuSelection::Auto, &three[..1]).expect_err("taken");
+        assert_eq!((error.code(), error.hint().is_some()), ("gpu_taken", true));
+        // What cannot come true is not waited for.
+        let never = GpuSelection::Count(GpuCount { min_free: Some(25 * GIB), ..GpuCount::of(1) });
+        assert_eq!(alone(&never, &three).expect_err("too large").code(), "gpu_too_few");
+        assert_eq!(alone(&GpuSelection::Count(GpuCount::of(4)), &three).expect_err("three").code(), "gpu_too_many");
+        // Who shares takes the least used, and one that somebody has alone last.
+        three[0].standing.taken = None;
+        assert_eq!(choose(&GpuSelection::Auto, &three, Kind::Shared).expect("one"), [2]);
+        three[2].standing.sharers = 1;
+        assert_eq!(choose(&GpuSelection::Auto, &three[1..], Kind::Shared).expect("one"), [1], "a process counts more");
+        assert_eq!(choose(&GpuSelection::All, &three, Kind::Shared).expect("all"), [0, 1, 2]);
     }
 }
