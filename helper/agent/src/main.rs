@@ -14,6 +14,7 @@ mod environment;
 mod exec;
 mod fetch;
 mod gpus;
+mod guard;
 mod mounts;
 mod options;
 mod python;

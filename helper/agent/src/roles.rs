@@ -12,7 +12,7 @@ use gpubay_protocol::agent::{Entrypoint, Exit, MOUNT_MOVED};
 use crate::children::{self, Left, Signals};
 use crate::environment::{self, Environment};
 use crate::options::Options;
-use crate::{complain, entrypoint, mounts, server};
+use crate::{complain, entrypoint, guard, mounts, server};
 
 /// How long programs have between SIGTERM and SIGKILL when the container stops.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -36,6 +36,7 @@ const FORWARDED: &[i32] = &[
 /// PID 1 of a dev container: serves until it is told to end.
 pub(crate) fn init(options: Options) -> i32 {
     let signals = Signals::block(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT]);
+    guard::begin();
     let environment = environment_of(&options);
     if let Err(why) = server::listen(&options.socket, environment.clone()) {
         complain(&why);
@@ -87,6 +88,7 @@ pub(crate) fn job(options: Options, argv: Vec<OsString>) -> i32 {
         complain(&why);
         return MOUNT_MOVED;
     }
+    guard::begin();
     let environment = environment_of(&options);
     // A job is worth running where nobody can watch it (a lost run folder, say).
     if let Err(why) = server::listen(&options.socket, environment.clone()) {

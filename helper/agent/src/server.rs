@@ -13,7 +13,7 @@ use gpubay_protocol::agent::{Entrypoint, Failure, FailureKind, FromAgent, PROTOC
 use gpubay_protocol::frame;
 
 use crate::environment::{self, Environment, Variables};
-use crate::{complain, exec, fetch, gpus, python, scan, status};
+use crate::{complain, exec, fetch, gpus, guard, python, scan, status};
 
 /// More are turned away: each is a thread or three, and a container's limit on those is shared.
 const MAX_CONVERSATIONS: usize = 256;
@@ -117,6 +117,7 @@ fn answer(mut from: FromClient, client: Client, environment: &Environment) -> io
             client.send(&FromAgent::Pythons(python::find(&request, &environment.known().0)))
         }
         Some(ToAgent::Gpus) => client.send(&FromAgent::Gpus(gpus::report(&environment.known().0))),
+        Some(ToAgent::WatchGpus) => guard::watch(from.get_ref(), &client),
         Some(ToAgent::Environment) => {
             let (variables, entrypoint) = environment.now();
             let variables = environment::to_bytes(&variables);

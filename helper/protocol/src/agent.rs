@@ -72,7 +72,13 @@ pub enum ToAgent {
     Environment,
     /// During an exec: from now on each [`FromAgent::StdinTaken`] is wanted.
     ReportStdin,
+    /// Answered by [`FromAgent::Guarded`] at once, and again within [`GUARD_BEAT_MS`] of each change, until the client
+    /// closes the connection.
+    WatchGpus,
 }
+
+/// How often the agent looks after the GPUs while somebody listens.
+pub const GUARD_BEAT_MS: u32 = 2000;
 
 /// From the agent to the helper or the shim.
 #[derive(Debug, Serialize, Deserialize)]
@@ -116,6 +122,7 @@ pub enum FromAgent {
         variables: Vec<u8>,
         entrypoint: Entrypoint,
     },
+    Guarded(GpuGuard),
 }
 
 /// How many bytes of a program's input the agent keeps; it reads no further message beyond that.
@@ -167,6 +174,42 @@ impl GpuChoice {
 
 /// What CUDA reads its devices from.
 pub const CUDA_VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
+
+/// What has become, since the container started, of the ways to its GPUs. Nothing here touches a GPU: to open a node of one
+/// may wake it up, which takes seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuGuard {
+    /// How many device nodes could be used when the container started. Where it was none, nothing can be lost.
+    pub nodes: u32,
+    /// Those of them that cannot be used any more.
+    pub refused: Vec<RefusedNode>,
+    /// The version of the driver's part in the kernel, at the start and now.
+    pub driver_then: Option<String>,
+    pub driver_now: Option<String>,
+    /// Of the driver's libraries in the container.
+    pub library: Option<String>,
+    /// Nodes of parts of GPUs (MIG) that the driver does not know any more.
+    pub slices_gone: Vec<String>,
+}
+
+impl GpuGuard {
+    /// Something is not as it was when the container started.
+    pub fn is_amiss(&self) -> bool {
+        !self.refused.is_empty() || !self.slices_gone.is_empty() || self.driver_changed()
+    }
+
+    pub fn driver_changed(&self) -> bool {
+        self.nodes > 0 && self.driver_then.is_some() && self.driver_then != self.driver_now
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedNode {
+    /// `/dev/nvidia0`
+    pub node: String,
+    /// The kernel's number for the reason.
+    pub errno: i32,
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatusRequest {
