@@ -79,6 +79,11 @@ export type Capabilities = { protocol: number,
  */
 inside: boolean, };
 
+/**
+ * Why GPUs that answered when a container started do not any more.
+ */
+export type Cause = "daemon_reload" | "device_rules" | "driver_update" | "mig_change" | "nodes";
+
 export type ChooseDockerfileParams = { folder: string, 
 /**
  * One of a failure's `candidates`.
@@ -135,7 +140,7 @@ lost: { [key in string]: Losses }, };
  */
 export type Drift = { 
 /**
- * As `gpubay.toml` names it: `memory`, `env.TOKEN`, `mounts./data`; or `image`, `gpus`, `venv`, `agent`.
+ * As `gpubay.toml` names it: `memory`, `env.TOKEN`, `mounts./data`; or `image`, `gpus`, `lost_gpus`, `venv`, `agent`.
  */
 option: string, 
 /**
@@ -336,7 +341,11 @@ devices: Array<GpuDevice>,
 /**
  * What `CUDA_VISIBLE_DEVICES` holds for whatever starts now; `null`: it is left alone.
  */
-visible: Array<string> | null, };
+visible: Array<string> | null, 
+/**
+ * Why they do not answer any more, although they did when the container started; `null`: nobody knows of it.
+ */
+lost: LostGpus | null, };
 
 /**
  * `gpubay/gpus`: how the GPUs are now, while they are watched. Each replaces the one before.
@@ -546,6 +555,23 @@ files: Array<string>,
 more_files: number, };
 
 /**
+ * A container runs and its GPUs do not answer any more.
+ */
+export type LostGpus = { cause: Cause, 
+/**
+ * What is lost and why, without a full stop.
+ */
+text: string, 
+/**
+ * What was seen that says so.
+ */
+evidence: Array<string>, 
+/**
+ * What to do.
+ */
+next: string, };
+
+/**
  * What a call had to do for the host's copy of the packages.
  */
 export type MirrorReport = { 
@@ -731,6 +757,10 @@ workspace_exists: boolean, state: string,
  * In the engine's words.
  */
 status: string, gpus: string, 
+/**
+ * Why its GPUs do not answer any more, although they did when it started; `null`: nobody knows of it.
+ */
+lost_gpus: LostGpus | null, 
 /**
  * Of a job: the name of the record of what it was made of, for `gpubay record`.
  */

@@ -69,7 +69,9 @@ impl Beginning {
                 }
             }
         }
-        nodes.retain(|node| node.metadata().is_ok_and(|found| found.file_type().is_char_device()) && refused(node).is_none());
+        nodes.retain(|node| {
+            node.metadata().is_ok_and(|found| found.file_type().is_char_device()) && refused(node).is_none()
+        });
         nodes.sort();
         let known = slices(root);
         let minor = |node: &PathBuf| Some(rustix::fs::minor(node.metadata().ok()?.rdev()));
@@ -156,7 +158,8 @@ fn descend(folder: &Path, depth: u32, found: &mut BTreeSet<u32>) {
         let name = entry.file_name();
         if name == "access" {
             let text = fs::read_to_string(entry.path()).unwrap_or_default();
-            let minor: Option<u32> = text.lines().find_map(|line| line.strip_prefix("DeviceFileMinor:")?.trim().parse().ok());
+            let minor: Option<u32> =
+                text.lines().find_map(|line| line.strip_prefix("DeviceFileMinor:")?.trim().parse().ok());
             found.extend(minor);
         } else if depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             descend(&entry.path(), depth - 1, found);
@@ -209,14 +212,20 @@ mod tests {
         for folder in ["dev/nvidia-caps", "sys/module/nvidia"] {
             fs::create_dir_all(at(folder)).expect("made");
         }
-        for (name, node) in [("nvidia0", "/dev/zero"), ("nvidiactl", "/dev/null"), ("nvidia-caps/nvidia-cap3", "/dev/null")] {
+        for (name, node) in
+            [("nvidia0", "/dev/zero"), ("nvidiactl", "/dev/null"), ("nvidia-caps/nvidia-cap3", "/dev/null")]
+        {
             std::os::unix::fs::symlink(node, at("dev").join(name)).expect("linked");
         }
         // A plain file is no GPU.
         write(root.path(), "dev/nvidia1", "");
         write(root.path(), "sys/module/nvidia/version", "580.1\n");
         // /dev/null has the minor number 3.
-        write(root.path(), "proc/driver/nvidia/capabilities/gpu0/mig/gi1/access", "DeviceFileMinor: 3\nDeviceFileMode: 292\n");
+        write(
+            root.path(),
+            "proc/driver/nvidia/capabilities/gpu0/mig/gi1/access",
+            "DeviceFileMinor: 3\nDeviceFileMode: 292\n",
+        );
         let beginning = Beginning::look(root.path());
         let begun = beginning.compare(root.path());
         assert!(!begun.is_amiss() && begun.nodes == 3, "{begun:?}");

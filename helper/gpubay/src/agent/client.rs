@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use gpubay_protocol::agent::{
-    FindPythonRequest, FromAgent, GpuReport, PROTOCOL, Pythons, SOCKET_NAME, Status, StatusRequest, ToAgent,
+    FindPythonRequest, FromAgent, GpuGuard, GpuReport, PROTOCOL, Pythons, SOCKET_NAME, Status, StatusRequest, ToAgent,
 };
 use gpubay_protocol::paths::HostPath;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
@@ -111,12 +111,59 @@ impl Client {
         }
     }
 
+    /// How the ways to the GPUs are, now and whenever that changes.
+    pub async fn watch_gpus(mut self) -> Result<GpuWatch, AgentError> {
+        send(&mut self.to, &ToAgent::WatchGpus).await?;
+        Ok(GpuWatch { from: self.from, _to: self.to })
+    }
+
     async fn ask(mut self, request: ToAgent) -> Result<FromAgent, AgentError> {
         let answer = async {
             send(&mut self.to, &request).await?;
             self.from.next().await
         };
         timeout(ANSWER, answer).await.unwrap_or(Err(AgentError::Unanswered { after: ANSWER }))
+    }
+}
+
+/// A conversation that goes on until it is dropped.
+pub struct GpuWatch {
+    from: Incoming,
+    _to: Writer,
+}
+
+impl std::fmt::Debug for GpuWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GpuWatch").finish_non_exhaustive()
+    }
+}
+
+impl GpuWatch {
+    /// The first answer comes at once, the next with a change. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<GpuGuard, AgentError> {
+        match self.from.next().await? {
+            FromAgent::Guarded(guard) => Ok(credible(guard)),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// Names of nodes and versions, and nothing else that a hostile program might have to say.
+fn credible(mut guard: GpuGuard) -> GpuGuard {
+    /// More than any machine has.
+    const MOST: usize = 300;
+    let plain = |text: &str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-./".contains(&b));
+    let is_node = |text: &str| text.starts_with("/dev/") && plain(text);
+    let is_version = |text: &String| text.bytes().all(|b| b.is_ascii_digit() || b == b'.') && plain(text);
+    guard.refused.retain(|refused| is_node(&refused.node));
+    guard.refused.truncate(MOST);
+    guard.slices_gone.retain(|node| is_node(node));
+    guard.slices_gone.truncate(MOST);
+    GpuGuard {
+        driver_then: guard.driver_then.filter(is_version),
+        driver_now: guard.driver_now.filter(is_version),
+        library: guard.library.filter(is_version),
+        ..guard
     }
 }
 

@@ -56,7 +56,10 @@ fn table(rows: &[Row], scope: Scope) -> String {
         let mut line = vec![
             row.job.clone().unwrap_or_else(|| row.name.clone()),
             row.role.clone(),
-            row.status.clone(),
+            match &row.lost_gpus {
+                Some(lost) => format!("{}, GPUs lost ({})", row.status, lost.cause.in_short()),
+                None => row.status.clone(),
+            },
             row.gpus.replace("nvidia.com/gpu=", ""),
             plain(&command).replace('\n', " "),
         ];
@@ -66,5 +69,9 @@ fn table(rows: &[Row], scope: Scope) -> String {
         }
         cells.push(line);
     }
-    columns(&cells)
+    let lost = rows.iter().filter_map(|row| {
+        let name = row.job.as_ref().unwrap_or(&row.name);
+        Some(format!("\n{}: {}\n", plain(name), row.lost_gpus.as_ref()?.describe().join("\n  ")))
+    });
+    columns(&cells) + &lost.collect::<String>()
 }

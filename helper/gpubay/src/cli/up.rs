@@ -11,6 +11,7 @@ use super::output::{Output, plain, seconds};
 use super::print::{self, Printing};
 use super::{complete, open, selected_by, unless_cancelled, values};
 use crate::error::Result;
+use crate::workspace::LOST_GPUS;
 use crate::workspace::print::dev;
 use crate::workspace::report::UpReport;
 use crate::workspace::{Recreate, up};
@@ -95,12 +96,18 @@ fn text(report: &UpReport, output: &Output) -> String {
     for warning in &report.warnings {
         let _ = writeln!(text, "  {} {}", output.paint("note", "33"), plain(warning));
     }
-    if !report.drift.is_empty() {
+    let (lost, drift): (Vec<_>, Vec<_>) = report.drift.iter().partition(|drift| drift.option == LOST_GPUS);
+    if let Some(gpus) = report.gpu.lost.as_ref().filter(|_| !lost.is_empty()) {
+        let _ = writeln!(text, "  {} {}", output.paint("GPUs", "31"), gpus.describe().join("\n    "));
+    }
+    if !drift.is_empty() {
         let _ =
             writeln!(text, "  {} it runs on, but it is not what the configuration says:", output.paint("drift", "33"));
-        for line in &report.drift {
+        for line in drift {
             let _ = writeln!(text, "    - {}", plain(&line.text));
         }
+    }
+    if !report.drift.is_empty() {
         if report.stakes.is_empty() {
             let _ = writeln!(text, "    `gpubay up --recreate` replaces it.");
         } else {

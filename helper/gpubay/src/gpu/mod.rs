@@ -7,6 +7,7 @@
 mod decide;
 pub mod inventory;
 pub mod lease;
+pub mod lost;
 mod nvml;
 mod offer;
 mod reading;

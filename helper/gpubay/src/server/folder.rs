@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_lsp::lsp_types::{Diagnostic, DiagnosticSeverity, NumberOrString, Position, Range, Url};
 
+use super::guard::Guard;
 use super::inside;
 use super::language::Facts;
 use super::method::{cancelled, of_config, of_consent, request};
@@ -23,6 +24,7 @@ use crate::config::model::{Dockerfile, Image};
 use crate::engine::Engine;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
+use crate::workspace::lost::{self, Guarded};
 use crate::workspace::status::{Configured, StatusReport, status};
 
 /// Between two tries to reach an engine that does not answer.
@@ -56,6 +58,8 @@ pub(super) struct Folder {
     /// For help with `gpubay.toml`.
     pub(super) facts: Facts,
     watching: Option<DropGuard>,
+    /// Who listens to the agents of its containers.
+    pub(super) guard: Guard,
 }
 
 /// What was found out about a folder.
@@ -63,11 +67,13 @@ pub(super) struct Derived {
     pub(super) phase: Phase,
     pub(super) status: Option<StatusReport>,
     pub(super) problem: Option<Failure>,
+    /// Containers that have GPUs to lose.
+    pub(super) guarded: Vec<Guarded>,
 }
 
 impl Derived {
     pub(super) fn of_problem(problem: Failure) -> Self {
-        Self { phase: Phase::Problem, status: None, problem: Some(problem) }
+        Self { phase: Phase::Problem, status: None, problem: Some(problem), guarded: Vec::new() }
     }
 }
 
@@ -259,7 +265,8 @@ async fn look(folder: PathBuf) -> Result<Derived, Failure> {
         (_, Phase::Problem) => found.hindrance.clone().map(|said| crate::error::Error::new("hindered", said).into()),
         _ => None,
     };
-    Ok(Derived { phase, status: Some(found), problem })
+    let guarded = lost::guarded(&seen.workspace, &found);
+    Ok(Derived { phase, status: Some(found), problem, guarded })
 }
 
 /// The engine tells of containers of this workspace; while it does not answer, it is tried again now and then, and at

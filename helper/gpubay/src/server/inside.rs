@@ -16,6 +16,7 @@ use crate::gpu::inventory::Inventory;
 use crate::quoting::printable;
 use crate::workspace::choice;
 use crate::workspace::gpus::{GpusReport, OfferedGpu};
+use crate::workspace::lost::{self, Guarded};
 use crate::workspace::report::{GpuDevice, GpuReport};
 use crate::workspace::status::{StatusContainer, StatusReport};
 use crate::{ContainerPath, HostPath, gpu, programs};
@@ -65,6 +66,7 @@ async fn gpu_report() -> Result<GpuReport, Failure> {
         chosen: choice.as_ref().filter(|choice| choice.explicit).map(|choice| printable(&choice.asked)),
         devices: selected(inside, choice.as_ref()),
         visible: choice.map(|choice| choice.visible),
+        lost: lost::inside(&run_folder()).await,
     })
 }
 
@@ -87,7 +89,11 @@ fn run_folder() -> HostPath {
 
 pub(super) async fn derive(folder: &Path) -> Derived {
     match status(folder).await {
-        Ok(status) => Derived { phase: Phase::Running, status: Some(status), problem: None },
+        Ok(status) => {
+            let lost = status.gpu.as_ref().is_some_and(|gpu| gpu.lost.is_some());
+            let guarded = vec![Guarded { id: String::new(), run: run_folder(), lost }];
+            Derived { phase: Phase::Running, status: Some(status), problem: None, guarded }
+        }
         Err(problem) => Derived::of_problem(problem),
     }
 }

@@ -15,6 +15,7 @@
 mod folder;
 mod framing;
 mod gpu_watch;
+mod guard;
 mod inside;
 mod language;
 mod method;

@@ -368,9 +368,10 @@ impl Owner {
         });
     }
 
-    async fn derived(&mut self, folder: &Path, generation: u64, derived: Derived) {
+    async fn derived(&mut self, folder: &Path, generation: u64, mut derived: Derived) {
         let Some(known) = self.folders.get_mut(folder).filter(|known| known.generation == generation) else { return };
         known.looking = false;
+        known.guard.set(folder, std::mem::take(&mut derived.guarded), &self.events);
         let failed = known.failure.is_some();
         let packages = known.take(derived);
         let mended = failed && known.failure.is_none();

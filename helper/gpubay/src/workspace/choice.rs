@@ -145,6 +145,20 @@ pub(super) fn begin(run: &HostPath, gpu: &gpu::Plan, asked: &GpuSelection, expli
     place(run, GpuChoice { visible, asked: asked.typed(), explicit, inside: gpu::written(&gpu.devices) }).map(drop)
 }
 
+/// Selects in a container that took the place of another what was selected in that one, as far as it is inside.
+///
+/// # Errors
+/// A run folder that cannot be written.
+pub(super) fn keep(container: &Container, run: &HostPath, earlier: GpuChoice) -> Result<()> {
+    let Some(now) = current(container, run) else { return Ok(()) };
+    let kept = GpuChoice { inside: now.inside.clone(), ..earlier };
+    let same_wish = (&kept.asked, kept.explicit) == (&now.asked, now.explicit);
+    if kept == now || !same_wish || !is_meant(&kept, &gpu::read(container.label(labels::DEVICES))) {
+        return Ok(());
+    }
+    place(run, kept).map(drop)
+}
+
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What lies there, whoever wrote it.

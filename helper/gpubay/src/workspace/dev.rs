@@ -18,12 +18,15 @@ use crate::config::model::{GpuSelection, MountSource, Port, Protocol};
 use crate::engine::{Archive, Container, ContainerState, EngineError, Owner};
 use crate::error::{Error, Result, Shortage};
 use crate::gpu;
+use crate::gpu::lost::LostGpus;
 use crate::{ContainerPath, HostPath};
 
 /// The code of the error that says: replacing the container loses nothing, and takes asking the engine or a build.
 pub(super) const NEEDS_GROUND: &str = "needs_ground";
 /// The option that a [`Drift`] names when the venv's mount is gone.
 const LOST_MOUNT: &str = "venv";
+/// The option that a [`Drift`] names when the GPUs do not answer any more.
+pub const LOST_GPUS: &str = "lost_gpus";
 /// How often a lost race for a name or a port is run again.
 const TRIES: u32 = 5;
 
@@ -39,6 +42,8 @@ pub(super) struct Dev {
     pub(super) at_stake: Losses,
     /// What was lost with a container that this call replaced.
     pub(super) lost: Losses,
+    /// What has become of the GPUs of one that was kept.
+    pub(super) lost_gpus: Option<LostGpus>,
     pub(super) status: Status,
 }
 
@@ -56,6 +61,8 @@ pub(super) struct Wanted<'a> {
     pub(super) stamp: &'a [ContainerPath],
     /// The GPUs of a new one, the wish that led to them, and whether somebody asked for them.
     pub(super) gpu: (&'a gpu::Plan, &'a GpuSelection, bool),
+    /// What has become of the GPUs of the one that runs.
+    pub(super) lost: Option<&'a LostGpus>,
     pub(super) recreate: Recreate,
 }
 
@@ -203,6 +210,7 @@ async fn renamed(workspace: &Workspace) -> Result<Option<Container>> {
 
 async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was: Found) -> Result<Dev, Attempt> {
     let mut drift = differences(workspace, &found, wanted.planned, wanted.image);
+    drift.extend(wanted.lost.map(|lost| Drift::told(LOST_GPUS, &lost.text)));
     let mut status = None;
     if was == Found::Running {
         match ask(wanted).await {
@@ -251,11 +259,14 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
                 ),
             ));
         }
-        if lost_mount && stakes.processes.is_empty() {
-            // Mounts are made at a start; nothing runs that a restart could hurt, and files stay.
-            workspace.progress.note(format!("restarting the dev container to mount {} again", wanted.venv));
+        // Mounts are made at a start, and devices let in; nothing runs that a restart could hurt, and files stay.
+        let regains = wanted.lost.is_some_and(|lost| lost.cause.a_restart_mends());
+        if (lost_mount || regains) && stakes.processes.is_empty() {
+            let what =
+                if lost_mount { format!("mount {} again", wanted.venv) } else { "let its GPUs in again".to_owned() };
+            workspace.progress.note(format!("restarting the dev container to {what}"));
             workspace.engine.stop(&found.id, 10).await?;
-            drift.retain(|drift| drift.option != LOST_MOUNT);
+            drift.retain(|drift| drift.option != LOST_MOUNT && !(regains && drift.option == LOST_GPUS));
             status = None;
         }
         if !drift.is_empty() {
@@ -269,6 +280,7 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
         drift,
         at_stake,
         lost: Losses::default(),
+        lost_gpus: wanted.lost.filter(|_| !started).cloned(),
         status,
     };
     if let Some(status) = status {
@@ -376,6 +388,7 @@ async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt
                 drift: Vec::new(),
                 at_stake: Losses::default(),
                 lost: Losses::default(),
+                lost_gpus: None,
                 status,
             })
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Drift {
-    /// As `gpubay.toml` names it: `memory`, `env.TOKEN`, `mounts./data`; or `image`, `gpus`, `venv`, `agent`.
+    /// As `gpubay.toml` names it: `memory`, `env.TOKEN`, `mounts./data`; or `image`, `gpus`, `lost_gpus`, `venv`, `agent`.
     pub option: String,
     /// `None`: it was not set, or its value is not to be shown.
     pub was: Option<String>,

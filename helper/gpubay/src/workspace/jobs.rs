@@ -7,7 +7,9 @@ use futures_util::{Stream, StreamExt, stream};
 use super::labels;
 use super::report::Row;
 use super::spec::{Planned, Task, plan};
-use super::{Workspace, delivery, dev, down, exec, exposure, host_env, lock, record, unique, up, visibility, waiting};
+use super::{
+    Workspace, delivery, dev, down, exec, exposure, host_env, lock, lost, record, unique, up, visibility, waiting,
+};
 use crate::ContainerPath;
 use crate::agent;
 use crate::config;
@@ -396,8 +398,12 @@ pub async fn ps(workspace: &Workspace, scope: Scope) -> Result<Vec<Row>> {
 
 /// With the exit codes of those that have ended.
 pub(super) async fn rows(engine: &Engine, found: Vec<Listed>) -> Result<Vec<Row>> {
+    let lost = found.iter().map(|container| async {
+        if container.state == "running" { lost::of(engine, container.into()).await } else { None }
+    });
+    let lost = futures_util::future::join_all(lost).await;
     let mut rows = Vec::new();
-    for container in found {
+    for (container, lost_gpus) in found.into_iter().zip(lost) {
         let exit_code = if container.state == "exited" {
             match engine.container(&container.id).await?.map(|found| found.state) {
                 Some(ContainerState::Exited { code, .. }) => Some(code),
@@ -406,7 +412,7 @@ pub(super) async fn rows(engine: &Engine, found: Vec<Listed>) -> Result<Vec<Row>
         } else {
             None
         };
-        rows.push(row(container, exit_code));
+        rows.push(Row { lost_gpus, ..row(container, exit_code) });
     }
     Ok(rows)
 }
@@ -421,6 +427,7 @@ fn row(container: Listed, exit_code: Option<i64>) -> Row {
         workspace_exists: std::path::Path::new(&workspace).exists(),
         workspace,
         gpus: label(labels::GPUS).unwrap_or_default(),
+        lost_gpus: None,
         record: label(labels::RECORD),
         commit: label(labels::COMMIT),
         id: container.id,

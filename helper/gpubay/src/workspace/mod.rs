@@ -29,6 +29,7 @@ pub mod jobs;
 mod known;
 mod labels;
 mod lock;
+pub(crate) mod lost;
 mod mirrored;
 mod offered;
 pub mod print;
@@ -59,6 +60,7 @@ use crate::engine::{CreateSpec, Engine, GpuRequest, Image, Stdio, Surroundings, 
 use crate::error::Result;
 use crate::progress::Progress;
 
+pub use dev::LOST_GPUS;
 pub use drift::Drift;
 pub use labels::{COMMAND, COMMIT, GPUS, ID, JOB, RECORD, ROLE, Role, WORKSPACE};
 pub use stakes::Losses;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Drift, Losses};
+use crate::gpu::lost::LostGpus;
 use crate::{ContainerPath, HostPath};
 
 /// The answer of `up`.
@@ -69,6 +70,8 @@ pub struct GpuReport {
     pub devices: Vec<GpuDevice>,
     /// What `CUDA_VISIBLE_DEVICES` holds for whatever starts now; `null`: it is left alone.
     pub visible: Option<Vec<String>>,
+    /// Why they do not answer any more, although they did when the container started; `null`: nobody knows of it.
+    pub lost: Option<LostGpus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
@@ -158,6 +161,8 @@ pub struct Row {
     /// In the engine's words.
     pub status: String,
     pub gpus: String,
+    /// Why its GPUs do not answer any more, although they did when it started; `null`: nobody knows of it.
+    pub lost_gpus: Option<LostGpus>,
     /// Of a job: the name of the record of what it was made of, for `gpubay record`.
     pub record: Option<String>,
     /// Of a job: the commit it was started from, with a `+` where tracked files differed from it.

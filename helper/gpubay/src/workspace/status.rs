@@ -59,6 +59,7 @@ pub async fn status(workspace: &Workspace, configured: Configured) -> Result<Sta
     let wanted = workspace.dev_name();
     let (found, rows) = tokio::join!(dev::find(workspace, &wanted), jobs::ps(workspace, jobs::Scope::Workspace));
     let (found, mut jobs) = (found?, rows?);
+    let lost = found.as_ref().and_then(|found| jobs.iter().find(|row| row.id == found.id)?.lost_gpus.clone());
     jobs.retain(|row| row.job.is_some());
     let hindrance = dev::hindrance(&wanted, found.as_ref());
     let record = python::record(workspace);
@@ -73,6 +74,8 @@ pub async fn status(workspace: &Workspace, configured: Configured) -> Result<Sta
             }
             Configured::Broken => (Some(up::gpu_report(workspace, found, &devices)), Vec::new()),
         };
+        drift.extend(lost.as_ref().map(|lost| Drift::told(dev::LOST_GPUS, &lost.text)));
+        gpu = gpu.map(|gpu| GpuReport { lost, ..gpu });
     }
     let (prepared, paths) = record.map(|record| (record.report, record.paths)).unwrap_or_default();
     Ok(StatusReport {

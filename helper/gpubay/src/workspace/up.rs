@@ -12,7 +12,7 @@ use super::report::{ContainerReport, GpuDevice, GpuReport, ImageReport, UpReport
 use super::spec::{Inputs, Places, Task, plan};
 use super::user::{self, ContainerUser};
 use super::{
-    Drift, Recreate, Workspace, attach, choice, delivery, host_env, labels, lock, python, visibility, waiting,
+    Drift, Recreate, Workspace, attach, choice, delivery, host_env, labels, lock, lost, python, visibility, waiting,
 };
 use crate::HostPath;
 use crate::agent;
@@ -20,6 +20,7 @@ use crate::config::model::{GpuSelection, Gpus, Isolation, Paths};
 use crate::engine::{self, Container, ContainerState, Image as EngineImage, UserMap};
 use crate::error::{Error, Result};
 use crate::gpu;
+use crate::gpu::lost::LostGpus;
 
 /// How often everything is planned anew for a container.
 const TRIES: u32 = 4;
@@ -408,7 +409,7 @@ async fn locked(workspace: &Workspace, recreate: Recreate, mut stages: Stages) -
     Ok(UpReport {
         workspace: workspace.folder().clone(),
         image: ImageReport { id: ground.image.id.clone(), reference: ground.reference.clone(), built: ground.built },
-        gpu: gpu_report(workspace, &dev.container, &devices),
+        gpu: GpuReport { lost: dev.lost_gpus, ..gpu_report(workspace, &dev.container, &devices) },
         container: ContainerReport {
             id: dev.container.id,
             name: dev.container.name,
@@ -438,7 +439,14 @@ pub(super) async fn reach(
     stages: &mut Stages,
 ) -> Result<(Ground, Dev)> {
     let kept = existing.as_ref().filter(|_| recreate == Recreate::WhenNothingIsLost);
-    let (gpus, chosen) = selection(workspace, kept);
+    let lost = match existing.as_ref().filter(|found| found.state == ContainerState::Running) {
+        Some(found) => lost::of(&workspace.engine, found.into()).await,
+        None => None,
+    };
+    // One that is made anew for the GPUs that it lost keeps which these were.
+    let (gpus, chosen) = selection(workspace, if lost.is_some() { existing.as_ref() } else { kept });
+    let earlier = existing.as_ref().filter(|_| lost.is_some());
+    let earlier = earlier.and_then(|found| choice::current(found, &workspace.run_folder()));
     let mut ground = ground(workspace, &gpus, kept).await?;
     ground.chosen.clone_from(&chosen);
     stages.lap("image");
@@ -447,7 +455,7 @@ pub(super) async fn reach(
     let mut tries = 0;
     let dev = loop {
         tries += 1;
-        match bring_up(workspace, &ground, recreate, seen.take()).await {
+        match bring_up(workspace, &ground, lost.as_ref(), recreate, seen.take()).await {
             // Nothing is lost by replacing it; or all of it lies elsewhere now.
             Err(error) if [dev::NEEDS_GROUND, visibility::MOVED].contains(&error.code) && tries < TRIES => {
                 ground = self::ground(workspace, &gpus, None).await?;
@@ -456,6 +464,9 @@ pub(super) async fn reach(
             other => break other?,
         }
     };
+    if let Some(earlier) = earlier.filter(|_| dev.created) {
+        choice::keep(&dev.container, &ground.places.run, earlier)?;
+    }
     stages.lap("container");
     Ok((ground, dev))
 }
@@ -478,7 +489,13 @@ pub(super) fn selection(workspace: &Workspace, kept: Option<&Container>) -> (Gpu
     }
 }
 
-async fn bring_up(workspace: &Workspace, ground: &Ground, recreate: Recreate, seen: Option<Container>) -> Result<Dev> {
+async fn bring_up(
+    workspace: &Workspace,
+    ground: &Ground,
+    lost: Option<&LostGpus>,
+    recreate: Recreate,
+    seen: Option<Container>,
+) -> Result<Dev> {
     let planned = plan(&ground.inputs(workspace), &Task::Dev);
     dev::prepare_mount_points(&planned)?;
     let stamp = python::record(workspace).map(|record| record.roots).unwrap_or_default();
@@ -491,6 +508,7 @@ async fn bring_up(workspace: &Workspace, ground: &Ground, recreate: Recreate, se
         venv: &ground.python.venv,
         stamp: &stamp,
         gpu: (&ground.gpu, &ground.gpus.select, ground.chosen.is_some()),
+        lost,
         recreate,
     };
     dev::ensure(workspace, &wanted, seen).await
@@ -538,6 +556,7 @@ pub(super) fn gpu_report(workspace: &Workspace, container: &Container, seen: &[G
         chosen: choice::chosen(container, &run),
         devices: choice::devices(container, seen, choice.as_ref()),
         visible: choice.map(|choice| choice.visible).or_else(made_with),
+        lost: None,
     }
 }
 
