@@ -42,7 +42,7 @@ function report(...devices: OfferedGpu[]): GpusReport {
 
 function has(...indexes: number[]): GpuReport {
   const devices = indexes.map((index) => ({ index, slice: null, uuid: `GPU-${index}`, name: null, cuda: null }));
-  return { injection: "cdi", isolation: "soft", reason: "", chosen: null, devices, visible: null };
+  return { injection: "cdi", isolation: "soft", reason: "", chosen: null, devices, visible: null, lost: null };
 }
 
 describe("figures of GPUs", () => {

@@ -17,7 +17,7 @@ const report: GpusReport = {
   ...{ devices: [device(0), device(1), device(1, 0)], other_names: [], driver: null, cuda: null, problem: null },
 };
 const has = (chosen: string | null, ...indexes: number[]): GpuReport => ({
-  ...{ injection: "cdi", isolation: "soft", reason: "", chosen, visible: null },
+  ...{ injection: "cdi", isolation: "soft", reason: "", chosen, visible: null, lost: null },
   devices: indexes.map((index) => ({ index, slice: null, uuid: `GPU-${index}`, name: null, cuda: null })),
 });
 const choices = (now: GpuReport | null) => rows(report, now).filter((row): row is Choice => row.kind !== "separator");

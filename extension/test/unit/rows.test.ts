@@ -28,6 +28,7 @@ function job(name: string, more: Partial<Row>): Row {
     state: "running",
     status: "Up 2 minutes",
     gpus: "",
+    lost_gpus: null,
     record: null,
     commit: null,
     exit_code: null,

@@ -17,6 +17,7 @@ function gpu(...indexes: number[]): GpuReport {
     chosen: null,
     devices,
     visible: null,
+    lost: null,
   };
 }
 

@@ -119,7 +119,7 @@ fn is_slice(name: &str) -> bool {
 
 /// Why this process may not use a node.
 fn refused(node: &Path) -> Option<i32> {
-    access(node, Access::READ_OK | Access::WRITE_OK).err().map(|error| error.raw_os_error())
+    access(node, Access::READ_OK | Access::WRITE_OK).err().map(rustix::io::Errno::raw_os_error)
 }
 
 /// Of the driver's part in the kernel. What some toolkits put at its second place was true at the start.

@@ -53,6 +53,21 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// The version of its runc, where that is one of those that do not tell systemd of a device that has no link in
+    /// /dev/char: the next `systemctl daemon-reload` takes it from what runs.
+    pub async fn forgetful_runc(&self) -> Option<String> {
+        let version = self.docker.version().await.ok()?;
+        forgetful(&version.components.unwrap_or_default())
+    }
+}
+
+fn forgetful(components: &[SystemVersionComponents]) -> Option<String> {
+    let runc = components.iter().find(|component| component.name == "runc")?;
+    let release = release(&runc.version)?;
+    ([1, 1, 3]..[1, 1, 7]).contains(&release).then(|| runc.version.clone())
+}
+
 fn holes_of(components: &[SystemVersionComponents]) -> Vec<Hole> {
     let mut holes = Vec::new();
     let named = |name: &str| components.iter().find(|component| component.name == name);
@@ -112,4 +127,29 @@ fn is_mended(build: &str) -> bool {
         let number = build.strip_prefix(stem).map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
         number.flatten().and_then(|number| number.parse::<u32>().ok()).is_some_and(|number| number >= *least)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_runc_forgets_devices() {
+        let runc = |version: &str| SystemVersionComponents {
+            name: "runc".to_owned(),
+            version: version.to_owned(),
+            details: None,
+        };
+        for (version, forgets) in [
+            ("1.1.2", false),
+            ("1.1.3", true),
+            ("1.1.5+ds1", true),
+            ("1.1.7", false),
+            ("1.2.0-rc.1", false),
+            ("unknown", false),
+        ] {
+            assert_eq!(forgetful(&[runc(version)]).is_some(), forgets, "{version}");
+        }
+        assert_eq!(forgetful(&[]), None);
+    }
 }

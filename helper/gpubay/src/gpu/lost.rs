@@ -239,7 +239,7 @@ mod tests {
         let never =
             GpuGuard { driver_then: Some("1".to_owned()), driver_now: Some("2".to_owned()), ..GpuGuard::default() };
         // What the agent saw, who keeps the control groups -> the cause, what is said, and what of the evidence.
-        let table: [(&str, &GpuGuard, &str, Option<Cause>, &str, &str); 10] = [
+        let table = [
             ("all is well", &well(), "systemd", None, "", ""),
             ("there was nothing to lose", &never, "systemd", None, "", ""),
             (

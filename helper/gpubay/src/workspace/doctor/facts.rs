@@ -1,6 +1,7 @@
 //! What `doctor` asks: configuration, engine, folders, driver.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -27,6 +28,8 @@ pub(super) struct Facts {
     pub(super) gpus: Option<Gpus>,
     /// The NVIDIA driver's version on this machine.
     pub(super) driver: Option<String>,
+    /// Device nodes of its GPUs that have no link in /dev/char.
+    pub(super) unlinked: Vec<String>,
     /// What it tells; `None`: the engine is on another machine, or it is not known which one.
     pub(super) told: Option<Result<Inventory, Lack>>,
     /// What `prune` would free; `None` where that could not be looked up.
@@ -60,6 +63,8 @@ pub(super) struct EngineFacts {
     pub(super) info: EngineInfo,
     pub(super) condition: Condition,
     pub(super) holes: Vec<Hole>,
+    /// Its runc's version, where that one forgets devices.
+    pub(super) forgetful_runc: Option<String>,
     /// Of the file system of its root, where that can be seen from here.
     pub(super) disk: Option<Disk>,
     /// How far its clock is ahead of ours, in seconds.
@@ -181,6 +186,7 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         sight,
         leftovers,
         driver: driver(Path::new("/proc/driver/nvidia/version")),
+        unlinked: unlinked(Path::new("/")),
         told,
         folders,
     }
@@ -201,6 +207,7 @@ async fn engine(host: Option<&str>) -> Result<EngineFacts, Error> {
             disk: root.and_then(|root| disk(Path::new(root)).ok()),
             ahead: condition.clock.map(|clock| clock - now),
             holes: engine.holes().await,
+            forgetful_runc: engine.forgetful_runc().await,
             address: address.clone(),
             because,
             local,
@@ -246,6 +253,24 @@ fn driver(file: &Path) -> Option<String> {
     let text = String::from_utf8_lossy(&text).into_owned();
     let version = |word: &&str| word.contains('.') && word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     Some(text.split_whitespace().find(version).unwrap_or("of an unknown version").to_owned())
+}
+
+/// Nodes of GPUs that cannot be found by their numbers, which is where systemd looks for them.
+fn unlinked(root: &Path) -> Vec<String> {
+    let is_gpu =
+        |name: &str| name == "nvidiactl" || name.strip_prefix("nvidia").is_some_and(|rest| rest.parse::<u32>().is_ok());
+    let entries = std::fs::read_dir(root.join("dev")).into_iter().flatten().flatten();
+    let mut nodes: Vec<String> = entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_gpu))
+        .filter(|entry| {
+            let Ok(found) = std::fs::metadata(entry.path()) else { return false };
+            let numbers = format!("{}:{}", rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
+            !["dev/char", "sys/dev/char"].iter().any(|place| root.join(place).join(&numbers).exists())
+        })
+        .map(|entry| format!("/dev/{}", entry.file_name().display()))
+        .collect();
+    nodes.sort();
+    nodes
 }
 
 /// Of the file system that holds `path`.
@@ -330,6 +355,18 @@ mod tests {
         assert_eq!(std::fs::read_dir(place.path()).expect("listed").count(), 0);
         std::fs::write(place.path().join("file"), "").expect("written");
         assert!(folder(&path.join("file"), true).state.is_err());
+    }
+
+    #[test]
+    fn nodes_that_systemd_does_not_find_are_named() {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(root.path().join("dev/char")).expect("made");
+        for (name, node) in [("nvidia0", "/dev/null"), ("nvidiactl", "/dev/zero"), ("nvidia-modeset", "/dev/full")] {
+            std::os::unix::fs::symlink(node, root.path().join("dev").join(name)).expect("linked");
+        }
+        assert_eq!(unlinked(root.path()), ["/dev/nvidia0", "/dev/nvidiactl"]);
+        std::os::unix::fs::symlink("/dev/null", root.path().join("dev/char/1:3")).expect("linked");
+        assert_eq!(unlinked(root.path()), ["/dev/nvidiactl"]);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
             findings.push(clock(engine.ahead));
             findings.extend(holes(&engine.holes));
             let inventory = facts.told.as_ref().and_then(|told| told.as_ref().ok());
-            findings.extend(gpus(facts.gpus.as_ref(), engine, facts.driver.as_deref(), inventory));
+            findings.extend(gpus(facts.gpus.as_ref(), engine, facts, inventory));
             findings.extend(facts.told.as_ref().map(told).unwrap_or_default());
         }
         Some(Err(error)) => findings.push(unreached(error)),
@@ -192,7 +192,7 @@ fn holes(holes: &[Hole]) -> Vec<Finding> {
 fn gpus(
     wanted: Option<&Gpus>,
     engine: &EngineFacts,
-    driver: Option<&str>,
+    Facts { driver, unlinked, .. }: &Facts,
     inventory: Option<&Inventory>,
 ) -> Vec<Finding> {
     const CHECK: &str = "gpu";
@@ -209,7 +209,8 @@ fn gpus(
     let offered =
         if wanted.select == GpuSelection::None { gpu::decide(&any, &engine.info, inventory).ok() } else { None };
     let plan = offered.unwrap_or(plan);
-    match (plan.injection, driver.filter(|_| engine.local)) {
+    let systemd = engine.condition.cgroup_driver == "systemd";
+    match (plan.injection, driver.as_deref().filter(|_| engine.local)) {
         (Injection::None, Some(_)) if !engine.info.cdi_devices.is_empty() => {
             let next = "`gpubay gpus` and `nvidia-smi` show what is the matter; after a driver update `nvidia-ctk cdi generate` anew.";
             vec![warning(CHECK, plan.reason, next)]
@@ -221,7 +222,7 @@ fn gpus(
              restart the engine (Docker before 28.2 needs \"features\": {\"cdi\": true} in its daemon.json).",
         )],
         (Injection::None, None) => vec![ok(CHECK, format!("{}: work is done on the CPU", plan.reason))],
-        (Injection::NvidiaRuntime, _) if engine.condition.cgroup_driver == "systemd" => vec![warning(
+        (Injection::NvidiaRuntime, _) if systemd => vec![warning(
             CHECK,
             format!(
                 "{}; with its cgroups kept by systemd, a `systemctl daemon-reload` takes the GPUs from what runs",
@@ -229,6 +230,19 @@ fn gpus(
             ),
             "Give the engine a CDI specification (`nvidia-ctk cdi generate`), or its daemon.json \"exec-opts\": \
              [\"native.cgroupdriver=cgroupfs\"].",
+        )],
+        (injection, Some(_)) if systemd && engine.forgetful_runc.is_some() && !unlinked.is_empty() => vec![warning(
+            CHECK,
+            format!(
+                "{}: {}; its runc {} does not tell systemd of devices without a link in /dev/char, as {} are: a \
+                 `systemctl daemon-reload` takes the GPUs from what runs",
+                gpu::name_of(injection),
+                plan.reason,
+                engine.forgetful_runc.as_deref().unwrap_or_default(),
+                unlinked.join(", ")
+            ),
+            "Update runc to 1.1.7 or newer, or make the links after each start of the machine: `sudo nvidia-ctk system \
+             create-dev-char-symlinks --create-all`.",
         )],
         (injection, _) => vec![ok(CHECK, format!("{}: {}", gpu::name_of(injection), plan.reason))],
     }
@@ -240,6 +254,12 @@ fn told(told: &Result<Inventory, Lack>) -> Vec<Finding> {
     let told = match told {
         Ok(told) => told,
         Err(Lack::NoDriver | Lack::Elsewhere(_)) => return Vec::new(),
+        Err(lack @ Lack::Mismatch) => {
+            let text = format!(
+                "{lack}: what is made or started from now on finds no GPU, and what runs loses them when it is loaded"
+            );
+            return vec![warning(CHECK, text, lack.hint().unwrap_or_default())];
+        }
         Err(lack) => return vec![warning(CHECK, lack.to_string(), lack.hint().unwrap_or_default())],
     };
     let ill = told.gpus.iter().filter_map(|gpu| {

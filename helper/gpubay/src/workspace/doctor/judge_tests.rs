@@ -57,6 +57,7 @@ fn engine() -> EngineFacts {
             ..Condition::default()
         },
         holes: Vec::new(),
+        forgetful_runc: None,
         disk: Some(PLENTY),
         ahead: Some(0),
     }
@@ -69,6 +70,7 @@ fn healthy() -> Facts {
         engine: Some(Ok(engine())),
         gpus: None,
         driver: Some("580.1".to_owned()),
+        unlinked: vec!["/dev/nvidia0".to_owned()],
         told: Some(Ok(Inventory {
             driver: Some("580.1".to_owned()),
             cuda: Some((13, 0)),
@@ -214,6 +216,17 @@ fn the_way_of_the_gpus() {
         runtime(engine);
         engine.condition.cgroup_driver = "cgroupfs".to_owned();
     });
+    let found = with_engine("gpu", Warning, "as /dev/nvidia0 are: a `systemctl daemon-reload`", |engine| {
+        engine.forgetful_runc = Some("1.1.5".to_owned());
+    });
+    assert!(found.next.is_some_and(|next| next.contains("create-dev-char-symlinks")));
+    let mut facts = healthy();
+    facts.unlinked.clear();
+    if let Some(Ok(engine)) = &mut facts.engine {
+        engine.forgetful_runc = Some("1.1.5".to_owned());
+    }
+    assert!(judge::all(&facts).iter().all(|line| line.verdict == Good), "it finds them all");
+    brings_up("driver", Warning, "what runs loses them", |facts| facts.told = Some(Err(Lack::Mismatch)));
     with_engine("gpu", Warning, "NVIDIA driver 580.1, and the engine", |engine| engine.info.cdi_devices.clear());
     // Of another machine our driver says nothing.
     with_engine("gpu", Good, "work is done on the CPU", |engine| {
