@@ -40,6 +40,11 @@ impl Driver {
         self.write(&format!("driver = 580.65.06\ncuda = 13000\n{gpus}"));
     }
 
+    /// With what concerns the machine as well.
+    pub fn tells_all(&self, scenario: &str) {
+        self.write(scenario);
+    }
+
     /// Readers see the old or the new, and nothing between.
     fn write(&self, text: &str) {
         let aside = self.scenario.with_extension("new");

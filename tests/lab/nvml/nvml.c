@@ -11,6 +11,7 @@
  *     [gpu]
  *     uuid = GPU-…
  *     name = NVIDIA H100
+ *     brand = geforce             tesla, geforce, nvidia or nvidiartx; without it nothing is known of one
  *     memory = 576 / 24576        MiB, used and total
  *     utilization = 37            percent
  *     temperature = 54            degrees Celsius
@@ -68,7 +69,7 @@ static const char *const questions[QUESTIONS] = {"", "handle", "uuid", "name", "
 
 struct process { unsigned pid; unsigned long long bytes; int draws; };
 struct device {
-    char uuid[TEXT], name[TEXT];
+    char uuid[TEXT], name[TEXT], brand[TEXT];
     unsigned long long used, total;
     unsigned utilization, temperature, power, limit, index, compute_slices, gpu_slices;
     int mig, mig_pending, failing[QUESTIONS], processes_count;
@@ -130,6 +131,7 @@ static const char *set(struct device *device, const char *key, char *value) {
     }
     if (strcmp(key, "uuid") == 0) snprintf(device->uuid, TEXT, "%.*s", TEXT - 1, value);
     else if (strcmp(key, "name") == 0) snprintf(device->name, TEXT, "%.*s", TEXT - 1, value);
+    else if (strcmp(key, "brand") == 0) snprintf(device->brand, TEXT, "%.*s", TEXT - 1, value);
     else if (strcmp(key, "memory") == 0 && sscanf(value, "%u / %u", &a, &b) == 2) {
         device->used = (unsigned long long)a << 20;
         device->total = (unsigned long long)b << 20;
@@ -302,6 +304,16 @@ int nvmlDeviceGetUUID(Handle handle, char *uuid, unsigned size) {
 int nvmlDeviceGetName(Handle handle, char *name, unsigned size) {
     ASK(handle, NAME);
     return leave(text(device->name, name, size));
+}
+
+int nvmlDeviceGetBrand(Handle handle, unsigned *brand) {
+    static const struct { const char *name; unsigned number; } brands[] = {{"tesla", 2}, {"geforce", 5}, {"nvidiartx", 13}, {"nvidia", 14}};
+    ASK(handle, NAME);
+    *brand = 0;
+    if (!*device->brand) return leave(NOT_SUPPORTED);
+    for (size_t i = 0; i < sizeof brands / sizeof *brands; i++)
+        if (strcmp(brands[i].name, device->brand) == 0) *brand = brands[i].number;
+    return leave(SUCCESS);
 }
 
 struct memory { unsigned long long total, free, used; };

@@ -43,6 +43,8 @@ pub struct Gpu {
     /// NVML's index, by PCI place: what CUDA counts with `CUDA_DEVICE_ORDER=PCI_BUS_ID`.
     pub index: u32,
     pub name: String,
+    /// What it is sold as, in the words of images that require one: `tesla`, `geforce`.
+    pub brand: Option<String>,
     pub memory: Option<Memory>,
     /// Percent of the driver's last sample in which something ran.
     pub utilization: Option<u32>,

@@ -4,16 +4,20 @@
 //! knows best what it can give. [`decide`] is pure; what it decides is checked inside the container
 //! after the start ([`check`]).
 
+pub mod cuda;
 mod decide;
 pub mod inventory;
+mod kernel;
 pub mod lease;
 pub mod lost;
 mod nvml;
 mod offer;
 mod reading;
+mod require;
 mod select;
 
 pub use self::decide::{Made, decide, decide_beside, made, remembered, select_inside};
+pub(crate) use self::kernel::driver_version;
 pub(crate) use self::nvml::on_this_machine;
 pub use self::nvml::{Driver, Lack, inventory_of};
 pub use self::offer::{Device, Place, Placed, cdi_name, devices, places, read, written};

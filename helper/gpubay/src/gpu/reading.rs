@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
+use nvml_wrapper::enum_wrappers::device::{Brand, TemperatureSensor};
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
@@ -18,12 +18,12 @@ use super::inventory::{Gpu, Inventory, Memory, Process, Slice};
 type Answer<T> = Result<T, NvmlError>;
 
 /// For how long a GPU is taken to be divided or not: the question costs as much as all others together, and nobody can
-/// change it while we have the GPU open.
+/// change it while we have the GPU open. Nor does its brand change.
 const MODE_LASTS: Duration = Duration::from_secs(30);
 
-/// Whether GPUs are divided, as they said not long ago; of one that cannot be, nothing.
+/// Whether GPUs are divided, as they said not long ago, of one that cannot be, nothing; and what they are sold as.
 #[derive(Debug, Default)]
-pub(super) struct Modes(BTreeMap<u32, (Instant, Option<MigMode>)>);
+pub(super) struct Modes(BTreeMap<u32, (Instant, Option<MigMode>, Option<Brand>)>);
 
 pub(super) fn read(nvml: &Nvml, modes: &mut Modes) -> Answer<Inventory> {
     let count = nvml.device_count()?;
@@ -94,13 +94,13 @@ fn gpu(nvml: &Nvml, index: u32, modes: &mut Modes) -> Answer<Gpu> {
     let temperature = asking.perhaps(device.temperature(TemperatureSensor::Gpu))?;
     let power = asking.perhaps(device.power_usage())?;
     let limit = asking.perhaps(device.enforced_power_limit())?;
-    let mode = match modes.0.get(&index).filter(|(at, _)| at.elapsed() < MODE_LASTS) {
-        Some((_, mode)) => mode.clone(),
+    let (mode, brand) = match modes.0.get(&index).filter(|(at, ..)| at.elapsed() < MODE_LASTS) {
+        Some((_, mode, brand)) => (mode.clone(), *brand),
         None => {
             // Those that cannot be divided have none.
-            let mode = asking.perhaps(device.mig_mode())?;
-            modes.0.insert(index, (Instant::now(), mode.clone()));
-            mode
+            let (mode, brand) = (asking.perhaps(device.mig_mode())?, part(device.brand())?);
+            modes.0.insert(index, (Instant::now(), mode.clone(), brand));
+            (mode, brand)
         }
     };
     let mig = mode.as_ref().is_some_and(|mode| mode.current == 1);
@@ -117,6 +117,7 @@ fn gpu(nvml: &Nvml, index: u32, modes: &mut Modes) -> Answer<Gpu> {
     Ok(Gpu {
         uuid: uuid.unwrap_or_default(),
         name: name.unwrap_or_default(),
+        brand: brand.map(brand_name).map(str::to_owned),
         memory: memory.map(|memory| Memory { used: memory.used, total: memory.total }),
         utilization: utilization.map(|rates| rates.gpu),
         temperature,
@@ -146,6 +147,29 @@ fn slices(gpu: &Device<'_>) -> Answer<Vec<Slice>> {
         });
     }
     Ok(slices)
+}
+
+/// In the words of NVIDIA's container library.
+fn brand_name(brand: Brand) -> &'static str {
+    match brand {
+        Brand::Unknown => "unknown",
+        Brand::Quadro => "quadro",
+        Brand::Tesla => "tesla",
+        Brand::NVS => "nvs",
+        Brand::GRID => "grid",
+        Brand::GeForce => "geforce",
+        Brand::Titan => "titan",
+        Brand::VApps => "vapps",
+        Brand::VPC => "vpc",
+        Brand::VCS => "vcs",
+        Brand::VWS => "vws",
+        Brand::CloudGaming | Brand::VGaming => "cloudgaming",
+        Brand::QuadroRTX => "quadrortx",
+        Brand::NvidiaRTX => "nvidiartx",
+        Brand::Nvidia => "nvidia",
+        Brand::GeForceRTX => "geforcertx",
+        Brand::TitanRTX => "titanrtx",
+    }
 }
 
 /// `1g.10gb`: newer drivers have it at the end of the name.

@@ -4,6 +4,7 @@
 //! answer anywhere that the user's question did not lead to, reads little of each, and is given up after a few seconds:
 //! the size is a help, and nothing depends on it.
 
+pub mod brings;
 mod http;
 pub mod life;
 mod login;

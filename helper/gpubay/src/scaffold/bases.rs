@@ -3,7 +3,7 @@
 /// Also what a folder with nothing but a `requirements.txt` is built on.
 pub const PYTHON: &str = "python:3.12-slim";
 const NGC_PYTORCH: &str = "nvcr.io/nvidia/pytorch:26.09-py3";
-const CUDA: &str = "nvidia/cuda:13.4.1-cudnn-devel-ubuntu24.04";
+const CUDA: &str = "nvidia/cuda:13.4.2-cudnn-devel-ubuntu24.04";
 /// What `cuda-conda` takes `/opt/conda` from.
 pub(super) const MINIFORGE: &str = "condaforge/miniforge3:26.7.2-0";
 

@@ -55,19 +55,25 @@ RUN if grep -q '^[[:space:]]*[^#[:space:]]' /tmp/requirements.txt; then \
     fi
 ";
 
+/// NVIDIA's CUDA images have none.
+pub(super) const UBUNTUS_PYTHON: &str = r"
+# Ubuntu's own Python.
+RUN apt-get update \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3 python3-pip python3-venv \
+ && rm -rf /var/lib/apt/lists/*
+";
+
 /// The text of `docker/<name>/Dockerfile`.
 pub(super) fn dockerfile(base: &Base) -> String {
     let mut text = format!(
-        "{MARK}, and yours from now on. `gpubay up` builds it, and again when it changes, or what it copies.\nFROM {}\n",
-        base.image()
+        "{MARK}, and yours from now on. `gpubay up` builds it, and again when it changes, or what it copies.\n"
     );
     match base {
-        Base::Preset(Preset::Cuda) => text.push_str(
-            "\n# Ubuntu's own Python.\n\
-             RUN apt-get update \\\n \
-             && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3 python3-pip python3-venv \\\n \
-             && rm -rf /var/lib/apt/lists/*\n",
-        ),
+        Base::Cuda(base) => text.push_str(&base.beginning()),
+        _ => text.push_str(&format!("FROM {}\n", base.image())),
+    }
+    match base {
+        Base::Preset(Preset::Cuda) => text.push_str(UBUNTUS_PYTHON),
         Base::Preset(Preset::CudaConda) => text.push_str(&format!(
             "\n# conda, from its own image.\nCOPY --from={MINIFORGE} /opt/conda /opt/conda\nENV PATH=/opt/conda/bin:$PATH\n"
         )),
@@ -88,7 +94,7 @@ pub(super) fn dockerfile(base: &Base) -> String {
 
 /// Beside a base of many gigabytes bytecode is nothing; beside a small one, or one of unknown size, it may be much.
 pub(super) fn has_bytecode(base: &Base) -> bool {
-    matches!(base, Base::Preset(Preset::NgcPytorch | Preset::Cuda | Preset::CudaConda))
+    matches!(base, Base::Preset(Preset::NgcPytorch | Preset::Cuda | Preset::CudaConda) | Base::Cuda(_))
 }
 
 pub(super) fn requirements() -> String {

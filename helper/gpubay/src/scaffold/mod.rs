@@ -10,6 +10,7 @@ pub mod bases;
 mod dockerfile;
 mod editor;
 mod folders;
+mod recipe;
 mod survey;
 mod toml_text;
 mod weight;
@@ -34,6 +35,7 @@ use survey::{Survey, ours, survey};
 pub use bases::Preset;
 pub use editor::Style;
 pub use folders::{Folder, folders};
+pub use recipe::CudaBase;
 pub use weight::{ImageWeight, Weight, weigh};
 pub use write::apply;
 
@@ -41,8 +43,10 @@ pub use write::apply;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Base {
     Preset(Preset),
-    /// Any other image, by its name.
+    /// Any other image, by its name as it was typed.
     Image(String),
+    /// One of NVIDIA's, or a recipe for it: what [`plan`] makes of its name.
+    Cuda(CudaBase),
 }
 
 impl Base {
@@ -50,6 +54,15 @@ impl Base {
         match self {
             Self::Preset(preset) => preset.image(),
             Self::Image(name) => name,
+            Self::Cuda(base) => &base.image,
+        }
+    }
+
+    /// As it is written into a Dockerfile.
+    fn resolved(self) -> Result<Self, ScaffoldError> {
+        match self {
+            Self::Image(name) => Ok(CudaBase::of(&name)?.map_or(Self::Image(name), Self::Cuda)),
+            other => Ok(other),
         }
     }
 
@@ -57,6 +70,7 @@ impl Base {
     fn folder(&self) -> String {
         match self {
             Self::Preset(preset) => preset.name().to_owned(),
+            Self::Cuda(_) => "cuda".to_owned(),
             Self::Image(name) => {
                 let last = name.rsplit('/').next().unwrap_or_default();
                 let last = last.split([':', '@']).next().unwrap_or_default();
@@ -76,6 +90,14 @@ pub enum ScaffoldError {
     Image(String),
     #[error("{0:?} is no name of an image: that of a repository has no capital letters")]
     Capitals(String),
+    #[error("{0:?} says no version of CUDA")]
+    CudaVersion(String),
+    #[error("{typed:?}: which tag nvidia/cuda has for it is not known here, only for {known}")]
+    CudaUnknown { typed: String, known: String },
+    #[error("{typed:?}: NVIDIA has deleted its images of it, and there is no recipe for one; there are for {known}")]
+    CudaGone { typed: String, known: String },
+    #[error("{0:?} is no flavour of a CUDA image: base, runtime and devel are, and cudnn before one")]
+    CudaKind(String),
     #[error("{path} cannot be written in the workspace: {why}")]
     Blocked { path: String, why: String },
     #[error("cannot open the workspace {workspace}: {source}")]
@@ -90,7 +112,13 @@ impl Explain for ScaffoldError {
     fn code(&self) -> &'static str {
         use crate::error::Shortage;
         match self {
-            Self::Name(_) | Self::Image(_) | Self::Capitals(_) => "bad_value",
+            Self::Name(_)
+            | Self::Image(_)
+            | Self::Capitals(_)
+            | Self::CudaVersion(_)
+            | Self::CudaUnknown { .. }
+            | Self::CudaGone { .. }
+            | Self::CudaKind(_) => "bad_value",
             Self::Blocked { .. } => "init_blocked",
             Self::Workspace { .. } => "workspace_unreadable",
             Self::Write { source, .. } => Shortage::of(source).map_or("init_write", Shortage::code),
@@ -104,6 +132,12 @@ impl Explain for ScaffoldError {
             Self::Name(_) => Some("For example: gpubay init --name train".to_owned()),
             Self::Capitals(image) => Some(format!("Write it as {:?}.", image.to_lowercase())),
             Self::Image(_) => Some("For example: gpubay init --base pytorch/pytorch:latest".to_owned()),
+            Self::CudaVersion(_) => Some("For example: gpubay init --base cuda:12.4".to_owned()),
+            Self::CudaUnknown { .. } => Some(
+                "Name one of these, or the tag in full: gpubay init --base nvidia/cuda:13.4.2-cudnn-devel-ubuntu24.04".to_owned(),
+            ),
+            Self::CudaGone { .. } => Some("Take a newer one, or an image of your own.".to_owned()),
+            Self::CudaKind(_) => Some("For example: gpubay init --base cuda:10.2-runtime".to_owned()),
             Self::Blocked { .. } => Some("Nothing was written. Move what is in the way, or choose another --name.".to_owned()),
             Self::Workspace { .. } => None,
             Self::Write { source, .. } => Some(match Shortage::of(source) {
@@ -226,7 +260,8 @@ pub fn check(wish: &Wish) -> Result<(), ScaffoldError> {
     match &wish.base {
         Some(Base::Image(image)) if !image_name(image) => Err(ScaffoldError::Image(image.clone())),
         Some(Base::Image(image)) if has_capitals(image) => Err(ScaffoldError::Capitals(image.clone())),
-        _ => Ok(()),
+        Some(base) => base.clone().resolved().map(|_| ()),
+        None => Ok(()),
     }
 }
 
@@ -324,6 +359,7 @@ pub fn plan(found: &Found, wish: &Wish) -> Result<Plan, ScaffoldError> {
     let mut files = Vec::new();
     let asked = wish.base.is_some() || wish.name.is_some();
     let base = wish.base.clone().or_else(|| (asked || found.needs_base()).then_some(Base::Preset(Preset::Python)));
+    let base = base.map(Base::resolved).transpose()?;
     let root = write::Root::open(&found.workspace)?;
 
     // The Dockerfile that gpubay.toml is to name.
@@ -396,6 +432,9 @@ pub fn plan(found: &Found, wish: &Wish) -> Result<Plan, ScaffoldError> {
     }
     let written = |path: &str| files.iter().any(|file| file.path == path && file.state == State::Planned);
     let base = base.filter(|_| named.as_deref().is_some_and(written));
+    if let Some(Base::Cuda(base)) = &base {
+        notes.extend(base.notes.clone());
+    }
     let root_ignore = files.iter().any(|file| file.path == ".dockerignore" && file.state == State::Left);
     if base.is_some() && root_ignore && ignores_requirements(&found.workspace) {
         notes.push(format!(

@@ -14,7 +14,7 @@ use tower_lsp::lsp_types::{Diagnostic, DiagnosticSeverity, NumberOrString, Posit
 
 use super::guard::Guard;
 use super::inside;
-use super::language::Facts;
+use super::language::{Built, Facts};
 use super::method::{cancelled, of_config, of_consent, request};
 use super::owner::Event;
 use super::wire::{Failure, FolderState, Phase, StateContainer, Work};
@@ -23,9 +23,9 @@ use crate::config;
 use crate::config::model::{Dockerfile, Image};
 use crate::engine::Engine;
 use crate::progress::Progress;
-use crate::workspace::Workspace;
 use crate::workspace::lost::{self, Guarded};
 use crate::workspace::status::{Configured, StatusReport, status};
+use crate::workspace::{Workspace, fit};
 
 /// Between two tries to reach an engine that does not answer.
 const ENGINE_AGAIN: Duration = Duration::from_secs(5);
@@ -456,8 +456,24 @@ pub(super) async fn facts(folder: &Path) -> Facts {
         let workspace = Workspace::open(loaded, Progress::silent()).await.ok()?;
         let gpus = crate::workspace::gpus::gpus(&workspace).await.map(|report| report.devices).unwrap_or_default();
         let gpus = gpus.into_iter().map(|gpu| (gpu.select, gpu.name.or(gpu.cdi).unwrap_or_default())).collect();
-        Some((gpus, workspace.engine.image_names().await.unwrap_or_default()))
+        let machine = match workspace.engine.info().await {
+            Ok(info) => fit::machine_of(&workspace, &info).await,
+            Err(_) => None,
+        };
+        let other = Built { machine, ..Built::default() };
+        let own = match &workspace.config().image {
+            Image::Build(build) => match &build.dockerfile {
+                Dockerfile::File(path) => {
+                    let (args, target) = (build.args.clone(), build.target.clone());
+                    Some((path.as_path().to_owned(), Built { args, target, ..other.clone() }))
+                }
+                Dockerfile::Generated { .. } => None,
+            },
+            Image::From(_) => None,
+        };
+        let images = workspace.engine.image_names().await.unwrap_or_default();
+        Some(Facts { gpus, images, own, other, ..Facts::default() })
     };
-    let (gpus, images) = asked.await.unwrap_or_default();
-    Facts { gpus, images, dockerfiles }
+    let known = asked.await.unwrap_or_default();
+    Facts { dockerfiles, ..known }
 }

@@ -22,7 +22,7 @@ use super::outgoing::{Outgoing, Pump};
 use super::wire::{Failure, PackagesParams, Phase, Work};
 use crate::error::Error;
 use crate::progress::Progress;
-use crate::registry::life::Day;
+use crate::registry::life;
 
 /// How long work that is cancelled at the end may take to clean up.
 const CLEANING: Duration = Duration::from_secs(10);
@@ -220,7 +220,8 @@ impl Owner {
             Event::Document { uri, text } => self.document(uri, text).await,
             Event::Known { folder, facts } => {
                 if let Some(known) = self.folders.get_mut(&folder) {
-                    known.facts = facts;
+                    let before = std::mem::replace(&mut known.facts, facts);
+                    self.check_dockerfiles(&folder, &before).await;
                 }
             }
             Event::WatchGpus { folder, watch, number } => {
@@ -420,10 +421,26 @@ impl Owner {
         self.folders.keys().map(PathBuf::as_path).filter(|folder| path.starts_with(folder)).max()
     }
 
+    /// Those that are open, where something else is known of how they are built, or of the driver, than `before`.
+    async fn check_dockerfiles(&self, folder: &Path, before: &Facts) {
+        let Some(known) = self.folders.get(folder) else { return };
+        for uri in self.documents.keys() {
+            let path = uri.to_file_path().ok().filter(|path| Kind::of(path) == Some(Kind::Dockerfile));
+            let path = path.filter(|path| self.folder_of(path) == Some(folder));
+            if let Some(path) = path.filter(|path| known.facts.built(path) != before.built(path)) {
+                self.publish_diagnostics(uri, &path).await;
+            }
+        }
+    }
+
     fn help(&self, uri: &Url, position: Position, answer: Help) {
         let path = uri.to_file_path().ok();
-        let text =
-            path.as_ref().filter(|path| Kind::of(path) == Some(Kind::Config)).and_then(|_| self.documents.get(uri));
+        let open = |kind| {
+            path.as_ref()
+                .filter(|path| Kind::of(path) == Some(kind))
+                .and_then(|path| Some((path, self.documents.get(uri)?)))
+        };
+        let text = open(Kind::Config).map(|(_, text)| text);
         let nothing = Facts::default();
         let folder = path.as_ref().and_then(|path| self.folders.get(self.folder_of(path)?));
         let facts = folder.map_or(&nothing, |folder| &folder.facts);
@@ -433,7 +450,11 @@ impl Owner {
                 let _ = answer.send(items);
             }
             Help::Hover(answer) => {
-                let _ = answer.send(text.and_then(|text| language::hover(text, position)));
+                let of_dockerfile = || {
+                    let (path, text) = open(Kind::Dockerfile)?;
+                    language::hover_dockerfile(text, position, facts.built(path))
+                };
+                let _ = answer.send(text.map_or_else(of_dockerfile, |text| language::hover(text, position)));
             }
         }
     }
@@ -442,7 +463,11 @@ impl Owner {
     async fn publish_diagnostics(&self, uri: &Url, path: &Path) {
         let folder = self.folder_of(path);
         let mut said = match (self.documents.get(uri), Kind::of(path), folder) {
-            (Some(text), Some(Kind::Dockerfile), _) => language::check_dockerfile(text, today()),
+            (Some(text), Some(Kind::Dockerfile), folder) => {
+                let nothing = Facts::default();
+                let facts = folder.and_then(|folder| self.folders.get(folder)).map_or(&nothing, |folder| &folder.facts);
+                language::check_dockerfile(text, facts.built(path), life::today())
+            }
             (Some(text), Some(Kind::Config), Some(folder)) if path.parent() == Some(folder) => {
                 match request(folder.to_owned(), None) {
                     Ok(request) => language::check(&request, text, self.trusted),
@@ -490,11 +515,6 @@ fn is_no_failure(code: &str) -> bool {
 fn bug(what: &str, error: &tokio::task::JoinError) -> Failure {
     let what = format!("{what} met a bug of the helper's: {error}");
     Error::new("internal", what).with_hint("Please report it, with the log.").into()
-}
-
-fn today() -> Day {
-    let date = time::OffsetDateTime::now_utc().date();
-    (date.year(), u8::from(date.month()), date.day())
 }
 
 async fn at(deadline: Option<tokio::time::Instant>) {

@@ -1,8 +1,8 @@
 //! `build`: the image alone.
 
 use super::report::{BuildReport, ImageReport};
-use super::up::Stages;
-use super::{Workspace, image, lock};
+use super::stages::Stages;
+use super::{Workspace, fit, image, lock};
 use crate::engine;
 use crate::error::Result;
 
@@ -20,8 +20,8 @@ pub enum Cache {
 pub async fn build(workspace: &Workspace, cache: Cache) -> Result<BuildReport> {
     let mut stages = Stages::start();
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
-    let users = workspace.engine.info().await?.users();
-    let mut desired = image::desired(workspace, users).await?;
+    let info = workspace.engine.info().await?;
+    let mut desired = image::desired(workspace, info.users()).await?;
     if cache != Cache::Use {
         desired.found = None;
     }
@@ -32,6 +32,10 @@ pub async fn build(workspace: &Workspace, cache: Cache) -> Result<BuildReport> {
     {
         workspace.progress.warn(holes.clone());
         warnings.push(holes);
+    }
+    if desired.found.is_none() {
+        let machine = fit::machine_of(workspace, &info).await;
+        warnings.extend(fit::said(workspace, &desired.reference, None, machine.as_ref()).await);
     }
     let (image, reference, built) = image::ensure(workspace, desired, cache).await?;
     stages.lap("image");

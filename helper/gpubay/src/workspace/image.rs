@@ -185,7 +185,7 @@ fn wants_login(message: &str) -> bool {
 
 /// The user's arguments, and the usual names for the numbers of `host`, as they are inside, where the Dockerfile declares
 /// them.
-fn filled_args(host: &HostUser, build: &Build, text: &str) -> BTreeMap<String, String> {
+pub(super) fn filled_args(host: &HostUser, build: &Build, text: &str) -> BTreeMap<String, String> {
     let mut args = build.args.clone();
     // Root's own numbers would make `useradd -u 0` fail; the common default is what such files expect.
     let fails = host.uid == 0 && makes_users(text);

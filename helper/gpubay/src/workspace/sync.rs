@@ -1,7 +1,8 @@
 //! `sync`: the host's picture of the container's Python, brought up to date.
 
 use super::report::SyncReport;
-use super::up::{self, Stages};
+use super::stages::Stages;
+use super::up;
 use super::{Recreate, Workspace, exec, lock, python, waiting};
 use crate::error::Result;
 use crate::venv::hostenv;

@@ -1,7 +1,6 @@
 //! `up`: from a folder to a running container that the editor outside knows.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gpubay_protocol::agent::{Entrypoint, StatusRequest};
 
@@ -10,46 +9,21 @@ use super::exposure::{self, Protected};
 use super::image::{self, Desired};
 use super::report::{ContainerReport, GpuDevice, GpuReport, ImageReport, UpReport};
 use super::spec::{Inputs, Places, Task, plan};
+use super::stages::Stages;
 use super::user::{self, ContainerUser};
 use super::{
-    Drift, Recreate, Workspace, attach, choice, delivery, host_env, labels, lock, lost, python, visibility, waiting,
+    Drift, Recreate, Workspace, attach, choice, delivery, fit, host_env, labels, lock, lost, python, visibility,
+    waiting,
 };
 use crate::HostPath;
 use crate::agent;
 use crate::config::model::{GpuSelection, Gpus, Isolation, Paths};
 use crate::engine::{self, Container, ContainerState, Image as EngineImage, UserMap};
 use crate::error::{Error, Result};
-use crate::gpu;
-use crate::gpu::lost::LostGpus;
+use crate::gpu::{self, cuda::Machine, lost::LostGpus};
 
 /// How often everything is planned anew for a container.
 const TRIES: u32 = 4;
-
-/// Measures stages; each lap ends the one before.
-#[derive(Debug)]
-pub(super) struct Stages {
-    start: Instant,
-    last: Instant,
-    laps: BTreeMap<&'static str, u64>,
-}
-
-impl Stages {
-    pub(super) fn start() -> Self {
-        let now = Instant::now();
-        Self { start: now, last: now, laps: BTreeMap::new() }
-    }
-
-    pub(super) fn lap(&mut self, stage: &'static str) {
-        let now = Instant::now();
-        self.laps.insert(stage, (now - self.last).as_millis() as u64);
-        self.last = now;
-    }
-
-    pub(super) fn end(mut self) -> BTreeMap<&'static str, u64> {
-        self.laps.insert("total", self.start.elapsed().as_millis() as u64);
-        self.laps
-    }
-}
 
 /// Where the GPUs' plan comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +54,8 @@ pub(super) struct Ground {
     base_name: String,
     protected: Protected,
     extensions: Vec<String>,
+    /// What is to know of the image and of what it is built on; said already.
+    warnings: Vec<String>,
 }
 
 impl Ground {
@@ -127,8 +103,8 @@ pub(super) async fn ground_of(
         None => None,
     };
     let image = match earlier {
-        Some(image) => Chosen { reference: image.id.clone(), image, built: false, outdated: false },
-        None => chosen_image(workspace, running, desired).await?,
+        Some(image) => Chosen { reference: image.id.clone(), image, ..Chosen::default() },
+        None => chosen_image(workspace, running, desired, offered.machine.as_ref()).await?,
     };
     let users = image::users(workspace, &image.image).await?;
     let user = user_of(workspace, &image.image, &users, offered.users)?;
@@ -147,7 +123,7 @@ pub(super) async fn expected_ground(workspace: &Workspace, gpus: &Gpus) -> Resul
     let users = known_users(workspace, desired.found.as_ref(), Busy::Wait).await?.unwrap_or_default();
     let image = desired.found.unwrap_or_default();
     let user = user_of(workspace, &image, &users, offered.users)?;
-    let image = Chosen { image, reference: desired.reference, built: false, outdated: false };
+    let image = Chosen { image, reference: desired.reference, ..Chosen::default() };
     let python = host_env::expected_place(workspace)?;
     let places = delivery::places(&workspace.shared(), &workspace.place, &workspace.venv_folder());
     Ok((assemble(workspace, gpus, offered, image, user, python, places).await?, there))
@@ -210,7 +186,7 @@ pub(super) async fn compare(
     };
     let image = image.unwrap_or_default();
     let user = user_of(workspace, &image, &users, offered.users)?;
-    let image = Chosen { image, reference: desired.reference, built: false, outdated };
+    let image = Chosen { image, reference: desired.reference, outdated, ..Chosen::default() };
     let python = host_env::expected_place(workspace)?;
     let places = delivery::places(&workspace.shared(), &workspace.place, &workspace.venv_folder());
     let ground = assemble(workspace, &gpus, offered, image, user, python, places).await?;
@@ -223,8 +199,8 @@ pub(super) async fn compare(
 async fn assemble(
     workspace: &Workspace,
     gpus: &Gpus,
-    Offered { gpu, memory, users, offer }: Offered,
-    Chosen { image, reference, built, outdated }: Chosen,
+    Offered { gpu, memory, users, offer, .. }: Offered,
+    Chosen { image, reference, built, outdated, warnings }: Chosen,
     user: ContainerUser,
     python: host_env::Place,
     places: Places,
@@ -253,6 +229,7 @@ async fn assemble(
         base_name: workspace.base_name(),
         protected,
         extensions: attach::recommended_extensions(workspace),
+        warnings,
     })
 }
 
@@ -277,6 +254,8 @@ struct Offered {
     memory: u64,
     users: UserMap,
     offer: Offer,
+    /// What programs with GPUs would meet, where that was asked.
+    machine: Option<Machine>,
 }
 
 async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>) -> Result<Offered> {
@@ -285,7 +264,7 @@ async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>
         let users = UserMap::named(label(labels::USERS))?;
         let heeds = workspace.engine.heeds_gpu_requests();
         let gpu = gpu::remembered(gpus, heeds, made_with(container))?;
-        Some(Offered { gpu, memory: 0, users, offer: Offer::Remembered })
+        Some(Offered { gpu, memory: 0, users, offer: Offer::Remembered, machine: None })
     });
     if let Some(offered) = remembered {
         return Ok(offered);
@@ -309,7 +288,8 @@ async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>
             .with_hint("Switch it to Linux containers."));
     }
     let gpu = gpu::decide(gpus, &info, driver.as_ref())?;
-    Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked })
+    let machine = fit::machine(workspace, &gpu, driver.as_ref()).await;
+    Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked, machine })
 }
 
 fn made_with(container: &Container) -> gpu::Made<'_> {
@@ -324,24 +304,32 @@ fn made_with(container: &Container) -> gpu::Made<'_> {
 }
 
 /// The image that a container is made from.
+#[derive(Default)]
 struct Chosen {
     image: EngineImage,
     reference: String,
     built: bool,
     outdated: bool,
+    warnings: Vec<String>,
 }
 
 /// Builds or pulls what is missing, unless a container is there: then its image is used, and said to be out of date.
-async fn chosen_image(workspace: &Workspace, running: Option<&Container>, desired: Desired) -> Result<Chosen> {
+async fn chosen_image(
+    workspace: &Workspace,
+    running: Option<&Container>,
+    desired: Desired,
+    machine: Option<&Machine>,
+) -> Result<Chosen> {
     if desired.found.is_none()
         && let Some(running) = running
         && let Some(image) = workspace.engine.image(&running.image).await?
     {
         let reference = image.id.clone();
-        return Ok(Chosen { image, reference, built: false, outdated: true });
+        return Ok(Chosen { image, reference, outdated: true, ..Chosen::default() });
     }
+    let warnings = fit::said(workspace, &desired.reference, desired.found.as_ref(), machine).await;
     let (image, reference, built) = image::ensure(workspace, desired, super::build::Cache::Use).await?;
-    Ok(Chosen { image, reference, built, outdated: false })
+    Ok(Chosen { image, reference, built, outdated: false, warnings })
 }
 
 /// Whether an `up` has made venv and host env before, so that a job can start without one.
@@ -402,6 +390,7 @@ async fn locked(workspace: &Workspace, recreate: Recreate, mut stages: Stages) -
     };
     stages.lap("python");
     let mut warnings = workspace.loaded.warnings.clone();
+    warnings.extend(ground.warnings.clone());
     warnings.extend(engine::in_short(&holes));
     warnings.extend(ground.built.then(|| image::copy_of_the_workspace(workspace)).flatten());
     warnings.extend(prepared.warnings);

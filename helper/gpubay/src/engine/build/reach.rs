@@ -33,6 +33,19 @@ pub fn base_images(parsed: &Parsed, args: &BTreeMap<String, String>, target: Opt
     images(parsed, args, target, Extent::Needed)
 }
 
+/// What the stages that a build of `target` needs start from, with the line that says so. Other stages and `scratch` are
+/// left out, and what has a variable without a value.
+pub fn froms(parsed: &Parsed, args: &BTreeMap<String, String>, target: Option<&str>) -> Vec<(usize, String)> {
+    let reach = Reach::of(parsed, args, target, Extent::Needed);
+    reach.stages.iter().filter_map(|index| reach.from(parsed, *index)).collect()
+}
+
+/// The same of every stage.
+pub fn every_from(parsed: &Parsed, args: &BTreeMap<String, String>) -> Vec<(usize, String)> {
+    let reach = Reach::of(parsed, args, None, Extent::Needed);
+    (0..parsed.stages.len()).filter_map(|index| reach.from(parsed, index)).collect()
+}
+
 /// The same for another extent of the build.
 pub(super) fn images(
     parsed: &Parsed,
@@ -153,6 +166,15 @@ impl Reach {
                 }
             }
         }
+    }
+
+    /// The image that a stage starts from, and on which line.
+    fn from(&self, parsed: &Parsed, index: usize) -> Option<(usize, String)> {
+        let stage = &parsed.stages[index];
+        let image = expand(&stage.base, &self.globals, parsed.escape)?;
+        let lower = image.to_lowercase();
+        let earlier = parsed.stages[..index].iter().any(|stage| stage.name.as_ref() == Some(&lower));
+        (!earlier && lower != "scratch" && !image.is_empty()).then_some((stage.line, image))
     }
 
     /// Adds the earlier stage or the image that `name` means within stage `within`.

@@ -1,11 +1,11 @@
 //! Help with our own files: `gpubay.toml` is completed, explained and checked from the schema and from what there is;
-//! a Dockerfile's base image that is past its life is said on its line. Pure: texts in, help out.
+//! a Dockerfile's base image that is past its life, or whose CUDA the driver does not run, is said on its line. Pure: texts in, help out.
 
 mod dockerfile;
 mod place;
 mod schema;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tower_lsp::lsp_types::{
     CompletionItem, CompletionItemKind, Diagnostic, DiagnosticSeverity, Documentation, Hover, HoverContents,
@@ -17,6 +17,8 @@ use crate::config::{self, ConfigError, LoadRequest};
 use crate::error::{Error, Explain};
 use crate::registry::life::Day;
 
+pub(super) use self::dockerfile::Built;
+
 /// What can stand in a value besides what the schema names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
@@ -26,6 +28,10 @@ pub(super) struct Facts {
     pub(super) images: Vec<String>,
     /// Of the workspace, relative to it.
     pub(super) dockerfiles: Vec<String>,
+    /// How the workspace's own Dockerfile is built.
+    pub(super) own: Option<(PathBuf, Built)>,
+    /// What any other would meet.
+    pub(super) other: Built,
 }
 
 /// Which of our files it is.
@@ -86,6 +92,11 @@ pub(super) fn complete(text: &str, position: Position, facts: &Facts) -> Vec<Com
 }
 
 impl Facts {
+    /// How the Dockerfile at `path` is built, as far as that is known.
+    pub(super) fn built(&self, path: &Path) -> &Built {
+        self.own.as_ref().filter(|(own, _)| own == path).map_or(&self.other, |(_, built)| built)
+    }
+
     fn of(&self, path: &[String]) -> Vec<(String, String)> {
         let plain = |names: &[String]| names.iter().map(|name| (name.clone(), String::new())).collect();
         match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
@@ -102,9 +113,16 @@ impl Facts {
 }
 
 pub(super) fn hover(text: &str, position: Position) -> Option<Hover> {
-    let said = schema::about(&Place::word(text, position)?)?;
-    let value = MarkupContent { kind: MarkupKind::PlainText, value: said };
-    Some(Hover { contents: HoverContents::Markup(value), range: None })
+    Some(plain(schema::about(&Place::word(text, position)?)?))
+}
+
+pub(super) fn hover_dockerfile(text: &str, position: Position, built: &Built) -> Option<Hover> {
+    Some(plain(dockerfile::hover(text, position, built)?))
+}
+
+fn plain(value: String) -> Hover {
+    let value = MarkupContent { kind: MarkupKind::PlainText, value };
+    Hover { contents: HoverContents::Markup(value), range: None }
 }
 
 /// What is wrong with the text of `gpubay.toml`. Without trust it is only read, and nothing that it names is looked at.
@@ -135,8 +153,8 @@ fn diagnostic(error: ConfigError) -> Option<Diagnostic> {
     })
 }
 
-pub(super) fn check_dockerfile(text: &str, today: Day) -> Vec<Diagnostic> {
-    dockerfile::check(text, today)
+pub(super) fn check_dockerfile(text: &str, built: &Built, today: Day) -> Vec<Diagnostic> {
+    dockerfile::check(text, built, today)
 }
 
 #[cfg(test)]
@@ -149,6 +167,7 @@ mod tests {
             gpus: vec![("0".to_owned(), "H100".to_owned())],
             images: vec!["me/base:1".to_owned()],
             dockerfiles: vec!["docker/a/Dockerfile".to_owned()],
+            ..Facts::default()
         };
         let (text, position) = cursor(text);
         complete(&text, position, &facts).into_iter().map(|item| item.insert_text.unwrap_or(item.label)).collect()

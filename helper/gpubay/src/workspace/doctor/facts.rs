@@ -12,8 +12,11 @@ use crate::config::{self, ConfigError, LoadRequest, model::Gpus};
 use crate::engine::{Condition, Engine, EngineInfo, Hole, Surroundings, endpoint};
 use crate::error::Error;
 use crate::gpu::inventory::Inventory;
-use crate::gpu::{Driver, Lack};
+use crate::gpu::{self, Driver, Lack};
 use crate::progress::Progress;
+use crate::registry::life::{self, Day};
+use crate::workspace::Workspace;
+use crate::workspace::fit::{self, Base};
 use crate::workspace::prune::{Kind, Prune};
 use crate::workspace::visibility::{self, Sight, Subject};
 
@@ -32,6 +35,9 @@ pub(super) struct Facts {
     pub(super) unlinked: Vec<String>,
     /// What it tells; `None`: the engine is on another machine, or it is not known which one.
     pub(super) told: Option<Result<Inventory, Lack>>,
+    /// What the workspace's image is built from.
+    pub(super) bases: Vec<Base>,
+    pub(super) today: Day,
     /// What `prune` would free; `None` where that could not be looked up.
     pub(super) leftovers: Option<Leftovers>,
     /// `None`: there is nothing that the engine could see.
@@ -173,6 +179,10 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         _ => None,
     };
     let leftovers = leftovers(request).await;
+    let bases = match (&configuration, &engine) {
+        (Configuration::Good { .. }, Some(Ok(_))) => bases(request).await.unwrap_or_default(),
+        _ => Vec::new(),
+    };
     let mut folders = Vec::new();
     if let Some((workspace, data, cache)) = places {
         folders.extend(workspace.map(|path| (Use::Workspace, folder(&path, false))));
@@ -185,11 +195,22 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         gpus,
         sight,
         leftovers,
-        driver: driver(Path::new("/proc/driver/nvidia/version")),
+        driver: gpu::driver_version(),
         unlinked: unlinked(Path::new("/")),
         told,
+        bases,
+        today: life::today(),
         folders,
     }
+}
+
+/// Of a workspace whose configuration can be used and whose engine answers.
+async fn bases(request: &LoadRequest<'_>) -> Option<Vec<Base>> {
+    let looked = async {
+        let workspace = Workspace::open(config::load(request).ok()?, Progress::silent()).await.ok()?;
+        Some(fit::bases(&workspace).await)
+    };
+    tokio::time::timeout(PATIENCE, looked).await.ok()?
 }
 
 async fn engine(host: Option<&str>) -> Result<EngineFacts, Error> {
@@ -246,13 +267,6 @@ async fn leftovers(request: &LoadRequest<'_>) -> Option<Leftovers> {
 
 fn this_machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn driver(file: &Path) -> Option<String> {
-    let text = crate::files::read(file, crate::files::SMALL).ok()?;
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let version = |word: &&str| word.contains('.') && word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    Some(text.split_whitespace().find(version).unwrap_or("of an unknown version").to_owned())
 }
 
 /// Nodes of GPUs that cannot be found by their numbers, which is where systemd looks for them.
@@ -367,18 +381,5 @@ mod tests {
         assert_eq!(unlinked(root.path()), ["/dev/nvidia0", "/dev/nvidiactl"]);
         std::os::unix::fs::symlink("/dev/null", root.path().join("dev/char/1:3")).expect("linked");
         assert_eq!(unlinked(root.path()), ["/dev/nvidiactl"]);
-    }
-
-    #[test]
-    fn the_driver_says_its_version() {
-        let place = tempfile::tempdir().expect("a folder");
-        let file = place.path().join("version");
-        assert_eq!(driver(&file), None);
-        let text = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Tue Sep 23 10:11:16 UTC 2025\n";
-        std::fs::write(&file, text).expect("written");
-        assert_eq!(driver(&file).as_deref(), Some("580.95.05"));
-        let text = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.1  Release\nGCC version:  12.2.0\n";
-        std::fs::write(&file, text).expect("written");
-        assert_eq!(driver(&file).as_deref(), Some("570.1"));
     }
 }

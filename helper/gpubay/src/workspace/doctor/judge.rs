@@ -7,9 +7,11 @@ use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
 use crate::engine::build::Builder;
 use crate::engine::{EngineInfo, Hole, UserMap};
 use crate::error::{Error, Explain};
+use crate::gpu::cuda::Machine;
 use crate::gpu::inventory::Inventory;
 use crate::gpu::{self, Lack};
 use crate::progress::size;
+use crate::workspace::fit::{self, Base, Remark};
 use crate::workspace::visibility::Sight;
 
 const GIB: u64 = 1 << 30;
@@ -49,6 +51,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
             let inventory = facts.told.as_ref().and_then(|told| told.as_ref().ok());
             findings.extend(gpus(facts.gpus.as_ref(), engine, facts, inventory));
             findings.extend(facts.told.as_ref().map(told).unwrap_or_default());
+            findings.extend(bases(facts, engine));
         }
         Some(Err(error)) => findings.push(unreached(error)),
         None => {}
@@ -276,6 +279,39 @@ fn told(told: &Result<Inventory, Lack>) -> Vec<Finding> {
         findings.push(ok(CHECK, format!("{version}{cuda}, {gpus}")));
     }
     findings
+}
+
+/// Whether the driver runs the CUDA of what the image is built from, and whether that is looked after.
+fn bases(facts: &Facts, engine: &EngineFacts) -> Vec<Finding> {
+    const CHECK: &str = "base";
+    let machine = machine(facts, engine);
+    let mut findings = Vec::new();
+    for Base { place, name, here } in &facts.bases {
+        let remarks = fit::judge(name, here.as_ref(), machine.as_ref(), facts.today);
+        if let Some(wants) = fit::wants(name, here.as_ref()).filter(|_| remarks.is_empty()) {
+            let by = machine.as_ref().map(|machine| format!(", which driver {} runs", machine.driver));
+            findings.push(ok(CHECK, format!("{place}: {name} brings CUDA {}{}", wants.cuda, by.unwrap_or_default())));
+        }
+        let said = |remark: Remark| warning(CHECK, format!("{place}: {}", remark.text), remark.next);
+        findings.extend(remarks.into_iter().map(said));
+    }
+    findings
+}
+
+/// What programs in containers would meet; `None` where they get no GPU, or that is not known.
+fn machine(facts: &Facts, engine: &EngineFacts) -> Option<Machine> {
+    let wanted = facts.gpus.as_ref()?;
+    if wanted.select == GpuSelection::None || !engine.local {
+        return None;
+    }
+    let any = Gpus { select: GpuSelection::Auto, required: false, ..wanted.clone() };
+    let told = facts.told.as_ref().and_then(|told| told.as_ref().ok());
+    let plan = gpu::decide(&any, &engine.info, told).ok()?;
+    match (plan.injection, told) {
+        (Injection::None, _) => None,
+        (injection, Some(told)) => fit::of_inventory(told, injection),
+        (_, None) => facts.driver.clone().map(|driver| Machine { driver, ..Machine::default() }),
+    }
 }
 
 fn sight(found: &Sight) -> Finding {

@@ -11,6 +11,7 @@ use crate::engine::{Condition, EngineInfo, Flavour, Hole};
 use crate::error::Error;
 use crate::gpu::Lack;
 use crate::gpu::inventory::{Gpu, Inventory};
+use crate::workspace::fit::Base;
 use crate::workspace::visibility::Sight;
 
 fn path(text: &str) -> HostPath {
@@ -76,6 +77,8 @@ fn healthy() -> Facts {
             cuda: Some((13, 0)),
             gpus: vec![Gpu { uuid: "GPU-0".to_owned(), ..Gpu::default() }],
         })),
+        bases: Vec::new(),
+        today: (2026, 11, 27),
         leftovers: Some(Leftovers::default()),
         sight: Some(Sight::Seen(vec![path("/ws"), path("/data")])),
         folders: vec![(Use::Workspace, folder("/ws")), (Use::Data, folder("/data")), (Use::Cache, folder("/cache"))],
@@ -323,4 +326,35 @@ fn the_disks() {
     with_folder(Use::Cache, "disk", Warning, "5.0 GB of 1.0 TB free for mirrors", |found| {
         found.disk = free(5_000_000_000);
     });
+}
+
+#[test]
+fn what_the_image_is_built_from() {
+    let on = |name: &str| vec![Base { place: "Dockerfile:1".to_owned(), name: name.to_owned(), here: None }];
+    let any = Gpus { select: GpuSelection::Auto, required: false, isolation: Isolation::Hard, injection: None };
+    let with = |facts: &mut Facts, driver: &str, name: &str| {
+        facts.gpus = Some(any.clone());
+        let Some(Ok(told)) = &mut facts.told else { panic!("a healthy one") };
+        told.driver = Some(driver.to_owned());
+        facts.bases = on(name);
+    };
+    let found = brings_up("base", Warning, "needs driver >= 525.60.13, this is 470.57", |facts| {
+        with(facts, "470.57", "nvidia/cuda:12.4.1-devel-ubuntu22.04");
+    });
+    assert!(found.text.starts_with("Dockerfile:1: ") && found.next.is_some_and(|next| next.contains("CUDA 11.8")));
+    brings_up("base", Good, "brings CUDA 12.4, which driver 550.1 runs", |facts| {
+        with(facts, "550.1", "nvidia/cuda:12.4.1-devel-ubuntu22.04");
+    });
+    // The library does not answer, and the kernel's part tells its version.
+    brings_up("base", Warning, "this is 470.57", |facts| {
+        with(facts, "", "nvidia/cuda:12.4.1-devel-ubuntu22.04");
+        (facts.told, facts.driver) = (Some(Err(Lack::NoLibrary)), Some("470.57".to_owned()));
+    });
+    // On the CPU no driver counts.
+    brings_up("base", Good, "brings CUDA 12.4", |facts| {
+        with(facts, "470.57", "nvidia/cuda:12.4.1-devel-ubuntu22.04");
+        facts.gpus = Some(Gpus { select: GpuSelection::None, ..any.clone() });
+    });
+    brings_up("base", Warning, "deleted", |facts| facts.bases = on("nvidia/cuda:10.2-devel-ubuntu18.04"));
+    brings_up("base", Warning, "Python 3.8 is past its life", |facts| facts.bases = on("python:3.8-slim"));
 }

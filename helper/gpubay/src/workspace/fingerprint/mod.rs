@@ -21,7 +21,7 @@ use crate::engine::build::context::{self, ContextError, Filter, Selection};
 use crate::engine::build::dockerfile::{Parsed, parse};
 use crate::engine::build::ignore;
 use crate::engine::build::reach::{self, Extent};
-pub use crate::engine::build::reach::{Base, base_images, whole_copies};
+pub use crate::engine::build::reach::{Base, base_images, every_from, froms, whole_copies};
 use crate::error::Explain;
 use crate::files;
 

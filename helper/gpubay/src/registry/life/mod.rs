@@ -1,17 +1,63 @@
 //! How long the makers of common base images look after them. A version that is not listed is not judged.
 
+pub mod cuda;
+
 /// Year, month, day.
 pub type Day = (i32, u8, u8);
+
+/// By the clock of this machine.
+pub fn today() -> Day {
+    let date = time::OffsetDateTime::now_utc().date();
+    (date.year(), u8::from(date.month()), date.day())
+}
 
 /// A version whose maker has ended it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Past {
     /// `Python 3.8`
     pub what: String,
-    /// The last day on which its maker mended it.
-    pub ended: Day,
-    /// A version that is looked after for longest yet.
-    pub instead: &'static str,
+    pub how: How,
+    /// A version that is looked after for longest yet, or the image that is most like it.
+    pub instead: String,
+}
+
+/// How a maker has ended it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The last day on which it was mended.
+    Since(Day),
+    /// That is not known to the day.
+    Over,
+    /// The maker's registries hold it no more. `again`: what `init --base` takes to write a recipe for one like it.
+    Deleted { again: Option<String> },
+    /// By a later release of the same, here.
+    Replaced(String),
+}
+
+impl Past {
+    pub fn said(&self) -> String {
+        let what = &self.what;
+        let how = match &self.how {
+            How::Since((year, month, day)) => {
+                format!("its maker has mended nothing since {year}-{month:02}-{day:02}")
+            }
+            How::Over => "its maker mends nothing of it any more".to_owned(),
+            How::Deleted { .. } => "its maker has deleted its images".to_owned(),
+            How::Replaced(by) => format!("its maker has replaced it by {by}, and deletes what is replaced"),
+        };
+        format!("{what} is past its life: {how}")
+    }
+
+    /// What to do.
+    pub fn next(&self) -> String {
+        match &self.how {
+            How::Deleted { again: Some(again) } => format!(
+                "{} is looked after; `gpubay init --base {again}` writes a recipe for such a base, unsupported.",
+                self.instead
+            ),
+            _ => format!("{} is looked after.", self.instead),
+        }
+    }
 }
 
 struct Line {
@@ -83,6 +129,9 @@ const LINES: [Line; 4] = [
 
 /// Whether `image`, as a `FROM` names it, is past its life on `today`.
 pub fn past(image: &str, today: Day) -> Option<Past> {
+    if let Some((repository, tag)) = cuda::of_nvidia(image) {
+        return cuda::past(repository, &cuda::Tag::parse(tag?)?, today);
+    }
     let image = image.split('@').next()?;
     let (name, tag) = image.rsplit_once(':')?;
     let name = name.rsplit('/').next()?;
@@ -91,7 +140,11 @@ pub fn past(image: &str, today: Day) -> Option<Past> {
         tag.strip_prefix(version).is_some_and(|rest| rest.is_empty() || rest.starts_with('-') || rest.starts_with('.'))
     };
     let (version, ended) = line.versions.iter().rfind(|(version, _)| matches(version))?;
-    (*ended < today).then(|| Past { what: format!("{} {version}", line.name), ended: *ended, instead: line.instead })
+    (*ended < today).then(|| Past {
+        what: format!("{} {version}", line.name),
+        how: How::Since(*ended),
+        instead: line.instead.to_owned(),
+    })
 }
 
 #[cfg(test)]
