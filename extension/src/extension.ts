@@ -4,6 +4,7 @@ import { GpuBay } from "./gpubay";
 import type { Session } from "./session";
 import { registerAttach } from "./attach/attach";
 import { registerCommands } from "./commands";
+import { registerLost } from "./gpus/lost";
 import { registerPicker } from "./gpus/picker";
 import { registerVisible } from "./gpus/visible";
 import { registerOnOpen } from "./onOpen";
@@ -17,6 +18,7 @@ type Part = (context: vscode.ExtensionContext, session: Session) => void;
 const parts: Part[] = [
   registerCommands,
   registerPicker,
+  registerLost,
   registerVisible,
   registerStatusBar,
   registerAttach,

@@ -1,6 +1,8 @@
 import * as vscode from "vscode";
 import { WorkError } from "../failure";
 import { l10n } from "../l10n";
+import { showLoss } from "../gpus/lost";
+import { losses } from "../gpus/lostText";
 import type { Session } from "../session";
 import { driftText, statusText } from "./statusText";
 
@@ -65,6 +67,11 @@ export function registerStatusBar(context: vscode.ExtensionContext, session: Ses
       };
       if (helper.status === "down") {
         return session.showFailure(new WorkError(helper.failure), { folder, retry });
+      }
+      const state = folder && session.state(folder);
+      const [loss] = state?.gpu?.lost ? losses(state) : [];
+      if (folder && loss) {
+        return showLoss(session, folder, loss);
       }
       const problem = folder && session.state(folder)?.problem;
       if (problem) {

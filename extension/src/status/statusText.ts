@@ -3,6 +3,7 @@
 import { sentence } from "../failure";
 import { l10n } from "../l10n";
 import { driverText, inside, isOf, memoryOf, memoryText, numberOf, offeredAt } from "../gpus/figures";
+import { LOST_GPUS, lossLines } from "../gpus/lostText";
 import type { FolderState, GpuReport, GpusReport } from "../protocol";
 import type { HelperState } from "../session";
 import { plain, short } from "../text";
@@ -84,6 +85,14 @@ export function statusText(
       };
     case "drifted":
     case "running": {
+      if (state.gpu?.lost) {
+        return {
+          text: of(`$(error) ${l10n.t("GPUs lost")}`),
+          tooltip: lines(lossLines(state.gpu.lost), problemLines(state)),
+          look: "error",
+          command: "gpubay.showProblem",
+        };
+      }
       const memory = memoryOf(state.gpu, report);
       const ill = report?.devices.some((gpu) => gpu.trouble !== null && isOf(gpu, state.gpu)) === true;
       const figure = memory && !ill ? ` · ${memoryText(memory)}` : "";
@@ -102,9 +111,12 @@ export function driftText(helper: HelperState, state: FolderState | undefined): 
   if (helper.status !== "running" || state?.phase !== "drifted" || state.work) {
     return undefined;
   }
+  // Lost GPUs are nobody's wish; the item itself says them.
+  const changes = state.drift.filter(({ option }) => option !== LOST_GPUS).map(({ text }) => `• ${text}`);
   return lines(
-    l10n.t("The configuration has changed since the container was made:"),
-    ...state.drift.map((drift) => `• ${drift.text}`),
+    changes.length > 0 ? l10n.t("The configuration has changed since the container was made:") : "",
+    ...changes,
+    state.gpu?.lost ? lossLines(state.gpu.lost) : "",
     l10n.t("“Recreate…” makes it anew, and first says what would be lost."),
   );
 }

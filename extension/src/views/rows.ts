@@ -3,6 +3,7 @@
 import { l10n } from "../l10n";
 import { figures, gpuName, gpuTitle, holderLine, holdersText, numberOf, placeOf } from "../gpus/figures";
 import type { FolderState, GpuReport, GpusReport, OfferedGpu, Row } from "../protocol";
+import { causeText, lossLines } from "../gpus/lostText";
 import { plain, short } from "../text";
 
 export type Kind = "folder" | "container" | "job" | "gpus" | "gpu" | "note";
@@ -46,7 +47,7 @@ export function folderRow(name: string, path: string, state: FolderState | undef
   });
 }
 
-export function phaseText({ phase, work, container }: FolderState): string {
+export function phaseText({ phase, work, container, gpu }: FolderState): string {
   if (work) {
     return l10n.t("working…");
   }
@@ -60,9 +61,11 @@ export function phaseText({ phase, work, container }: FolderState): string {
     case "stopped":
       return container ? l10n.t("stopped") : l10n.t("not started");
     case "running":
-      return l10n.t("running");
     case "drifted":
-      return l10n.t("running, changed since");
+      if (gpu?.lost) {
+        return l10n.t("running, GPUs lost");
+      }
+      return phase === "running" ? l10n.t("running") : l10n.t("running, changed since");
     case "problem":
       return l10n.t("problem");
   }
@@ -74,6 +77,11 @@ export function childrenOf(state: FolderState): ViewRow[] {
   const rows: ViewRow[] = [];
   if (problem) {
     rows.push(row("note", `problem:${folder}`, short(problem.message), { tooltip: problem.message, icon: "warning" }));
+  }
+  if (state.gpu?.lost) {
+    const { lost } = state.gpu;
+    const label = l10n.t("GPUs lost: {0}", causeText(lost.cause));
+    rows.push(row("note", `lost:${folder}`, label, { tooltip: lossLines(lost), icon: "error" }));
   }
   if (container) {
     const runs = container.state === "running";
@@ -106,12 +114,21 @@ function gpuText({ gpu }: FolderState): string {
 function jobRow(folder: string, job: Row): ViewRow {
   const runs = job.state === "running" || job.state === "paused";
   const failed = !runs && job.exit_code !== null && job.exit_code !== 0;
+  const lost = runs ? job.lost_gpus : null;
   const end = job.exit_code === null ? job.state : l10n.t("ended with {0}", job.exit_code);
   const name = job.job ?? job.name;
   return row("job", `job:${folder}:${job.id}`, name, {
-    description: runs ? (job.state === "paused" ? l10n.t("paused") : l10n.t("running")) : end,
-    tooltip: [name, (job.command ?? []).join(" "), job.gpus && `GPU: ${job.gpus}`].filter(Boolean).join("\n"),
-    icon: runs ? "sync" : failed ? "error" : "pass",
+    description: lost
+      ? l10n.t("running, GPUs lost")
+      : runs
+        ? job.state === "paused"
+          ? l10n.t("paused")
+          : l10n.t("running")
+        : end,
+    tooltip: [name, (job.command ?? []).join(" "), job.gpus && `GPU: ${job.gpus}`, lost && lossLines(lost)]
+      .filter(Boolean)
+      .join("\n"),
+    icon: lost ? "warning" : runs ? "sync" : failed ? "error" : "pass",
     context: runs ? "job.running" : "job.ended",
     job: name,
   });

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import type { FolderState, Row } from "../../src/protocol";
+import { losses, lossText } from "../../src/gpus/lostText";
+import type { FolderState, GpuReport, LostGpus, Row } from "../../src/protocol";
 import { childrenOf, gpuRows, phaseText } from "../../src/views/rows";
 
 const state: FolderState = {
@@ -68,6 +69,29 @@ describe("the rows of the view", () => {
     assert.equal(phaseText({ ...state, work: { method: "up", token: null } }), "working…");
     const problem = { code: "x", message: "no engine", hint: null, place: null, powers: [], candidates: [] };
     assert.equal(childrenOf({ ...state, phase: "problem", problem })[0]?.label, "no engine");
+  });
+
+  it("say of the container and of a job that GPUs are lost, and why", () => {
+    const lost: LostGpus = {
+      cause: "driver_update",
+      text: "its GPUs are lost",
+      evidence: ["580.1"],
+      next: "Recreate.",
+    };
+    const gpu: GpuReport = {
+      ...{ injection: "cdi", isolation: "soft", reason: "", chosen: null, devices: [], visible: null, lost },
+    };
+    const now: FolderState = { ...state, phase: "drifted", gpu, jobs: [job("one", { lost_gpus: lost })] };
+    const [note, container, one] = childrenOf(now);
+    assert.deepEqual([note?.label, note?.icon], ["GPUs lost: the driver was updated", "error"]);
+    assert.match(note?.tooltip ?? "", /its GPUs are lost\.\n• 580\.1\nRecreate\./);
+    assert.match(container?.description ?? "", /running, GPUs lost/);
+    assert.deepEqual([one?.description, one?.icon], ["running, GPUs lost", "warning"]);
+    // What is told of both has a key of its own, and is said once.
+    const [of, ofJob] = losses(now);
+    assert.deepEqual([of?.key, ofJob?.key], ["1:driver_update", "one:driver_update"]);
+    assert.match(of ? lossText("w", of) : "", /^The container of w has lost its GPUs: the driver was updated\./);
+    assert.match(ofJob ? lossText("w", ofJob) : "", /^The job one of w has lost/);
   });
 
   it("name GPUs and slices, and say why there are none", () => {

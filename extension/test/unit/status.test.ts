@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { failure } from "../../src/failure";
-import type { FolderState, GpuReport, Phase } from "../../src/protocol";
+import type { FolderState, GpuReport, LostGpus, Phase } from "../../src/protocol";
 import type { HelperState } from "../../src/session";
 import { driftText, gpus, statusText } from "../../src/status/statusText";
 
@@ -102,6 +102,23 @@ describe("status bar", () => {
     assert.equal(tooltip, "No engine answers. Start Docker.");
     assert.equal(look, "error");
     assert.equal(command, "gpubay.showProblem");
+  });
+
+  it("says that GPUs are lost, why, and by what that is seen", () => {
+    const lost: LostGpus = {
+      cause: "daemon_reload",
+      text: "its GPUs are lost: /dev/nvidia0 may not be opened any more",
+      evidence: ["/dev/nvidia0: Operation not permitted"],
+      next: "`gpubay up --recreate` makes it anew.",
+    };
+    const drift = [{ option: "lost_gpus", was: null, now: null, text: lost.text }];
+    const now = state("drifted", { gpu: { ...gpu(0), lost }, drift });
+    const { text, tooltip, look, command } = statusText(running, now);
+    assert.deepEqual([text, look, command], ["$(error) GPUs lost", "error", "gpubay.showProblem"]);
+    assert.match(tooltip, /^its GPUs are lost: .*\n• \/dev\/nvidia0: Operation not permitted\n`gpubay up/);
+    // Nobody has changed the configuration.
+    assert.doesNotMatch(driftText(running, now) ?? "", /configuration/);
+    assert.match(driftText(running, now) ?? "", /GPUs are lost/);
   });
 
   it("believes nothing while the helper is down", () => {

@@ -81,6 +81,14 @@ fn it_is_noticed_said_and_mended_with_consent() {
         assert!(table.contains(part), "{part}: {table}");
     }
 
+    // What its own program says is one more witness.
+    let smi = "printf '#!/bin/sh\\necho \"Failed to initialize NVML: Unknown Error\"; exit 255' > .venv/bin/nvidia-smi";
+    bench.run(&["exec", "--", "sh", "-c", &format!("{smi} && chmod +x .venv/bin/nvidia-smi")]).succeeded();
+    let said = &bench.json(&["ps"])["containers"][0]["lost_gpus"]["evidence"];
+    let words = "it says inside: nvidia-smi: Failed to initialize NVML: Unknown Error";
+    assert_eq!(said.as_array().and_then(|said| said.last()), Some(&json!(words)));
+    bench.run(&["exec", "--", "rm", ".venv/bin/nvidia-smi"]).succeeded();
+
     // Nothing that runs is ended unasked.
     let kept = bench.json(&["up"]);
     assert_eq!((&kept["container"]["id"], &kept["gpu"]["lost"]["cause"]), (&up["container"]["id"], &lost["cause"]));
@@ -135,6 +143,27 @@ fn what_was_selected_without_a_word_stays_selected() {
     let mended = bench.json(&["up", "--recreate"]);
     assert_ne!(mended["container"]["id"], up["container"]["id"]);
     assert_eq!(mended["gpu"]["visible"], json!([Driver::uuid(1)]), "{mended:#}");
+}
+
+/// As in a window that is attached to the container.
+#[test]
+fn a_window_inside_notices_it_as_well() {
+    let (bench, _driver) = bench("lostwithin", "python");
+    let up = bench.up();
+    std::fs::copy(&gpubay_e2e::lab().gpubay, bench.workspace.join("helper")).expect("copied");
+    bench.own(&bench.workspace.join("helper"));
+    let mut editor = Editor::start(&mut bench.gpubay(&["exec", "--", "/workspace/helper", "serve"]));
+    let mut options = Editor::options(&[std::path::Path::new("/workspace")], true);
+    options["processId"] = Value::Null;
+    editor.request("initialize", options).expect("initialized");
+    editor.notify("initialized", json!({}));
+    editor.state("that all is well", |state| state["gpu"]["lost"].is_null() && state["phase"] == "running");
+    take_away(&bench, &up["container"]["id"]);
+    let begun = Instant::now();
+    let state = editor.state("the loss", |state| !state["gpu"]["lost"].is_null());
+    assert!(begun.elapsed() < SOON, "noticed after {:?}", begun.elapsed());
+    let next = &state["gpu"]["lost"]["next"];
+    assert!(next.as_str().is_some_and(|next| next.contains("in the window of the folder outside")), "{state:#}");
 }
 
 #[test]
