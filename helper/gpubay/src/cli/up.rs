@@ -22,7 +22,7 @@ use crate::workspace::{Recreate, up};
     after_help = "Examples:\n  gpubay -C ~/src/model up --gpus 2\n  gpubay up --print                  the same container as a `docker run`"
 )]
 pub(super) struct Up {
-    /// Replace a running container whose configuration changed, although something in it is lost
+    /// Replace a running container whose configuration changed or whose GPUs are lost, although something in it is lost
     #[arg(long)]
     recreate: bool,
     /// GPUs instead of [gpus] use: auto, all, none, a count, or a list of indices and UUIDs; they stay until another
