@@ -43,6 +43,7 @@ fn names_of_jobs_containers_records_and_commands() {
     offers(&["schema", "--output", "d"], &["doctor", "down"]);
     offers(&["man", "s"], &["schema", "serve", "shell", "stop", "sync"]);
     offers(&["up", "--gpus", "a"], &["all", "auto"]);
+    offers(&["up", "--gpus", "device=1"], &["device=1"]);
     offers(&["completions", "b"], &["bash"]);
     offers(&["logs", "lon"], &[]);
     bench.run(&["run", "--detach", "--name", "long-one", "--", "sleep", "1000"]).succeeded();

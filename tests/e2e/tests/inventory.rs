@@ -1,6 +1,6 @@
 //! What the driver tells of the GPUs, and whose the processes on them are.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
@@ -299,6 +299,17 @@ fn a_watch_tells_what_changes_and_nothing_else() {
     send(&child.0, Signal::INT);
     assert_eq!(ended(&mut child.0).code(), Some(130));
     assert_eq!(next()["error"]["code"], "cancelled");
+
+    // Who ends it knows it.
+    let mut child = bench.gpubay(&["gpus", "--watch"]);
+    let mut child = Ends(child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started"));
+    let mut line = String::new();
+    BufReader::new(child.0.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    send(&child.0, Signal::INT);
+    assert_eq!(ended(&mut child.0).code(), Some(130));
+    let mut said = String::new();
+    child.0.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    assert_eq!(said, "");
 
     // Who reads no more ends it, too.
     let mut child = bench.gpubay(&["gpus", "--watch", "--json"]);

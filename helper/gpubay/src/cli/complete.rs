@@ -73,8 +73,27 @@ pub(super) fn commands() -> Vec<CompletionCandidate> {
     candidates(Some(command.get_subcommands().map(|command| command.get_name().to_owned()).collect()))
 }
 
+/// Words, and each GPU by its index.
 pub(super) fn gpus() -> Vec<CompletionCandidate> {
-    candidates(Some(["auto", "all", "none"].map(str::to_owned).to_vec()))
+    let about = |word: &str, about: &str| CompletionCandidate::new(word).help(Some(about.to_owned().into()));
+    let words = [("all", "all that there are"), ("auto", "one that is free"), ("none", "the CPU")];
+    let forms = [("count=", "so many"), ("min_free=", "with so much memory free, such as 20g")];
+    let devices = of_workspace(async |workspace| {
+        let devices = crate::workspace::gpus::gpus(&workspace).await.ok()?.devices;
+        let one = |device: crate::workspace::gpus::OfferedGpu| {
+            let place = match (device.index?, device.slice) {
+                (index, Some(slice)) => format!("device={index}:{slice}"),
+                (index, None) => format!("device={index}"),
+            };
+            Some((place, device.name.unwrap_or_default()))
+        };
+        Some(devices.into_iter().filter_map(one).collect::<Vec<_>>())
+    });
+    // A name comes from a driver, and a shell reads what it gets.
+    let plain =
+        |name: &str| name.chars().filter(|c| c.is_ascii_alphanumeric() || " -_.".contains(*c)).collect::<String>();
+    let devices = devices.unwrap_or_default().into_iter().map(|(place, name)| about(&place, &plain(&name)));
+    words.iter().chain(&forms).map(|(word, text)| about(word, text)).chain(devices).collect()
 }
 
 /// A label may hold anything, and a shell reads what it gets.

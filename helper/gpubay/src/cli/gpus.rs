@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 use super::args::Common;
 use super::output::{self, Output, columns, plain};
 use super::{cancel_on_signals, or_cancelled, reach};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::CancellationToken;
 use crate::workspace::elsewhere::Elsewhere;
 use crate::workspace::gpus::{BEAT, GpuHolder, GpusReport, OfferedGpu, Viewer};
@@ -47,7 +47,8 @@ async fn watch(viewer: &mut Viewer, cancel: &CancellationToken, output: &Output)
     let redraws = !output.is_json() && output::can_redraw();
     let mut told: Option<GpusReport> = None;
     while !output::nobody_reads() {
-        let report = or_cancelled(cancel, viewer.look()).await?;
+        let looked = or_cancelled(cancel, viewer.look()).await;
+        let report = looked.map_err(|error| if error.code == "cancelled" { output::ended() } else { error })?;
         if redraws {
             // Home, each line up to its end, and what is left below.
             let shown = text(&report).replace('\n', "\x1b[K\n");
@@ -60,7 +61,7 @@ async fn watch(viewer: &mut Viewer, cancel: &CancellationToken, output: &Output)
         }
         tokio::select! {
             () = tokio::time::sleep(BEAT) => {}
-            () = cancel.cancelled() => return Err(Error::new("cancelled", "cancelled")),
+            () = cancel.cancelled() => return Err(output::ended()),
         }
     }
     Ok(())

@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::Common;
-use super::output::Output;
+use super::output::{self, Output};
 use super::streams::{Target, Writer};
 use super::{complete, reach};
 use crate::engine::{LogChunk, LogOptions};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::workspace::jobs;
 
 /// Show what a job printed
@@ -74,6 +74,6 @@ pub(super) async fn run(common: &Common, command: &Logs, output: &Output) -> Res
     };
     tokio::select! {
         done = read => done,
-        () = workspace.progress.cancel.cancelled() => Err(Error::new("cancelled", "cancelled")),
+        () = workspace.progress.cancel.cancelled() => Err(output::ended()),
     }
 }

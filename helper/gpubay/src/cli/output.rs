@@ -28,6 +28,14 @@ pub(super) struct Output {
     color: bool,
 }
 
+/// Said to programs only.
+const ENDED: &str = "ended by a signal";
+
+/// What goes on until Ctrl-C has ended that way.
+pub(super) fn ended() -> Error {
+    Error::new("cancelled", ENDED)
+}
+
 impl Output {
     pub(super) fn new(common: &Common) -> Self {
         let terminal = std::io::stderr().is_terminal();
@@ -81,6 +89,10 @@ impl Output {
     }
 
     fn complain(&self, error: &Error) -> u8 {
+        // Who ends with Ctrl-C what goes on for ever knows it.
+        if error.message == ENDED {
+            return 130;
+        }
         let mut text = format!("{} {}\n", self.paint("error:", "1;31"), plain(&error.message));
         if let Some(hint) = &error.hint {
             text.push_str(&format!("{} {}\n", self.paint("next:", "1;36"), plain(hint)));

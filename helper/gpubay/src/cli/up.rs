@@ -25,8 +25,8 @@ pub(super) struct Up {
     /// Replace a running container whose configuration changed or whose GPUs are lost, although something in it is lost
     #[arg(long)]
     recreate: bool,
-    /// GPUs instead of [gpus] use: auto, all, none, a count, or a list of indices and UUIDs; they stay until another
-    /// --gpus, a --recreate or a `down`
+    /// GPUs instead of [gpus] use: auto, all, none, a count such as 2, device=1, a list of indices and UUIDs, or
+    /// `count=2,min_free=20g,name=H100`; they stay until another --gpus, a --recreate or a `down`
     #[arg(long, value_name = "GPUS", value_parser = values::gpus, add = ArgValueCandidates::new(complete::gpus))]
     gpus: Option<String>,
     #[command(flatten)]

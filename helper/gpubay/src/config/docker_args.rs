@@ -10,7 +10,7 @@ use super::error::BadValue;
 use super::layer::{self, Context, Layer, Passed};
 use super::model::{EntrypointUse, Health, Mount, MountSource};
 use super::mounts;
-use super::values;
+use super::{gpu_values, values};
 
 /// How an option is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,7 +315,7 @@ fn set(name: &'static str, value: &str, context: Context<'_>, layer: &mut Layer)
                 o.expose.push(format!("{}/{protocol}", port.container));
             }
         }
-        "gpus" => layer.select = Some(values::gpus(value)?),
+        "gpus" => layer.select = Some(gpu_values::gpus(value)?),
         "group-add" => o.group_add.push(word()?),
         "health-cmd" => health(layer).test = vec!["CMD-SHELL".to_owned(), value.to_owned()],
         "no-healthcheck" if on => health(layer).test = vec!["NONE".to_owned()],

@@ -79,7 +79,7 @@ pub enum ConfigError {
     #[error("{place}: {key} cannot be `{given}`{}\n{}", suggestion(near.as_deref()), place.excerpt)]
     UnknownChoice { place: Box<Place>, key: String, given: String, near: Option<String>, known: Vec<String> },
     #[error("{place}: {key}: {message}\n{}", place.excerpt)]
-    WrongType { place: Box<Place>, key: String, message: String },
+    WrongType { place: Box<Place>, key: String, message: String, write: Option<String> },
     #[error("{place}: {key}: {problem}\n{}", place.excerpt)]
     Value { place: Box<Place>, key: String, problem: BadValue },
     /// A value that stands in no one file: an option of the command line, or what two files give together.
@@ -145,6 +145,10 @@ pub enum BadValue {
     EnvFile { file: String, line: usize, why: String },
     #[error("{given:?} does not select GPUs: {why}")]
     Gpus { given: String, why: String },
+    #[error("GPUs are selected twice: by {one} and by {other}")]
+    GpusTwice { one: String, other: String },
+    #[error("required = true asks for a GPU, and `none` is selected")]
+    GpusRequired,
     #[error("{given:?} is not an engine: {why}")]
     EngineHost { given: String, why: String },
     #[error("the label {0:?} belongs to GPU Bay")]
@@ -230,6 +234,7 @@ impl Explain for ConfigError {
             Self::UnknownKey { known, .. } if known.is_empty() => "Nothing can be set there.".into(),
             Self::UnknownKey { known, .. } => format!("Known here: {}.", known.join(", ")),
             Self::UnknownChoice { known, .. } => format!("Possible are: {}.", known.join(", ")),
+            Self::WrongType { write: Some(line), .. } => format!("Write it as {line}."),
             Self::WrongType { .. } => "Change the value to the type that is expected.".into(),
             Self::Value { problem, .. } | Self::Option { problem, .. } => problem.hint(),
             Self::AmbiguousDockerfile { candidates } => format!(
@@ -269,7 +274,7 @@ impl BadValue {
             Self::Secret(_) => "bad_secret",
             Self::EnvName { .. } | Self::EnvValue { .. } => "bad_env",
             Self::EnvFile { .. } => "bad_env_file",
-            Self::Gpus { .. } => "bad_gpus",
+            Self::Gpus { .. } | Self::GpusTwice { .. } | Self::GpusRequired => "bad_gpus",
             Self::EngineHost { .. } => "bad_engine_host",
             Self::ReservedLabel(_) => "reserved_label",
             Self::Name { .. } => "bad_name",
@@ -317,8 +322,11 @@ impl BadValue {
                 "Each line is KEY=value, KEY alone, or a comment after #, as docker compose reads them."
             }
             Self::Gpus { .. } => {
-                "Write \"auto\", \"all\", \"none\", a number, or a list of indices and UUIDs: [\"0\", \"GPU-…\"]."
+                "Write auto, all, none, a number, device=1, a list of indices and UUIDs such as 0,GPU-…, or what they are to be \
+                 like: count=2,min_free=20g."
             }
+            Self::GpusTwice { .. } => "Keep one of the two: [gpus] use is the one that all of GPU Bay's forms can stand in.",
+            Self::GpusRequired => "Leave one of the two out.",
             Self::EngineHost { .. } => "Write unix:///path, ssh://user@host or tcp://host:2376.",
             Self::ReservedLabel(_) => "Choose another name for it.",
             Self::Name { .. } => "Use letters, digits, `_`, `.` and `-`, with a letter or digit first.",

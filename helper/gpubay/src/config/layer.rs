@@ -11,7 +11,7 @@ use super::model::{
 };
 use super::parse::Step;
 use super::values::{self, Places};
-use super::{docker_args, engine_host, env_file, mounts};
+use super::{docker_args, engine_host, env_file, gpu_values, mounts};
 use crate::files::{self, FileError};
 use crate::{ContainerPath, HostPath};
 use gpubay_protocol::agent::CUDA_VISIBLE_DEVICES;
@@ -105,7 +105,7 @@ pub(super) fn resolve(file: &File, context: Context<'_>) -> Result<Layer, Proble
         if job.command.first().is_none_or(String::is_empty) {
             return Err(BadValue::EmptyCommand(name.clone())).at(at!["jobs", name.as_str(), "command"]);
         }
-        let gpus = job.gpus.as_ref().map(values::gpu_use).transpose().at(at!["jobs", name.as_str(), "gpus"])?;
+        let gpus = job.gpus.as_ref().map(gpu_values::gpu_use).transpose().at(at!["jobs", name.as_str(), "gpus"])?;
         for (variable, value) in &job.env {
             values::env_name(variable).and_then(|()| values::env_value(variable, value)).at(at![
                 "jobs",
@@ -390,24 +390,27 @@ const VISIBLE: [&str; 2] = ["NVIDIA_VISIBLE_DEVICES", CUDA_VISIBLE_DEVICES];
 
 fn gpus(gpus: &file::Gpus, layer: &mut Layer) -> Result<(), Problem> {
     // One way to say it: of two nobody knows which was meant.
-    let twice = |other: &str| BadValue::Gpus {
-        given: other.to_owned(),
-        why: "they are selected in another way as well".to_owned(),
-    };
+    let twice = |one: &str, other: String| BadValue::GpusTwice { one: one.to_owned(), other };
+    let mut by = layer.select.as_ref().map(|select| format!("docker_args --gpus {}", select.typed()));
     for name in VISIBLE {
         let Some(list) = layer.env.remove(name) else { continue };
         let key = || at!["container", "env", name];
-        if layer.select.is_some() {
-            return Err(twice(&format!("{name}={list}"))).at(key());
+        let this = format!("{name}={list} in [container] env");
+        if let Some(one) = &by {
+            return Err(twice(one, this)).at(key());
         }
-        layer.select = Some(values::visible_devices(&list).at(key())?);
+        by = Some(this);
+        layer.select = Some(gpu_values::visible_devices(&list).at(key())?);
     }
     if let Some(select) = &gpus.select {
-        let select = values::gpu_use(select).at(at!["gpus", "use"])?;
-        if layer.select.is_some() {
-            return Err(twice(&select.typed())).at(at!["gpus", "use"]);
+        let select = gpu_values::gpu_use(select).at(at!["gpus", "use"])?;
+        if let Some(one) = &by {
+            return Err(twice(one, format!("{} in [gpus] use", select.typed()))).at(at!["gpus", "use"]);
         }
         layer.select = Some(select);
+    }
+    if gpus.required == Some(true) && layer.select == Some(GpuSelection::None) {
+        return Err(BadValue::GpusRequired).at(at!["gpus", "required"]);
     }
     layer.required = gpus.required;
     layer.isolation = gpus.isolation.map(|isolation| match isolation {

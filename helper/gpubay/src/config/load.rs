@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::discover::{Found, discover};
-use super::engine_host;
 use super::error::{BadValue, ConfigError, Problem};
 use super::identity::{Identity, machine_id};
 use super::layer::{self, Context, Layer};
@@ -15,7 +14,8 @@ use super::model::{
 use super::parse::{dotted, locate, parse, read_text, text_of, unread};
 use super::powers::{self, Power};
 use super::reach;
-use super::values::{self, Places, resolve_existing};
+use super::values::{Places, resolve_existing};
+use super::{engine_host, gpu_values};
 use crate::files::{self, FileError};
 use crate::quoting::printable;
 use crate::scaffold::bases;
@@ -204,7 +204,7 @@ fn decide(
     }
     if let Some(text) = &request.overrides.gpus {
         config.gpus.select =
-            values::gpus(text).map_err(|problem| ConfigError::Option { option: "--gpus".to_owned(), problem })?;
+            gpu_values::gpus(text).map_err(|problem| ConfigError::Option { option: "--gpus".to_owned(), problem })?;
     }
     if need == Need::Everything {
         reserved_places(&config)?;

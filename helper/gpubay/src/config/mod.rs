@@ -16,6 +16,7 @@ mod docker_args;
 mod engine_host;
 mod env_file;
 mod error;
+mod gpu_values;
 mod identity;
 mod layer;
 mod load;
@@ -42,7 +43,7 @@ mod tests;
 /// # Errors
 /// [`ConfigError::Option`] for what selects nothing.
 pub fn parse_gpus(text: &str) -> Result<model::GpuSelection, ConfigError> {
-    values::gpus(text).map_err(|problem| ConfigError::Option { option: "--gpus".to_owned(), problem })
+    gpu_values::gpus(text).map_err(|problem| ConfigError::Option { option: "--gpus".to_owned(), problem })
 }
 
 /// A folder of the workspace as `--live` names it.

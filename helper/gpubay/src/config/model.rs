@@ -305,6 +305,13 @@ impl GpuCount {
     }
 }
 
+/// In the largest unit that it is a whole number of.
+fn in_units(bytes: u64) -> String {
+    let units = [(30, "g"), (20, "m"), (10, "k")];
+    let fits = units.iter().find(|(shift, _)| bytes.trailing_zeros() >= *shift);
+    fits.map_or_else(|| format!("{bytes}b"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
+}
+
 impl GpuSelection {
     /// As `--gpus` takes it.
     pub fn typed(&self) -> String {
@@ -315,7 +322,7 @@ impl GpuSelection {
             Self::Count(GpuCount { count, min_free: None, name: None, mig: None }) => count.to_string(),
             Self::Count(GpuCount { count, min_free, name, mig }) => {
                 let mut parts = vec![format!("count={count}")];
-                parts.extend(min_free.map(|bytes| format!("min_free={bytes}b")));
+                parts.extend(min_free.map(|bytes| format!("min_free={}", in_units(bytes))));
                 parts.extend(name.as_ref().map(|name| format!("name={name}")));
                 parts.extend(mig.as_ref().map(|mig| format!("mig={mig}")));
                 parts.join(",")

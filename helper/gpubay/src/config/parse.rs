@@ -106,7 +106,9 @@ fn explain(error: &toml::de::Error, text: &str, file: &HostPath) -> ConfigError 
         return ConfigError::UnknownChoice { place, key, given: printable(&given), near, known };
     }
     if let Some((got, expected)) = message.strip_prefix("invalid type: ").and_then(|m| m.rsplit_once(", expected ")) {
-        return ConfigError::WrongType { place, key, message: printable(&format!("expected {expected}, got {got}")) };
+        let message = printable(&format!("expected {}, got {}", in_words(expected), got_in_words(got)));
+        let write = found.filter(|_| expected == "a sequence").and_then(|value| as_list(&path, value));
+        return ConfigError::WrongType { place, key, message, write };
     }
     let message = if message.starts_with("missing field") || message.starts_with("invalid") {
         printable(message)
@@ -115,7 +117,46 @@ fn explain(error: &toml::de::Error, text: &str, file: &HostPath) -> ConfigError 
         let got = found.map_or("nothing", type_name);
         format!("expected {message}, got {got}")
     };
-    ConfigError::WrongType { place, key, message }
+    ConfigError::WrongType { place, key, message, write: None }
+}
+
+/// What TOML calls serde's types.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "a sequence" => "a list",
+        "a map" => "a table",
+        "a string" => "a text",
+        "a boolean" => "true or false",
+        "u8" | "u16" | "u32" | "u64" | "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        other => other.strip_prefix("struct ").map_or(other, |_| "a table"),
+    }
+}
+
+/// «string "x"», «integer `3`», «map» in the same words.
+fn got_in_words(got: &str) -> String {
+    let (kind, value) = got
+        .split_once(' ')
+        .map_or((got, String::new()), |(kind, value)| (kind, format!(" {}", value.trim_matches('`'))));
+    let words = match kind {
+        "string" => "the text",
+        "integer" => "the whole number",
+        "float" | "floating" => return format!("the number{}", value.replace(" point", "").replace('`', "")),
+        "boolean" => return value.trim().to_owned(),
+        "sequence" => "a list",
+        "map" => "a table",
+        _ => return got.to_owned(),
+    };
+    format!("{words}{value}")
+}
+
+/// A text where a list belongs, as that list: the words of a command, and one entry of anything else.
+fn as_list(path: &[Step], value: &DeValue<'_>) -> Option<String> {
+    let (Some(Step::Key(key)), DeValue::String(text)) = (path.last(), value) else { return None };
+    let words: Vec<&str> = if key == "command" { text.split_whitespace().collect() } else { vec![text.as_ref()] };
+    let plain = words.iter().all(|word| !word.contains(['"', '\'', '\\']) && printable(word) == **word);
+    let list: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    (plain && !list.is_empty()).then(|| format!("{key} = [{}]", list.join(", ")))
 }
 
 /// serde's «unknown field `x`, expected one of `a`, `b`».

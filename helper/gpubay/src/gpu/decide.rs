@@ -5,7 +5,7 @@ use super::lease::{Claims, Kind};
 use super::offer::{self, CDI_KIND, Candidate, Placed, cdi_name, is_slice};
 use super::select::choose;
 use super::{GpuError, Plan, Promise, name_of, plural};
-use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
+use crate::config::model::{GpuCount, GpuSelection, Gpus, Injection, Isolation};
 use crate::engine::{EngineInfo, GpuRequest};
 
 /// The OCI runtime of NVIDIA's container toolkit.
@@ -50,6 +50,14 @@ fn planned(wanted: &Gpus, info: &EngineInfo, inventory: Option<&Inventory>, clai
         None => Injection::None,
         Some(forced) => forced,
     };
+    if let GpuSelection::Count(wish) = &wanted.select
+        && *wish != GpuCount::of(wish.count)
+        && inventory.is_none()
+        && injection != Injection::None
+    {
+        // To take any would be to drop what was asked for.
+        return Err(GpuError::Unknowable { asked: wanted.select.typed() });
+    }
     match injection {
         Injection::Cdi | Injection::NvidiaRuntime if !heeds => {
             Err(GpuError::Forced { forced: name_of(injection), reason: deaf() })

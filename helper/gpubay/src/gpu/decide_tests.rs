@@ -2,7 +2,6 @@ use super::super::check;
 use super::super::inventory::{Gpu, Memory, Process, Slice};
 use super::super::offer::{devices, written};
 use super::*;
-use crate::config::model::GpuCount;
 use crate::engine::Flavour;
 use crate::error::Explain;
 use gpubay_protocol::agent::{GpuReport, GpuSeen};
@@ -327,4 +326,15 @@ fn a_broken_promise_is_an_error() {
     assert_eq!(check(&plan, &report(vec![seen.clone()])).expect("kept"), vec![seen]);
     let error = check(&plan, &report(Vec::new())).expect_err("broken");
     assert!(error.to_string().contains("driver gone"), "{error}");
+}
+
+#[test]
+fn what_is_wished_for_is_not_dropped_where_nobody_knows_the_gpus() {
+    let wish = GpuSelection::Count(GpuCount { min_free: Some(20 << 30), ..GpuCount::of(1) });
+    for info in [engine(&["nvidia.com/gpu=0"], &["runc"]), engine(&[], &["runc", "nvidia"])] {
+        let error = decide(&wanted(wish.clone()), &info, None).expect_err("nobody knows it");
+        assert_eq!(error.code(), "gpu_unknowable");
+        assert!(error.to_string().contains("count=1,min_free=20g is asked for"), "{error}");
+        assert!(decide(&wanted(GpuSelection::Count(GpuCount::of(1))), &info, None).is_ok(), "a count alone");
+    }
 }

@@ -65,6 +65,8 @@ pub enum GpuError {
     TooFew { asked: String, fit: u32, offered: u32, why: String },
     #[error("GPUs are asked for ({asked}), and {why}")]
     Taken { asked: String, would_do: lease::Held, why: String },
+    #[error("{asked} is asked for, and the driver that would know which GPUs are like that cannot be asked")]
+    Unknowable { asked: String },
     #[error("GPU {asked:?} could be any of {}", .means.join(", "))]
     Ambiguous { asked: String, means: Vec<String> },
     #[error("GPU {asked:?} is GPU {is}, which is asked for already")]
@@ -87,6 +89,7 @@ impl Explain for GpuError {
             Self::TooMany { .. } => "gpu_too_many",
             Self::TooFew { .. } => "gpu_too_few",
             Self::Taken { .. } => "gpu_taken",
+            Self::Unknowable { .. } => "gpu_unknowable",
             Self::Ambiguous { .. } => "gpu_ambiguous",
             Self::Twice { .. } => "gpu_twice",
             Self::Trouble { .. } => "gpu_trouble",
@@ -103,7 +106,16 @@ impl Explain for GpuError {
                  GPUs: a CDI specification (`nvidia-ctk cdi generate`) on Docker 25 or newer, or the NVIDIA runtime; Podman from 5.4."
                     .to_owned()
             }
-            Self::Unknown { .. } | Self::TooMany { .. } => {
+            Self::Unknowable { .. } => {
+                "Name them by index instead (device=0), or ask for a count alone; `gpubay doctor` says what keeps the driver from \
+                 being asked."
+                    .to_owned()
+            }
+            // Who types 9 may mean GPU 9.
+            Self::TooMany { asked, .. } => format!(
+                "`gpubay gpus` lists what is there. A number is a count: one GPU by its index is device={asked}, as far as there is one."
+            ),
+            Self::Unknown { .. } => {
                 "Name what is there, with --gpus or in [gpus] use; `gpubay gpus` lists it.".to_owned()
             }
             Self::TooFew { .. } => "Ask for fewer or for less, or see in `gpubay gpus` who holds them.".to_owned(),

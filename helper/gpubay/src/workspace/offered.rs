@@ -249,10 +249,12 @@ mod tests {
         assert_eq!(listed(Injection::Cdi, &["0", "1", "all"], &two).0, ["device=0 0 GPU-a", "device=1 1 GPU-b"]);
         assert_eq!(listed(Injection::Cdi, &["GPU-b", "GPU-a"], &two).0, ["GPU-a 0 GPU-a", "GPU-b 1 GPU-b"]);
         // Each of these is what `--gpus` takes as one device.
-        for select in ["device=1", "GPU-b", "nvidia.com/gpu=0:1", "nvidia.com/gpu=all"] {
+        for select in ["device=1", "GPU-b", "nvidia.com/gpu=0:1"] {
             let parsed = crate::config::parse_gpus(select).expect("a selection");
             assert!(matches!(parsed, crate::config::model::GpuSelection::Named(names) if names.len() == 1), "{select}");
         }
+        // And as all that there are, where these are one.
+        assert_eq!(crate::config::parse_gpus("nvidia.com/gpu=all").ok(), Some(crate::config::model::GpuSelection::All));
     }
 
     #[test]

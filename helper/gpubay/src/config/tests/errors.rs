@@ -30,21 +30,40 @@ fn unknown_keys_have_a_place_and_a_suggestion() {
 }
 
 #[test]
+fn a_text_where_a_list_belongs_is_written_as_one() {
+    for (text, list) in [
+        ("[jobs.train]\ncommand = \"python train.py\"\n", "Write it as command = [\"python\", \"train.py\"]."),
+        ("[container]\nmounts = \"a:/b c\"\n", "Write it as mounts = [\"a:/b c\"]."),
+        ("[jobs.train]\ncommand = 'sh -c \"a b\"'\n", "Change the value to the type that is expected."),
+    ] {
+        assert_eq!(Lab::with(text).error().hint().as_deref(), Some(list), "{text}");
+    }
+}
+
+#[test]
 fn wrong_types_say_what_was_expected() {
     check(
         "[container]\nworkdir = 3\n",
         "wrong_type",
-        &[":2:11:", "container.workdir", "expected a string, got integer `3`"],
+        &[":2:11:", "container.workdir", "expected a text, got the whole number 3"],
     );
     check(
         "[container]\nshm_size = true\n",
         "wrong_type",
         &[":2:12:", "container.shm_size", "a size such as \"16g\"", "got true or false"],
     );
-    check("[container]\nmounts = \"a:/b\"\n", "wrong_type", &["container.mounts", "expected a sequence"]);
+    check(
+        "[container]\nmounts = \"a:/b\"\n",
+        "wrong_type",
+        &["container.mounts", "expected a list, got the text \"a:/b\""],
+    );
     check("[container]\nmounts = [\"a:/b\", 3]\n", "wrong_type", &[":2:19:", "container.mounts[1]"]);
-    check("[container.env]\nA = 1\n", "wrong_type", &[":2:5:", "container.env.A", "expected a string"]);
-    check("[jobs.train]\ncommand = \"python\"\n", "wrong_type", &["jobs.train.command"]);
+    check("[container.env]\nA = 1\n", "wrong_type", &[":2:5:", "container.env.A", "expected a text"]);
+    check(
+        "[jobs.train]\ncommand = \"python train.py\"\n",
+        "wrong_type",
+        &["jobs.train.command", "expected a list, got the text"],
+    );
     check("[jobs.train]\n", "wrong_type", &["jobs.train", "missing field `command`"]);
     check("[container]\ncache = \"yes\"\n", "wrong_type", &["container.cache", "\"workspace\"", "got a text"]);
     check("[gpus]\nuse = true\n", "wrong_type", &["gpus.use", "\"auto\""]);
@@ -300,14 +319,14 @@ proptest::proptest! {
 
     #[test]
     fn no_value_makes_a_reader_panic(text in "[ -~é€\\n]{0,24}") {
-        use super::super::values;
+        use super::super::{gpu_values, values};
         let places = values::Places { workspace: Path::new("/nonexistent/ws"), home: Path::new("/nonexistent") };
         let _ = values::size(&text);
         let _ = values::ports(&text);
         let _ = values::user(&text);
         let _ = values::ulimit(&text);
         let _ = values::device(&text);
-        let _ = values::gpus(&text);
+        let _ = gpu_values::gpus(&text);
         let _ = values::persist(&text);
         let _ = values::venv_name(&text);
         let _ = values::secret(&text, &places);

@@ -388,9 +388,16 @@ fn gpus_are_selected_in_every_form() {
         "[container]\ndocker_args = [\"--gpus\", \"all\"]\n[gpus]\nuse = 1\n",
     ] {
         let error = Lab::with(twice).error().to_string();
-        assert!(error.contains("in another way as well"), "{error}");
+        assert!(error.contains("GPUs are selected twice: by ") && error.contains(" and by "), "{error}");
     }
-    for typed in ["auto", "2", "device=1", "device=1,GPU-a", "count=2,min_free=1024b,name=A100 80GB"] {
+    let required = "[gpus]\nuse = \"none\"\nrequired = true\n";
+    let error = Lab::with(required).error().to_string();
+    assert!(error.contains(":3:12:") && error.contains("required = true"), "{error}");
+    let overrides = Overrides { gpus: Some("none".into()), ..Overrides::default() };
+    let lab = Lab::with("[gpus]\nrequired = true\n");
+    assert!(lab.load_with(&lab.ws, overrides).is_ok(), "who types it means it");
+    assert_eq!(parse_gpus("nvidia.com/gpu=all").expect("as it is listed"), GpuSelection::All);
+    for typed in ["auto", "2", "device=1", "device=1,GPU-a", "count=2,min_free=20g,name=A100 80GB"] {
         let select = parse_gpus(typed).expect("a selection");
         assert_eq!(select.typed(), typed);
         assert_eq!(parse_gpus(&select.typed()).expect("again"), select);
@@ -405,6 +412,9 @@ fn gpus_are_selected_in_every_form() {
         ("count=1,count=2", "twice"),
         ("name=$(id)", "part of a GPU's name"),
         ("0:1:2", "no index"),
+        ("all,1", "stands alone"),
+        ("foo=3", "`foo` is none of device, count, min_free"),
+        ("min_free=20", "20 without a unit is 20 bytes"),
     ] {
         let error = parse_gpus(bad).expect_err("bad").to_string();
         assert!(error.contains(why), "{bad}: {error}");
