@@ -8,7 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 
-use gpubay_protocol::agent::{CHOICE_LIMIT, CUDA_VISIBLE_DEVICES, Entrypoint, GpuChoice};
+use gpubay_protocol::agent::{
+    CHOICE_LIMIT, CUDA_VISIBLE_DEVICES, DRIVER_LIBRARIES, Entrypoint, GpuChoice, LD_LIBRARY_PATH, WSL_LIBRARIES,
+    with_folder,
+};
 
 pub(crate) type Variables = BTreeMap<OsString, OsString>;
 
@@ -79,6 +82,7 @@ impl Environment {
                     left.insert(name.into(), value.clone());
                 }
             }
+            keep_the_driver(&state.variables, &mut left);
             let before = &state.variables;
             let set = left.iter().filter(|(name, value)| before.get(*name) != Some(value)).count();
             let removed = before.keys().filter(|name| !left.contains_key(*name)).count();
@@ -87,6 +91,18 @@ impl Environment {
         }
         state.entrypoint = fate(changed);
         self.0.1.notify_all();
+    }
+}
+
+/// Where the loader finds the driver's libraries that the helper mounted, whatever else an ENTRYPOINT wants of it.
+fn keep_the_driver(before: &Variables, after: &mut Variables) {
+    let list = |variables: &Variables| {
+        variables.get(OsStr::new(LD_LIBRARY_PATH)).and_then(|list| list.to_str()).unwrap_or_default().to_owned()
+    };
+    let is_last = |folder: &&&str| list(before).rsplit(':').next() == Some(**folder);
+    if let Some(folder) = [DRIVER_LIBRARIES, WSL_LIBRARIES].iter().find(is_last) {
+        let kept = with_folder(&list(after), folder);
+        after.insert(LD_LIBRARY_PATH.into(), kept.into());
     }
 }
 
@@ -264,6 +280,31 @@ mod tests {
         let (variables, fate) = env.known();
         assert_eq!(fate, Entrypoint::Learned { changed: 2 });
         assert_eq!(*variables, from_bytes(b"A=1\0C=3\0PWD=/app\0"));
+    }
+
+    #[test]
+    fn no_entrypoint_hides_the_driver_from_the_loader() {
+        let after = |made: &str, left: &str| {
+            let variable = |list: &str| from_bytes(format!("{list}\0").as_bytes());
+            let env = Environment::new(variable(made), Entrypoint::Running);
+            env.settle(Some(variable(left)), |changed| Entrypoint::Learned { changed });
+            let list = env.known().0.get(OsStr::new(LD_LIBRARY_PATH)).cloned();
+            list.map(|list| list.to_string_lossy().into_owned())
+        };
+        let given = "LD_LIBRARY_PATH=/image:/usr/local/nvidia/lib64";
+        for (left, want) in [
+            ("LD_LIBRARY_PATH=/entry", "/entry:/usr/local/nvidia/lib64"),
+            ("LD_LIBRARY_PATH=/usr/local/nvidia/lib64:/entry:", "/usr/local/nvidia/lib64:/entry"),
+            ("A=1", "/usr/local/nvidia/lib64"),
+        ] {
+            assert_eq!(after(given, left).as_deref(), Some(want), "{left}");
+        }
+        // Where the helper gave none, the folders are the image's business.
+        assert_eq!(
+            after("LD_LIBRARY_PATH=/usr/local/nvidia/lib64:/image", "LD_LIBRARY_PATH=/entry").as_deref(),
+            Some("/entry")
+        );
+        assert_eq!(after("A=1", "B=1"), None);
     }
 
     #[test]

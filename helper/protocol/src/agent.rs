@@ -39,6 +39,22 @@ pub const CHOICE_LIMIT: u64 = 16 << 10;
 /// A job's exit code where what is mounted is not what the helper saw on the host; its command has not run.
 pub const MOUNT_MOVED: i32 = 125;
 
+/// Where a driver's libraries are that the helper gives a container itself: a folder that NVIDIA's own images look into.
+pub const DRIVER_LIBRARIES: &str = "/usr/local/nvidia/lib64";
+/// Where WSL has them, inside and outside.
+pub const WSL_LIBRARIES: &str = "/usr/lib/wsl/lib";
+/// What the loader reads its folders from.
+pub const LD_LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+
+/// A list of folders with one more at its end, unless it is there. An empty entry would be the working directory.
+pub fn with_folder(list: &str, folder: &str) -> String {
+    let mut folders: Vec<&str> = list.split(':').filter(|entry| !entry.is_empty()).collect();
+    if !folders.contains(&folder) {
+        folders.push(folder);
+    }
+    folders.join(":")
+}
+
 /// From the helper or the shim to the agent.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToAgent {

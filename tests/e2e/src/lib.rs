@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use driver::Driver;
+pub use driver::{Driver, Machine};
 pub use editor::Editor;
 
 /// Where a first `up` can be interrupted, in its order: the program's own failpoints, until there is a venv in a container.

@@ -1,13 +1,16 @@
 /* A FAKE nvidia-smi for tests on machines without a GPU, and the outermost thing that is faked: engine,
  * CDI, container and agent are real. The fake CDI spec mounts it and sets one GPUBAY_FAKE_GPU_<index> =
- * "<uuid>,<name>" for each device that was injected; like the real one it numbers from 0 what it sees.
+ * "<uuid>,<name>" for each device that was injected; like the real one it numbers from 0 what it sees. Where there is no
+ * such variable, each device node /dev/nvidia<minor> that it can open is a GPU, whose UUID ends in that number.
  *
  * Answers `nvidia-smi -L` and `nvidia-smi --query-gpu=<fields> --format=csv,noheader[,nounits]`.
  * Static, since images may have neither a shell nor a C library.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MOST = 16 };
 
@@ -51,6 +54,17 @@ int main(int argc, char **argv) {
         snprintf(name, sizeof name, "GPUBAY_FAKE_GPU_%d", i);
         const char *value = getenv(name);
         if (value) gpus[count++] = value;
+    }
+    for (int minor = 0, told = count; told == 0 && minor < MOST; minor++) {
+        static char lines[MOST][96];
+        char node[32];
+        snprintf(node, sizeof node, "/dev/nvidia%d", minor);
+        int opened = open(node, O_RDWR | O_CLOEXEC);
+        if (opened < 0) continue;
+        close(opened);
+        snprintf(lines[count], sizeof lines[count], "GPU-11111111-2222-3333-4444-%012d,GPU Bay Fake 24G", minor);
+        gpus[count] = lines[count];
+        count++;
     }
     if (count == 0) {
         puts("No devices were found");

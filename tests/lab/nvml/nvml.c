@@ -10,6 +10,7 @@
  *     every = UNINITIALIZED       what every other question answers
  *     [gpu]
  *     uuid = GPU-…
+ *     minor = 1                   of its device node; by default its place
  *     name = NVIDIA H100
  *     brand = geforce             tesla, geforce, nvidia or nvidiartx; without it nothing is known of one
  *     memory = 576 / 24576        MiB, used and total
@@ -20,7 +21,7 @@
  *     process = 1234 512          pid and MiB of a compute process; any number of them
  *     graphics = 1235 20          of one that draws
  *     error = GPU_IS_LOST         what every question about it answers
- *     error memory = NOT_SUPPORTED   or one of: handle uuid name memory utilization temperature power limit mig processes
+ *     error memory = NOT_SUPPORTED   or one of: handle uuid name memory utilization temperature power limit mig processes minor
  *     [slice]                     of the GPU before it; uuid, name, memory, process and error as above
  *     index = 2                   by default the next one
  *     slices = 1 / 1              of the compute instance and of the GPU instance, for its profile
@@ -64,14 +65,14 @@ static const struct { const char *name, *text; int code; } errors[] = {
 
 enum { MOST_GPUS = 16, MOST_SLICES = 16, MOST_PROCESSES = 64, TEXT = 96 };
 /* What can fail by itself; ALL is all of it. */
-enum { ALL, HANDLE, UUID, NAME, MEMORY, UTILIZATION, TEMPERATURE, POWER, LIMIT, MIG, PROCESSES, QUESTIONS };
-static const char *const questions[QUESTIONS] = {"", "handle", "uuid", "name", "memory", "utilization", "temperature", "power", "limit", "mig", "processes"};
+enum { ALL, HANDLE, UUID, NAME, MEMORY, UTILIZATION, TEMPERATURE, POWER, LIMIT, MIG, PROCESSES, MINOR, QUESTIONS };
+static const char *const questions[QUESTIONS] = {"", "handle", "uuid", "name", "memory", "utilization", "temperature", "power", "limit", "mig", "processes", "minor"};
 
 struct process { unsigned pid; unsigned long long bytes; int draws; };
 struct device {
     char uuid[TEXT], name[TEXT], brand[TEXT];
     unsigned long long used, total;
-    unsigned utilization, temperature, power, limit, index, compute_slices, gpu_slices;
+    unsigned utilization, temperature, power, limit, index, minor, compute_slices, gpu_slices;
     int mig, mig_pending, failing[QUESTIONS], processes_count;
     struct process processes[MOST_PROCESSES];
 };
@@ -130,6 +131,7 @@ static const char *set(struct device *device, const char *key, char *value) {
         return machine.init < 0 || machine.every < 0 ? "no NVML_ERROR_ is called so" : NULL;
     }
     if (strcmp(key, "uuid") == 0) snprintf(device->uuid, TEXT, "%.*s", TEXT - 1, value);
+    else if (strcmp(key, "minor") == 0) device->minor = (unsigned)atoi(value);
     else if (strcmp(key, "name") == 0) snprintf(device->name, TEXT, "%.*s", TEXT - 1, value);
     else if (strcmp(key, "brand") == 0) snprintf(device->brand, TEXT, "%.*s", TEXT - 1, value);
     else if (strcmp(key, "memory") == 0 && sscanf(value, "%u / %u", &a, &b) == 2) {
@@ -173,7 +175,7 @@ static int parse(FILE *file, const char *from) {
             if (machine.count == MOST_GPUS) return complain(from, number, "too many GPUs");
             gpu = &machine.gpus[machine.count];
             device = &gpu->device;
-            device->index = (unsigned)machine.count++;
+            device->index = device->minor = (unsigned)machine.count++;
             device->mig = -1;
         } else if (strcmp(text, "[slice]") == 0) {
             if (!gpu || gpu->slices_count == MOST_SLICES) return complain(from, number, "too many slices, or no GPU for it");
@@ -294,6 +296,12 @@ int nvmlDeviceGetIndex(Handle handle, unsigned *index) {
     ASK(handle, HANDLE);
     *index = device->index;
     return leave(SUCCESS);
+}
+
+int nvmlDeviceGetMinorNumber(Handle handle, unsigned *minor) {
+    ASK(handle, MINOR);
+    *minor = device->minor;
+    return leave(handle >> 8 ? INVALID_ARGUMENT : SUCCESS);
 }
 
 int nvmlDeviceGetUUID(Handle handle, char *uuid, unsigned size) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::create::container_port;
 use super::{CreateSpec, GpuRequest, Stdio};
-use crate::config::model::{EngineOptions, Health, Mount, MountSource, Restart};
+use crate::config::model::{Device, EngineOptions, Health, Mount, MountSource, Restart};
 
 /// The command, and whose values it leaves out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,11 +82,15 @@ impl CreateSpec {
         run.maybe("shm-size", shm_size.as_ref());
         run.maybe("cpus", cpus.as_ref().map(|cpus| &cpus.0));
         run.maybe("memory", memory.as_ref());
-        for mount in mounts {
+        for mount in mounts.iter().chain(gpu.given().into_iter().flat_map(|given| &given.files)) {
             run.set("mount", mount_option(mount));
         }
         match gpu {
             GpuRequest::None => {}
+            GpuRequest::Direct(given) => {
+                let named = |device: &&Device| options.devices.iter().all(|named| named.container != device.container);
+                run.each("device", &given.devices.iter().filter(named).map(device_option).collect::<Vec<_>>());
+            }
             GpuRequest::Cdi(names) => run.each("device", names),
             GpuRequest::NvidiaAll => run.set("gpus", "all"),
             GpuRequest::Nvidia(ids) => run.set("gpus", csv(&[format!("device={}", ids.join(","))])),
@@ -294,7 +298,7 @@ impl Writer<'_> {
             self.each(name, values);
         }
         for device in devices {
-            self.set("device", format!("{}:{}:{}", device.host, device.container, device.permissions));
+            self.set("device", device_option(device));
         }
         for (name, limits) in [
             ("blkio-weight-device", blkio_weight_devices),
@@ -368,6 +372,10 @@ fn restart_policy(restart: Restart) -> String {
         Restart::OnFailure { most: None } => "on-failure".to_owned(),
         Restart::OnFailure { most: Some(most) } => format!("on-failure:{most}"),
     }
+}
+
+fn device_option(device: &Device) -> String {
+    format!("{}:{}:{}", device.host, device.container, device.permissions)
 }
 
 fn mount_option(mount: &Mount) -> String {

@@ -9,7 +9,7 @@ use bollard::models::{
 };
 
 use crate::ContainerPath;
-use crate::config::model::{Decimal, EngineOptions, Health, Mount, MountSource, Port, Protocol, Restart};
+use crate::config::model::{Decimal, Device, EngineOptions, Health, Mount, MountSource, Port, Protocol, Restart};
 
 /// Everything that is decided about a container before it is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,17 @@ pub enum GpuRequest {
     /// Through the NVIDIA runtime's hook: every device, or some by index or UUID.
     NvidiaAll,
     Nvidia(Vec<String>),
+    /// Nothing that an engine would have to know of GPUs.
+    Direct(Given),
+}
+
+/// A driver's device nodes and files, for an engine that has no way of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    pub devices: Vec<Device>,
+    pub files: Vec<Mount>,
+    /// The folder of the libraries inside, for the loader.
+    pub library_path: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,10 +109,22 @@ impl CreateSpec {
         }
     }
 
+    /// Those that it is configured with, and a driver's files.
+    pub fn all_mounts(&self) -> impl Iterator<Item = &Mount> {
+        self.mounts.iter().chain(self.gpu.given().into_iter().flat_map(|given| &given.files))
+    }
+
+    /// Whoever names a node of a driver's himself gets it as he says.
+    pub(super) fn all_devices(&self) -> impl Iterator<Item = &Device> {
+        let named = &self.options.devices;
+        let given = self.gpu.given().into_iter().flat_map(|given| &given.devices);
+        named.iter().chain(given.filter(|given| named.iter().all(|named| named.container != given.container)))
+    }
+
     fn host_config(&self) -> HostConfig {
         let options = &self.options;
         HostConfig {
-            mounts: Some(self.mounts.iter().map(mount).collect()),
+            mounts: Some(self.all_mounts().map(mount).collect()),
             port_bindings: (!self.ports.is_empty()).then(|| self.port_bindings()),
             publish_all_ports: options.publish_all.then_some(true),
             group_add: list(&self.groups),
@@ -140,14 +163,11 @@ impl CreateSpec {
             extra_hosts: list(&options.extra_hosts),
             cap_add: list(&options.cap_add),
             cap_drop: list(&options.cap_drop),
-            devices: (!options.devices.is_empty()).then(|| {
-                let mapping = |device: &crate::config::model::Device| DeviceMapping {
-                    path_on_host: Some(device.host.clone()),
-                    path_in_container: Some(device.container.clone()),
-                    cgroup_permissions: Some(device.permissions.clone()),
-                };
-                options.devices.iter().map(mapping).collect()
-            }),
+            devices: some_list(self.all_devices().map(|device| DeviceMapping {
+                path_on_host: Some(device.host.clone()),
+                path_in_container: Some(device.container.clone()),
+                cgroup_permissions: Some(device.permissions.clone()),
+            })),
             device_cgroup_rules: list(&options.device_cgroup_rules),
             security_opt: list(&options.security_opt),
             privileged: options.privileged.then_some(true),
@@ -242,9 +262,15 @@ fn mount(mount: &Mount) -> ApiMount {
     }
 }
 
+impl GpuRequest {
+    pub fn given(&self) -> Option<&Given> {
+        if let Self::Direct(given) = self { Some(given) } else { None }
+    }
+}
+
 fn device_requests(gpu: &GpuRequest) -> Option<Vec<DeviceRequest>> {
     let request = match gpu {
-        GpuRequest::None => return None,
+        GpuRequest::None | GpuRequest::Direct(_) => return None,
         GpuRequest::Cdi(names) => DeviceRequest {
             driver: Some("cdi".to_owned()),
             device_ids: Some(names.clone()),

@@ -35,7 +35,7 @@ pub use archive::{Archive, Moment, Owner};
 pub use command::{DockerRun, Values};
 pub use condition::Condition;
 pub use containers::{Attached, Container, ContainerState, Listed, MountPoint};
-pub use create::{CreateSpec, GpuRequest, Stdio};
+pub use create::{CreateSpec, Given, GpuRequest, Stdio};
 pub use endpoint::{Endpoint, Located, Surroundings};
 pub use error::EngineError;
 pub use events::News;

@@ -6,7 +6,7 @@ use gpubay_protocol::agent::AGENT_DIR;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::CreateSpec;
+use super::{CreateSpec, GpuRequest};
 
 /// A value longer than this is told only by its hash.
 const LONGEST: usize = 200;
@@ -84,11 +84,8 @@ impl CreateSpec {
     }
 
     fn counted(&self) -> Value {
-        let mut body = self.body();
+        let mut body = Self { gpu: GpuRequest::None, ..self.clone() }.body();
         body.image = None;
-        if let Some(host) = &mut body.host_config {
-            host.device_requests = None;
-        }
         if let Some(labels) = &mut body.labels {
             labels.retain(|name, _| !name.starts_with("gpubay.") && name != "devcontainer.metadata");
         }

@@ -1,24 +1,31 @@
 //! From what is wanted and what there is to what is asked of the engine. Pure.
 
+use super::direct::{self, Kit, Obstacle};
 use super::inventory::Inventory;
 use super::lease::{Claims, Kind};
 use super::offer::{self, CDI_KIND, Candidate, Placed, cdi_name, is_slice};
 use super::select::choose;
 use super::{GpuError, Plan, Promise, name_of, plural};
 use crate::config::model::{GpuCount, GpuSelection, Gpus, Injection, Isolation};
-use crate::engine::{EngineInfo, GpuRequest};
+use crate::engine::{EngineInfo, Given, GpuRequest};
 
 /// The OCI runtime of NVIDIA's container toolkit.
 const NVIDIA_RUNTIME: &str = "nvidia";
 
 /// Chooses how the engine is asked for the GPUs that are wanted, and which these are. `inventory` is what the driver of the
-/// engine's machine tells, where it can be asked.
+/// engine's machine tells, where it can be asked; `direct` what can be given without the engine's help, where that was looked
+/// for.
 ///
 /// # Errors
 /// [`GpuError`]: a named GPU that is not there is always an error; none at all only where GPUs are
 /// required.
-pub fn decide(wanted: &Gpus, info: &EngineInfo, inventory: Option<&Inventory>) -> Result<Plan, GpuError> {
-    decide_beside(wanted, info, inventory, &Claims::default())
+pub fn decide(
+    wanted: &Gpus,
+    info: &EngineInfo,
+    inventory: Option<&Inventory>,
+    direct: Option<&Result<Kit, Obstacle>>,
+) -> Result<Plan, GpuError> {
+    decide_beside(wanted, info, inventory, direct, &Claims::default())
 }
 
 /// As [`decide`], beside others who use the same GPUs.
@@ -29,24 +36,32 @@ pub fn decide_beside(
     wanted: &Gpus,
     info: &EngineInfo,
     inventory: Option<&Inventory>,
+    direct: Option<&Result<Kit, Obstacle>>,
     claims: &Claims,
 ) -> Result<Plan, GpuError> {
-    let plan = planned(wanted, info, inventory, claims)?;
+    let plan = planned(wanted, info, inventory, direct, claims)?;
     claims.allow(&plan, &wanted.select.typed())?;
     Ok(plan)
 }
 
-fn planned(wanted: &Gpus, info: &EngineInfo, inventory: Option<&Inventory>, claims: &Claims) -> Result<Plan, GpuError> {
+fn planned(
+    wanted: &Gpus,
+    info: &EngineInfo,
+    inventory: Option<&Inventory>,
+    direct: Option<&Result<Kit, Obstacle>>,
+    claims: &Claims,
+) -> Result<Plan, GpuError> {
     if wanted.select == GpuSelection::None {
         return Ok(none("no GPU was asked for".to_owned()));
     }
     let heeds = info.heeds_gpu_requests;
     let names = if heeds { offer::cdi_names(info) } else { Vec::new() };
-    let runtime = heeds && info.runtimes.iter().any(|name| name == NVIDIA_RUNTIME);
+    let runtime = heeds && has_the_runtime(info);
     let deaf = || format!("{} ignores what its API is asked of GPUs; 5.4 is the first that does not", info.name());
     let injection = match wanted.injection {
         None if !names.is_empty() => Injection::Cdi,
         None if runtime => Injection::NvidiaRuntime,
+        None if matches!(direct, Some(Ok(_))) => Injection::Direct,
         None => Injection::None,
         Some(forced) => forced,
     };
@@ -72,9 +87,11 @@ fn planned(wanted: &Gpus, info: &EngineInfo, inventory: Option<&Inventory>, clai
             reason: format!("the engine has no runtime of that name, only {}", info.runtimes.join(", ")),
         }),
         Injection::NvidiaRuntime => with_runtime(wanted, inventory, claims),
-        Injection::Direct => {
-            Err(GpuError::Forced { forced: "direct", reason: "this version cannot do that yet".to_owned() })
-        }
+        Injection::Direct => match direct {
+            Some(Ok(kit)) => direct::plan(wanted, kit, inventory, claims),
+            Some(Err(obstacle)) => Err(GpuError::NotDirectly(obstacle.clone())),
+            None => Err(GpuError::NotDirectly(Obstacle::NoDriver)),
+        },
         Injection::None => {
             let reason = if heeds {
                 format!(
@@ -83,6 +100,15 @@ fn planned(wanted: &Gpus, info: &EngineInfo, inventory: Option<&Inventory>, clai
                 )
             } else {
                 deaf()
+            };
+            let reason = match direct {
+                Some(Err(obstacle)) if !obstacle.is_plain() => {
+                    format!(
+                        "{reason}; nor can they be given directly, since {}",
+                        obstacle.in_full().trim_end_matches('.')
+                    )
+                }
+                _ => reason,
             };
             match &wanted.select {
                 GpuSelection::Named(names) => {
@@ -95,6 +121,15 @@ fn planned(wanted: &Gpus, info: &EngineInfo, inventory: Option<&Inventory>, clai
     }
 }
 
+fn has_the_runtime(info: &EngineInfo) -> bool {
+    info.runtimes.iter().any(|name| name == NVIDIA_RUNTIME)
+}
+
+/// Whether the engine itself can give GPUs to a container.
+pub fn has_a_way(info: &EngineInfo) -> bool {
+    info.heeds_gpu_requests && (!offer::cdi_names(info).is_empty() || has_the_runtime(info))
+}
+
 fn none(reason: String) -> Plan {
     Plan {
         injection: Injection::None,
@@ -105,6 +140,7 @@ fn none(reason: String) -> Plan {
         label: "none".to_owned(),
         devices: Vec::new(),
         visible: None,
+        driver: None,
     }
 }
 
@@ -118,15 +154,16 @@ pub struct Made<'a> {
     pub devices: &'a str,
     /// `None`: there is no such label.
     pub visible: Option<&'a str>,
+    pub driver: Option<&'a str>,
 }
 
 /// The plan that a container was made by, from what its labels say.
 ///
-/// `None` where the engine has to be asked: GPUs may have come to it since the container went without, if it `heeds`
-/// requests for them at all; or another isolation is wanted than it has.
-pub fn remembered(wanted: &Gpus, heeds: bool, made: Made<'_>) -> Option<Plan> {
+/// `None` where the engine has to be asked: GPUs may have come to it since the container went without, if it `may_give`
+/// any at all; or another isolation is wanted than it has.
+pub fn remembered(wanted: &Gpus, may_give: bool, made: Made<'_>) -> Option<Plan> {
     let of_none = made.injection == "none";
-    if of_none && wanted.select != GpuSelection::None && (heeds || !can_go_without(wanted)) {
+    if of_none && wanted.select != GpuSelection::None && (may_give || !can_go_without(wanted)) {
         return None;
     }
     let plan = self::made(made)?;
@@ -141,6 +178,8 @@ pub fn made(made: Made<'_>) -> Option<Plan> {
         "cdi" => (Injection::Cdi, GpuRequest::Cdi(names())),
         "nvidia-runtime" if made.gpus == "all" => (Injection::NvidiaRuntime, GpuRequest::NvidiaAll),
         "nvidia-runtime" => (Injection::NvidiaRuntime, GpuRequest::Nvidia(names())),
+        // What it holds is the engine's to tell, and no other is made by this plan.
+        "direct" => (Injection::Direct, GpuRequest::Direct(Given::default())),
         _ => return None,
     };
     let isolation = if made.isolation == "soft" { Isolation::Soft } else { Isolation::Hard };
@@ -151,9 +190,11 @@ pub fn made(made: Made<'_>) -> Option<Plan> {
         (_, Isolation::Soft) => soft_promise(visible.as_deref().unwrap_or_default()),
         (GpuRequest::NvidiaAll, _) => Promise::AtLeastOne,
         (GpuRequest::Cdi(names) | GpuRequest::Nvidia(names), _) => promise(names),
+        (GpuRequest::Direct(_), _) => promise(&names()),
     };
     let (reason, label) = (made.reason.to_owned(), made.gpus.to_owned());
-    Some(Plan { injection, isolation, reason, request, promised, label, devices: offer::read(made.devices), visible })
+    let (devices, driver) = (offer::read(made.devices), made.driver.map(str::to_owned));
+    Some(Plan { injection, isolation, reason, request, promised, label, devices, visible, driver })
 }
 
 /// Whether no GPU at all is no error.
@@ -162,7 +203,7 @@ fn can_go_without(wanted: &Gpus) -> bool {
 }
 
 /// How many GPUs answer where these were given. Slices of one GPU answer as that GPU.
-fn promise(names: &[String]) -> Promise {
+pub(super) fn promise(names: &[String]) -> Promise {
     let name = |name: &String| name.strip_prefix(CDI_KIND).unwrap_or(name).to_owned();
     if names.iter().map(name).any(|name| name == "all" || is_slice(&name)) {
         return Promise::AtLeastOne;
@@ -171,24 +212,24 @@ fn promise(names: &[String]) -> Promise {
 }
 
 /// Those that are selected have to answer; another one of the machine may be sick.
-fn soft_promise(visible: &[String]) -> Promise {
+pub(super) fn soft_promise(visible: &[String]) -> Promise {
     if visible.is_empty() { Promise::Nothing } else { Promise::AtLeastOne }
 }
 
 /// Everything that is in the container where only the environment selects: each sound device, if CUDA can be told every
 /// one of them by its UUID.
-fn all_by_uuid(wanted: &Gpus, offered: &[Candidate]) -> Option<Vec<Candidate>> {
+pub(super) fn all_by_uuid(wanted: &Gpus, offered: &[Candidate]) -> Option<Vec<Candidate>> {
     let sound: Vec<Candidate> = offered.iter().filter(|one| one.trouble().is_none()).cloned().collect();
     let told = !sound.is_empty() && sound.iter().all(|one| one.uuid.is_some());
     (wanted.isolation == Isolation::Soft && told).then_some(sound)
 }
 
-fn placed(of: &[&Candidate]) -> Vec<Placed> {
+pub(super) fn placed(of: &[&Candidate]) -> Vec<Placed> {
     of.iter().filter_map(|one| Some(Placed { place: one.place, uuid: one.uuid.clone()? })).collect()
 }
 
 /// What `CUDA_VISIBLE_DEVICES` is to say of devices that are in by themselves: only what CUDA's own order would not.
-fn asked_order(chosen: &[&Candidate]) -> Option<Vec<String>> {
+pub(super) fn asked_order(chosen: &[&Candidate]) -> Option<Vec<String>> {
     let ascending = chosen.is_sorted_by_key(|one| one.place);
     let uuids = chosen.iter().map(|one| one.uuid.clone()).collect::<Option<Vec<_>>>()?;
     (!ascending).then_some(uuids)
@@ -220,6 +261,7 @@ fn with_cdi(
         request: GpuRequest::Cdi(names),
         devices: placed(of),
         visible,
+        driver: None,
     };
     let all_as_one = || vec![cdi_name("all")];
     if let Some(sound) = all_by_uuid(wanted, &offered) {
@@ -263,7 +305,7 @@ fn with_cdi(
 }
 
 /// Where every device is in trouble there is none for who leaves the choice to us.
-fn nothing_sound(wanted: &Gpus, offered: &[Candidate]) -> Result<Option<Plan>, GpuError> {
+pub(super) fn nothing_sound(wanted: &Gpus, offered: &[Candidate]) -> Result<Option<Plan>, GpuError> {
     let left_to_us = matches!(wanted.select, GpuSelection::Auto | GpuSelection::All);
     if !left_to_us || offered.is_empty() || offered.iter().any(|one| one.trouble().is_none()) {
         return Ok(None);
@@ -281,7 +323,7 @@ fn given_name<'a>(wanted: &'a Gpus, one: &'a Candidate, names: &[&'a str]) -> &'
 }
 
 /// Why it is `hard` although `soft` is configured.
-fn hard_reason(wanted: &Gpus, reason: String, offered: &[Candidate]) -> String {
+pub(super) fn hard_reason(wanted: &Gpus, reason: String, offered: &[Candidate]) -> String {
     if wanted.isolation == Isolation::Soft && offered.iter().any(|one| one.uuid.is_none()) {
         return format!(
             "{reason}; only the selected ones are inside, since the UUIDs are not known by which CUDA could select"
@@ -301,6 +343,7 @@ fn with_runtime(wanted: &Gpus, inventory: Option<&Inventory>, claims: &Claims) -
         label,
         devices,
         visible,
+        driver: None,
     };
     let hard = |request, promised, label| plan(Isolation::Hard, request, promised, label, Vec::new(), None);
     let mut offered = inventory.map(offer::of_driver).unwrap_or_default();

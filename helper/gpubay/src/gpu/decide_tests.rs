@@ -39,6 +39,7 @@ fn again(wanted: &Gpus, plan: &Plan) -> Option<Plan> {
         isolation: super::super::name_of_isolation(plan.isolation),
         devices: &devices,
         visible: visible.as_deref(),
+        driver: plan.driver.as_deref(),
     };
     remembered(wanted, true, made)
 }
@@ -70,7 +71,7 @@ fn where_cuda_can_be_told_everything_is_inside_and_the_best_is_selected() {
         (named(&["1", "0"]), vec!["GPU-1", "GPU-0"]),
         (named(&["GPU-0"]), vec!["GPU-0"]),
     ] {
-        let plan = decide(&wanted(select.clone()), &engine, Some(&driver())).expect("planned");
+        let plan = decide(&wanted(select.clone()), &engine, Some(&driver()), None).expect("planned");
         assert_eq!(plan.request, GpuRequest::Cdi(both.clone()));
         assert_eq!(plan.visible.as_deref(), Some(&visible.iter().map(|&v| v.to_owned()).collect::<Vec<_>>()[..]));
         assert_eq!((plan.isolation, written(&plan.devices).as_str()), (Isolation::Soft, "0=GPU-0,1=GPU-1"));
@@ -78,15 +79,15 @@ fn where_cuda_can_be_told_everything_is_inside_and_the_best_is_selected() {
         let hard = Gpus { isolation: Isolation::Hard, ..wanted(select) };
         assert_eq!(again(&hard, &plan), None, "it has to be asked what that means");
     }
-    let none = decide(&wanted(GpuSelection::None), &engine, Some(&driver())).expect("planned");
+    let none = decide(&wanted(GpuSelection::None), &engine, Some(&driver()), None).expect("planned");
     assert_eq!(none.request, GpuRequest::None);
     // The same through the runtime, and where all come as one.
     let runtime = self::engine(&[], &["nvidia"]);
-    let plan = decide(&wanted(GpuSelection::Auto), &runtime, Some(&driver())).expect("planned");
+    let plan = decide(&wanted(GpuSelection::Auto), &runtime, Some(&driver()), None).expect("planned");
     assert_eq!(plan.request, GpuRequest::Nvidia(vec!["GPU-0".to_owned(), "GPU-1".to_owned()]));
     assert_eq!(plan.visible, Some(vec!["GPU-1".to_owned()]));
     let wsl = self::engine(&["all"], &[]);
-    let plan = decide(&wanted(GpuSelection::Auto), &wsl, Some(&driver())).expect("planned");
+    let plan = decide(&wanted(GpuSelection::Auto), &wsl, Some(&driver()), None).expect("planned");
     assert_eq!((plan.label.as_str(), plan.visible), ("nvidia.com/gpu=all", Some(vec!["GPU-1".to_owned()])));
 }
 
@@ -97,10 +98,11 @@ fn a_gpu_in_trouble_is_left_outside() {
     let engine = engine(&["0", "1", "all"], &[]);
     for isolation in [Isolation::Soft, Isolation::Hard] {
         for select in [GpuSelection::Auto, GpuSelection::All] {
-            let plan = decide(&Gpus { isolation, ..wanted(select) }, &engine, Some(&driver)).expect("planned");
+            let plan = decide(&Gpus { isolation, ..wanted(select) }, &engine, Some(&driver), None).expect("planned");
             assert_eq!(plan.label, "nvidia.com/gpu=0");
         }
-        let error = decide(&Gpus { isolation, ..wanted(named(&["1"])) }, &engine, Some(&driver)).expect_err("sick");
+        let error =
+            decide(&Gpus { isolation, ..wanted(named(&["1"])) }, &engine, Some(&driver), None).expect_err("sick");
         assert_eq!(error.code(), "gpu_trouble");
     }
 }
@@ -113,11 +115,11 @@ fn where_nothing_is_sound_there_is_none_or_an_error() {
     }
     for engine in [engine(&["0", "1", "all"], &[]), engine(&[], &["nvidia"])] {
         for select in [GpuSelection::Auto, GpuSelection::All] {
-            let plan = decide(&wanted(select.clone()), &engine, Some(&driver)).expect("the CPU will do");
+            let plan = decide(&wanted(select.clone()), &engine, Some(&driver), None).expect("the CPU will do");
             assert_eq!((plan.injection, plan.request), (Injection::None, GpuRequest::None));
             assert!(plan.reason.contains("GPU 1: it is lost"), "{}", plan.reason);
             let required = Gpus { required: true, ..wanted(select) };
-            assert_eq!(decide(&required, &engine, Some(&driver)).expect_err("required").code(), "gpu_required");
+            assert_eq!(decide(&required, &engine, Some(&driver), None).expect_err("required").code(), "gpu_required");
         }
     }
 }
@@ -126,9 +128,10 @@ fn where_nothing_is_sound_there_is_none_or_an_error() {
 fn what_the_engine_lists_and_the_driver_does_not_know_is_left_outside() {
     let mut driver = driver();
     driver.gpus.remove(1);
-    let plan = decide(&wanted(GpuSelection::Auto), &engine(&["0", "1", "all"], &[]), Some(&driver)).expect("planned");
+    let plan =
+        decide(&wanted(GpuSelection::Auto), &engine(&["0", "1", "all"], &[]), Some(&driver), None).expect("planned");
     assert_eq!((plan.isolation, plan.label.as_str()), (Isolation::Soft, "nvidia.com/gpu=0"));
-    let error = decide(&wanted(named(&["1"])), &engine(&["0", "1"], &[]), Some(&driver)).expect_err("gone");
+    let error = decide(&wanted(named(&["1"])), &engine(&["0", "1"], &[]), Some(&driver), None).expect_err("gone");
     assert_eq!(error.code(), "gpu_trouble");
 }
 
@@ -137,7 +140,7 @@ fn hard_isolation_keeps_the_asked_order() {
     let engine = engine(&["0", "1", "all"], &[]);
     let hard = |names: &[&str]| {
         let wanted = Gpus { isolation: Isolation::Hard, ..wanted(named(names)) };
-        decide(&wanted, &engine, Some(&driver())).expect("planned")
+        decide(&wanted, &engine, Some(&driver()), None).expect("planned")
     };
     assert_eq!(hard(&["1", "0"]).visible, Some(vec!["GPU-1".to_owned(), "GPU-0".to_owned()]));
     assert_eq!(hard(&["0", "1"]).visible, None);
@@ -173,7 +176,7 @@ fn a_container_remembers_its_plan() {
     ] {
         for engine in [&cdi, &runtime] {
             let wanted = wanted(select.clone());
-            let plan = decide(&wanted, engine, None).expect("planned");
+            let plan = decide(&wanted, engine, None, None).expect("planned");
             let again = again(&wanted, &plan);
             assert_eq!(again, Some(plan));
         }
@@ -202,14 +205,14 @@ fn a_container_that_went_without_does_not_know_what_came_since() {
 #[test]
 fn the_engine_decides_how() {
     let both = engine(&["0", "1", "GPU-a", "all"], &["runc", "nvidia"]);
-    assert_eq!(decide(&wanted(GpuSelection::Auto), &both, None).expect("planned").injection, Injection::Cdi);
+    assert_eq!(decide(&wanted(GpuSelection::Auto), &both, None, None).expect("planned").injection, Injection::Cdi);
     let runtime = engine(&[], &["nvidia", "runc"]);
     assert_eq!(
-        decide(&wanted(GpuSelection::Auto), &runtime, None).expect("planned").request,
+        decide(&wanted(GpuSelection::Auto), &runtime, None, None).expect("planned").request,
         GpuRequest::Nvidia(vec!["0".to_owned()])
     );
     let nothing = engine(&[], &["runc"]);
-    let plan = decide(&wanted(GpuSelection::Auto), &nothing, None).expect("the CPU will do");
+    let plan = decide(&wanted(GpuSelection::Auto), &nothing, None, None).expect("the CPU will do");
     assert_eq!((plan.injection, plan.request), (Injection::None, GpuRequest::None));
     assert!(plan.reason.contains("no CDI device"), "{}", plan.reason);
 }
@@ -224,12 +227,12 @@ fn the_choice_among_cdi_devices() {
         (named(&["GPU-a"]), vec!["GPU-a"], Promise::Exactly(1)),
         (named(&["1", "0"]), vec!["1", "0"], Promise::Exactly(2)),
     ] {
-        let plan = decide(&wanted(select), &offered, None).expect("planned");
+        let plan = decide(&wanted(select), &offered, None, None).expect("planned");
         let names = devices.iter().map(|name| format!("nvidia.com/gpu={name}")).collect();
         assert_eq!((plan.request, plan.promised), (GpuRequest::Cdi(names), promised));
     }
     let wsl = engine(&["all"], &["runc"]);
-    let plan = decide(&wanted(GpuSelection::Auto), &wsl, None).expect("planned");
+    let plan = decide(&wanted(GpuSelection::Auto), &wsl, None, None).expect("planned");
     assert_eq!(plan.request, GpuRequest::Cdi(vec!["nvidia.com/gpu=all".to_owned()]));
 }
 
@@ -237,7 +240,7 @@ fn the_choice_among_cdi_devices() {
 fn slices_are_given_one_by_one_and_answer_as_their_gpu() {
     let slices = engine(&["1", "0:1", "0:0", "MIG-a", "MIG-b", "GPU-b", "all"], &["runc"]);
     let names = |plan: &Plan| plan.label.replace("nvidia.com/gpu=", "");
-    let plan = |select| decide(&wanted(select), &slices, None);
+    let plan = |select| decide(&wanted(select), &slices, None, None);
     let auto = plan(GpuSelection::Auto).expect("planned");
     assert_eq!((names(&auto), auto.promised), ("0:0".to_owned(), Promise::AtLeastOne));
     let three = plan(GpuSelection::Count(GpuCount::of(3))).expect("planned");
@@ -246,7 +249,7 @@ fn slices_are_given_one_by_one_and_answer_as_their_gpu() {
     assert_eq!(plan(GpuSelection::Count(GpuCount::of(4))).expect_err("too many").code(), "gpu_too_many");
     let by_uuid = plan(named(&["MIG-b"])).expect("planned");
     assert_eq!((names(&by_uuid), by_uuid.promised), ("MIG-b".to_owned(), Promise::AtLeastOne));
-    let runtime = decide(&wanted(named(&["MIG-a", "MIG-b"])), &engine(&[], &["nvidia"]), None).expect("planned");
+    let runtime = decide(&wanted(named(&["MIG-a", "MIG-b"])), &engine(&[], &["nvidia"]), None, None).expect("planned");
     assert_eq!(runtime.promised, Promise::AtLeastOne, "two slices of one GPU");
     for plan in [auto, three, by_uuid, runtime] {
         assert_eq!(again(&wanted(GpuSelection::Auto), &plan), Some(plan));
@@ -256,14 +259,15 @@ fn slices_are_given_one_by_one_and_answer_as_their_gpu() {
 #[test]
 fn a_device_of_several_names_is_one_device() {
     let reason =
-        |names: &[&str]| decide(&wanted(GpuSelection::Auto), &engine(names, &[]), None).expect("planned").reason;
+        |names: &[&str]| decide(&wanted(GpuSelection::Auto), &engine(names, &[]), None, None).expect("planned").reason;
     assert!(reason(&["0", "GPU-a", "all"]).contains("discovered 1 nvidia.com/gpu device through"));
     assert!(reason(&["0", "1", "GPU-a", "GPU-b", "all"]).contains("discovered 2 nvidia.com/gpu devices"));
     assert!(reason(&["GPU-a", "GPU-b", "all"]).contains("discovered 2 "), "by UUID alone");
     assert!(reason(&["0:0", "0:1", "MIG-a", "MIG-b", "all"]).contains("discovered 2 "), "slices");
     assert!(reason(&["all"]).contains("all as one"));
     let three = Gpus { select: GpuSelection::Count(GpuCount::of(3)), ..wanted(GpuSelection::Auto) };
-    let error = decide(&three, &engine(&["0", "1", "GPU-a", "GPU-b", "all"], &[]), None).expect_err("there are two");
+    let error =
+        decide(&three, &engine(&["0", "1", "GPU-a", "GPU-b", "all"], &[]), None, None).expect_err("there are two");
     assert!(matches!(error, GpuError::TooMany { asked: 3, offered: 2 }), "{error}");
 }
 
@@ -289,7 +293,7 @@ fn each_device_is_listed_once_and_a_uuid_only_where_it_is_certain() {
 fn what_is_not_there_is_said() {
     let two = engine(&["0", "1"], &["runc"]);
     let nothing = engine(&[], &["runc"]);
-    let code = |gpus: &Gpus, info: &EngineInfo| decide(gpus, info, None).expect_err("not to be had").code();
+    let code = |gpus: &Gpus, info: &EngineInfo| decide(gpus, info, None, None).expect_err("not to be had").code();
     assert_eq!(code(&wanted(named(&["9"])), &two), "gpu_unknown");
     assert_eq!(code(&wanted(GpuSelection::Count(GpuCount::of(3))), &two), "gpu_too_many");
     assert_eq!(code(&wanted(named(&["0"])), &nothing), "gpu_none");
@@ -308,18 +312,18 @@ fn an_engine_that_ignores_requests_is_not_asked() {
         heeds_gpu_requests: false,
         ..engine(&["0"], &["nvidia"])
     };
-    let plan = decide(&wanted(GpuSelection::Auto), &deaf, None).expect("planned");
+    let plan = decide(&wanted(GpuSelection::Auto), &deaf, None, None).expect("planned");
     assert_eq!((plan.injection, plan.request), (Injection::None, GpuRequest::None));
     assert!(plan.reason.starts_with("Podman 4.3.1 ignores"), "{}", plan.reason);
-    let error = decide(&wanted(named(&["0"])), &deaf, None).expect_err("named");
+    let error = decide(&wanted(named(&["0"])), &deaf, None, None).expect_err("named");
     assert!(error.to_string().contains("Podman 4.3.1 ignores"), "{error}");
     let forced = Gpus { injection: Some(Injection::Cdi), ..wanted(GpuSelection::Auto) };
-    assert_eq!(decide(&forced, &deaf, None).expect_err("forced").code(), "gpu_injection");
+    assert_eq!(decide(&forced, &deaf, None, None).expect_err("forced").code(), "gpu_injection");
 }
 
 #[test]
 fn a_broken_promise_is_an_error() {
-    let plan = decide(&wanted(GpuSelection::Auto), &engine(&["0"], &[]), None).expect("planned");
+    let plan = decide(&wanted(GpuSelection::Auto), &engine(&["0"], &[]), None, None).expect("planned");
     let seen = GpuSeen { index: 0, uuid: None, name: None };
     let report =
         |devices| GpuReport { devices, asked: "nvidia-smi".to_owned(), problem: Some("driver gone".to_owned()) };
@@ -332,9 +336,9 @@ fn a_broken_promise_is_an_error() {
 fn what_is_wished_for_is_not_dropped_where_nobody_knows_the_gpus() {
     let wish = GpuSelection::Count(GpuCount { min_free: Some(20 << 30), ..GpuCount::of(1) });
     for info in [engine(&["nvidia.com/gpu=0"], &["runc"]), engine(&[], &["runc", "nvidia"])] {
-        let error = decide(&wanted(wish.clone()), &info, None).expect_err("nobody knows it");
+        let error = decide(&wanted(wish.clone()), &info, None, None).expect_err("nobody knows it");
         assert_eq!(error.code(), "gpu_unknowable");
         assert!(error.to_string().contains("count=1,min_free=20g is asked for"), "{error}");
-        assert!(decide(&wanted(GpuSelection::Count(GpuCount::of(1))), &info, None).is_ok(), "a count alone");
+        assert!(decide(&wanted(GpuSelection::Count(GpuCount::of(1))), &info, None, None).is_ok(), "a count alone");
     }
 }

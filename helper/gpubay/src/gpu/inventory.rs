@@ -42,6 +42,8 @@ pub struct Gpu {
     pub uuid: String,
     /// NVML's index, by PCI place: what CUDA counts with `CUDA_DEVICE_ORDER=PCI_BUS_ID`.
     pub index: u32,
+    /// Of its device node `/dev/nvidia<minor>`.
+    pub minor: Option<u32>,
     pub name: String,
     /// What it is sold as, in the words of images that require one: `tesla`, `geforce`.
     pub brand: Option<String>,

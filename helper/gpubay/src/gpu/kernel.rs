@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::direct::version;
+
 const VERSION: &str = "/proc/driver/nvidia/version";
 
 /// The version of the driver that this machine's kernel runs; `None`: it runs none.
@@ -12,8 +14,7 @@ pub(crate) fn driver_version() -> Option<String> {
 fn read(file: &Path) -> Option<String> {
     let text = crate::files::read(file, crate::files::SMALL).ok()?;
     let text = String::from_utf8_lossy(&text).into_owned();
-    let version = |word: &&str| word.contains('.') && word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    Some(text.split_whitespace().find(version).unwrap_or("of an unknown version").to_owned())
+    Some(version(&text).unwrap_or("of an unknown version").to_owned())
 }
 
 #[cfg(test)]

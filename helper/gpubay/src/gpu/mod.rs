@@ -6,6 +6,7 @@
 
 pub mod cuda;
 mod decide;
+pub mod direct;
 pub mod inventory;
 mod kernel;
 pub mod lease;
@@ -16,7 +17,7 @@ mod reading;
 mod require;
 mod select;
 
-pub use self::decide::{Made, decide, decide_beside, made, remembered, select_inside};
+pub use self::decide::{Made, decide, decide_beside, has_a_way, made, remembered, select_inside};
 pub(crate) use self::kernel::driver_version;
 pub(crate) use self::nvml::on_this_machine;
 pub use self::nvml::{Driver, Lack, inventory_of};
@@ -44,6 +45,8 @@ pub struct Plan {
     pub devices: Vec<Placed>,
     /// UUIDs for `CUDA_VISIBLE_DEVICES`, in their order; `None`: it is left alone.
     pub visible: Option<Vec<String>>,
+    /// The version of the driver whose files the container is given; `None`: it is given none by us.
+    pub driver: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,8 @@ pub enum GpuError {
     NamedButNone { asked: String, reason: String },
     #[error("injection {forced:?} is asked for, and {reason}")]
     Forced { forced: &'static str, reason: String },
+    #[error("injection \"direct\" is asked for, and {0}")]
+    NotDirectly(direct::Obstacle),
     #[error("promised through {injection}: {promised}; what answered inside the container: {found} GPU(s); {detail}")]
     Broken { injection: &'static str, promised: String, found: usize, detail: String },
 }
@@ -95,6 +100,7 @@ impl Explain for GpuError {
             Self::Trouble { .. } => "gpu_trouble",
             Self::NamedButNone { .. } => "gpu_none",
             Self::Forced { .. } => "gpu_injection",
+            Self::NotDirectly(obstacle) => obstacle.code(),
             Self::Broken { .. } => "gpu_broken",
         }
     }
@@ -127,7 +133,13 @@ impl Explain for GpuError {
             Self::Ambiguous { .. } => "Write more of its UUID.".to_owned(),
             Self::Twice { .. } => "Name each once.".to_owned(),
             Self::Trouble { .. } => "Choose another; `nvidia-smi` and `dmesg` may tell more of this one.".to_owned(),
+            Self::NotDirectly(obstacle) => return obstacle.hint(),
             Self::Forced { .. } => "Leave [gpus] injection out to let the engine decide.".to_owned(),
+            Self::Broken { injection: "direct", .. } => {
+                "Check `nvidia-smi` on this machine; on one with SELinux `sudo setsebool -P container_use_devices on` lets \
+                 containers use its device nodes."
+                    .to_owned()
+            }
             Self::Broken { .. } => {
                 "Check `nvidia-smi` on the engine's machine, and that its CDI specification fits the driver \
                  (`nvidia-ctk cdi generate` again after a driver update)."

@@ -84,6 +84,8 @@ fn gpu(nvml: &Nvml, index: u32, modes: &mut Modes) -> Answer<Gpu> {
     let mut asking = Asking { gpu: &mut gpu };
     let Some(device) = asking.always(nvml.device_by_index(index))? else { return Ok(gpu) };
     let uuid = asking.always(device.uuid())?;
+    // WSL has no node for it.
+    let minor = asking.perhaps(device.minor_number())?;
     let name = asking.perhaps(device.name())?;
     // A board without memory of its own shares the machine's, and tells none.
     let memory = match device.memory_info() {
@@ -116,6 +118,7 @@ fn gpu(nvml: &Nvml, index: u32, modes: &mut Modes) -> Answer<Gpu> {
     }
     Ok(Gpu {
         uuid: uuid.unwrap_or_default(),
+        minor,
         name: name.unwrap_or_default(),
         brand: brand.map(brand_name).map(str::to_owned),
         memory: memory.map(|memory| Memory { used: memory.used, total: memory.total }),

@@ -234,7 +234,7 @@ pub fn has_gpu(engine: Option<(&EngineInfo, bool)>) -> bool {
         || ["/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1"].iter().any(|path| Path::new(path).exists());
     let Some((info, local)) = engine else { return driver() };
     let any = Gpus { select: GpuSelection::Auto, required: false, isolation: Isolation::Hard, injection: None };
-    match crate::gpu::decide(&any, info, None).map(|plan| plan.injection) {
+    match crate::gpu::decide(&any, info, None, None).map(|plan| plan.injection) {
         Ok(Injection::Cdi) => true,
         // A runtime is configured on machines without a driver, too.
         Ok(Injection::NvidiaRuntime) => !local || driver(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
-use gpubay_protocol::agent::Status;
+use gpubay_protocol::agent::{DRIVER_LIBRARIES, Status};
 
 use super::drift::{self, Drift};
 use super::exposure;
@@ -287,6 +287,7 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
         return Ok(kept(found, false, status));
     }
     exposure::points_are_as_they_were(&found.mounts)?;
+    has_its_driver(&found)?;
     // It was made when the engine saw these files, maybe from another machine's side of a socket.
     if let Err(problem) = visibility::check(workspace, &found.id, &wanted.places.run, Some(sources(workspace))).await {
         let hint = "`gpubay up --recreate` makes the container anew, with a folder that the engine sees.";
@@ -299,6 +300,24 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
     let status = ready(workspace, wanted, &found.name).await?;
     let container = find(workspace, &found.name).await?.unwrap_or(found);
     Ok(kept(container, true, status))
+}
+
+/// A container that was given the files of a driver cannot start without them, and an engine says only that some path is gone.
+fn has_its_driver(found: &Container) -> Result<()> {
+    let gone = |mount: &&crate::engine::MountPoint| {
+        let of_the_driver = mount.target.starts_with(DRIVER_LIBRARIES);
+        of_the_driver && mount.source.as_ref().is_some_and(|source| !std::path::Path::new(source).exists())
+    };
+    let (Some(gone), version) = (found.mounts.iter().find(gone), found.label(labels::DRIVER)) else { return Ok(()) };
+    let source = gone.source.as_deref().unwrap_or_default();
+    Err(Error::new(
+        "gpu_driver_gone",
+        format!("{} was made with the NVIDIA driver {version}, of which {source} is not there any more", found.name),
+    )
+    .with_hint(
+        "The driver was updated or removed. `gpubay up --recreate` makes the container anew with the driver that is there now; \
+         `docker cp` brings out what you still need of it.",
+    ))
 }
 
 /// What the configuration wants otherwise than it is. `image` is `None` where the wanted one would have to be built.
@@ -333,6 +352,9 @@ pub(super) fn differences(
         let was = of(found.label(labels::GPUS), found.label(labels::INJECTION));
         let now = of(wish(labels::GPUS), wish(labels::INJECTION));
         drift.push(Drift::between("gpus", Some(&was), Some(&now)));
+    } else if differs(labels::DRIVER) {
+        // Its files are mounted from where that version lay.
+        drift.push(Drift::between("driver", Some(found.label(labels::DRIVER)), Some(wish(labels::DRIVER))));
     }
     if let Some(name) = workspace.config().container.engine.name.as_ref().filter(|name| **name != found.name) {
         drift.push(Drift::between("name", Some(&found.name), Some(name)));
@@ -354,7 +376,7 @@ async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt
     let id = match create(workspace, &planned, wanted.user).await {
         Ok(id) => id,
         Err(error @ EngineError::Refused { .. }) => {
-            let problem = visibility::refusal(workspace, error, &planned.spec.mounts).await;
+            let problem = visibility::refusal(workspace, error, &planned.spec).await;
             return Err(visibility::settle(workspace, &planned.spec.image, problem).await.into());
         }
         Err(error) => return Err(error.into()),

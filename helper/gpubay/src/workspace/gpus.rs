@@ -6,13 +6,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::Workspace;
 use super::elsewhere::Elsewhere;
 use super::holders::Holders;
 use super::offered;
-use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
+use super::{HostUser, Workspace};
+use crate::config::model::{GpuSelection, Gpus, Injection, Isolation, User};
 use crate::engine::{Engine, EngineInfo};
 use crate::error::Result;
+use crate::gpu::direct::{Kit, Obstacle};
 use crate::gpu::inventory::{Inventory, Process};
 use crate::gpu::{self, Driver, Lack};
 
@@ -111,10 +112,17 @@ pub struct GpuHolder {
 pub struct Viewer {
     engine: Engine,
     wanted: Gpus,
+    host: HostUser,
+    /// Who would use them.
+    user: User,
     driver: Driver,
     holders: Holders,
     offer: Option<Offer>,
+    direct: Option<(Instant, Directly)>,
 }
+
+/// What can be given without the engine's help, where somebody needs to know.
+type Directly = Option<Result<Kit, Obstacle>>;
 
 /// What the engine said not long ago.
 #[derive(Clone, Debug)]
@@ -129,17 +137,18 @@ impl Viewer {
     /// At those of the workspace's engine, in the way that the workspace would use.
     pub fn of(workspace: &Workspace) -> Self {
         let wanted = Gpus { select: GpuSelection::All, required: false, ..workspace.config().gpus.clone() };
-        Self::new(workspace.engine.clone(), wanted)
+        Self::new(workspace.engine.clone(), wanted, workspace.config().container.user.clone())
     }
 
     /// Without a workspace.
     pub fn elsewhere(elsewhere: &Elsewhere) -> Self {
         let wanted = Gpus { select: GpuSelection::All, required: false, isolation: Isolation::Hard, injection: None };
-        Self::new(elsewhere.engine().clone(), wanted)
+        Self::new(elsewhere.engine().clone(), wanted, User::Host)
     }
 
-    fn new(engine: Engine, wanted: Gpus) -> Self {
-        Self { engine, wanted, driver: Driver::default(), holders: Holders::default(), offer: None }
+    fn new(engine: Engine, wanted: Gpus, user: User) -> Self {
+        let (host, driver, holders) = (HostUser::current(), Driver::default(), Holders::default());
+        Self { engine, wanted, host, user, driver, holders, offer: None, direct: None }
     }
 
     /// Asks this driver, which others ask too.
@@ -158,7 +167,8 @@ impl Viewer {
             Ok(()) => self.driver.inventory().await,
             Err(lack) => Err(lack),
         };
-        let plan = gpu::decide(&self.wanted, &info, told.as_ref().ok())?;
+        let direct = self.direct(&info, told.as_ref().ok()).await;
+        let plan = gpu::decide(&self.wanted, &info, told.as_ref().ok(), direct.as_ref())?;
         let processes: Vec<Process> = told.as_ref().map(offered::processes).unwrap_or_default();
         let holders = self.holders.find(&self.engine, &processes).await;
         let (devices, other_names) = offered::devices(&info, plan.injection, told.as_ref().ok(), &holders);
@@ -174,6 +184,15 @@ impl Viewer {
             cuda: told.as_ref().ok().and_then(Inventory::cuda_version),
             problem: offered::problem(&told),
         })
+    }
+
+    async fn direct(&mut self, info: &EngineInfo, told: Option<&Inventory>) -> Directly {
+        if let Some((_, direct)) = self.direct.as_ref().filter(|(at, _)| at.elapsed() < OFFER_LASTS) {
+            return direct.clone();
+        }
+        let opener = self.host.opener(&self.user, info.rootless);
+        let direct = gpu::direct::look(&self.engine, &self.wanted, info, told, opener).await;
+        self.direct.insert((Instant::now(), direct)).1.clone()
     }
 
     async fn offer(&mut self) -> Result<Offer> {

@@ -265,7 +265,7 @@ async fn create(workspace: &Workspace, planned: &Planned, ground: &up::Ground, n
                 "Give this one another name with --name, or remove the old one: gpubay rm {name}"
             )));
         }
-        Err(error) => visibility::refusal(workspace, error, &planned.spec.mounts).await,
+        Err(error) => visibility::refusal(workspace, error, &planned.spec).await,
     };
     let _ = std::fs::remove_dir_all(run.as_path());
     Err(visibility::settle(workspace, &planned.spec.image, problem).await)

@@ -40,6 +40,8 @@ pub(super) const ISOLATION: &str = "gpubay.isolation";
 pub(super) const DEVICES: &str = "gpubay.devices";
 /// What `CUDA_VISIBLE_DEVICES` was when the container was made; missing where it was left alone.
 pub(super) const VISIBLE: &str = "gpubay.visible";
+/// The version of the driver whose files a container was given; missing where the engine gave it its GPUs.
+pub(super) const DRIVER: &str = "gpubay.driver";
 /// The wish that led to it, as `--gpus` takes it.
 pub(super) const ASKED: &str = "gpubay.asked";
 /// Who the users inside are outside, so that the engine need not be asked for it again.

@@ -18,9 +18,10 @@ use super::{
 use crate::HostPath;
 use crate::agent;
 use crate::config::model::{GpuSelection, Gpus, Isolation, Paths};
-use crate::engine::{self, Container, ContainerState, Image as EngineImage, UserMap};
+use crate::engine::{self, Container, ContainerState, EngineInfo, Image as EngineImage, UserMap};
 use crate::error::{Error, Result};
-use crate::gpu::{self, cuda::Machine, lost::LostGpus};
+use crate::gpu::direct::{Kit, Obstacle};
+use crate::gpu::{self, cuda::Machine, inventory::Inventory, lost::LostGpus};
 
 /// How often everything is planned anew for a container.
 const TRIES: u32 = 4;
@@ -262,8 +263,8 @@ async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>
     let remembered = running.filter(|container| container.state == ContainerState::Running).and_then(|container| {
         let label = |name| container.label(name);
         let users = UserMap::named(label(labels::USERS))?;
-        let heeds = workspace.engine.heeds_gpu_requests();
-        let gpu = gpu::remembered(gpus, heeds, made_with(container))?;
+        let may_give = workspace.engine.heeds_gpu_requests() || gpu::direct::may_be_here();
+        let gpu = gpu::remembered(gpus, may_give, made_with(container))?;
         Some(Offered { gpu, memory: 0, users, offer: Offer::Remembered, machine: None })
     });
     if let Some(offered) = remembered {
@@ -287,9 +288,21 @@ async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>
         return Err(Error::new("engine_os", format!("the engine runs {} containers", info.os))
             .with_hint("Switch it to Linux containers."));
     }
-    let gpu = gpu::decide(gpus, &info, driver.as_ref())?;
+    let direct = directly(workspace, gpus, &info, driver.as_ref()).await;
+    let gpu = gpu::decide(gpus, &info, driver.as_ref(), direct.as_ref())?;
     let machine = fit::machine(workspace, &gpu, driver.as_ref()).await;
     Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked, machine })
+}
+
+/// What can be given without the engine's help. `told`: by the driver of its machine.
+pub(super) async fn directly(
+    workspace: &Workspace,
+    gpus: &Gpus,
+    info: &EngineInfo,
+    told: Option<&Inventory>,
+) -> Option<std::result::Result<Kit, Obstacle>> {
+    let opener = workspace.host.opener(&workspace.config().container.user, info.rootless);
+    gpu::direct::look(&workspace.engine, gpus, info, told, opener).await
 }
 
 fn made_with(container: &Container) -> gpu::Made<'_> {
@@ -300,6 +313,7 @@ fn made_with(container: &Container) -> gpu::Made<'_> {
         isolation: container.label(labels::ISOLATION),
         devices: container.label(labels::DEVICES),
         visible: container.labels.get(labels::VISIBLE).map(String::as_str),
+        driver: container.labels.get(labels::DRIVER).map(String::as_str),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::ContainerPath;
 use crate::config::model::User;
 use crate::engine::UserMap;
 use crate::error::Explain;
+use crate::gpu::direct::Opener;
 
 /// The user who runs the helper.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,18 @@ impl HostUser {
             .or_else(|| std::env::var("USER").ok().filter(|name| is_login(name)))
             .unwrap_or_else(|| format!("user{uid}"));
         Self { uid, gid, name, groups }
+    }
+
+    /// Who opens device nodes in containers of that user, in the numbers of this machine; `None`: only the image knows.
+    pub(super) fn opener(&self, wanted: &User, rootless: bool) -> Option<Opener> {
+        let own = |groups: Vec<u32>| Some(Opener { uid: self.uid, groups, rootless });
+        match wanted {
+            // Whoever they are inside, the engine's own user is the one who reaches them.
+            User::Host | User::Root if rootless => own(vec![self.gid]),
+            User::Host => own(self.groups.iter().map(|(group, _)| *group).chain([self.gid]).collect()),
+            User::Root => Some(Opener { uid: 0, groups: vec![0], rootless }),
+            User::Image | User::Ids { .. } => None,
+        }
     }
 
     /// Under which numbers this user is known inside a container.

@@ -8,13 +8,16 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{Access, StatVfsMountFlags, access, statfs, statvfs};
 
 use crate::HostPath;
-use crate::config::{self, ConfigError, LoadRequest, model::Gpus};
+use crate::config::model::{GpuSelection, Gpus, Isolation, User};
+use crate::config::{self, ConfigError, LoadRequest};
 use crate::engine::{Condition, Engine, EngineInfo, Hole, Surroundings, endpoint};
 use crate::error::Error;
+use crate::gpu::direct::{self, Kit, Obstacle};
 use crate::gpu::inventory::Inventory;
 use crate::gpu::{self, Driver, Lack};
 use crate::progress::Progress;
 use crate::registry::life::{self, Day};
+use crate::workspace::HostUser;
 use crate::workspace::Workspace;
 use crate::workspace::fit::{self, Base};
 use crate::workspace::prune::{Kind, Prune};
@@ -38,6 +41,8 @@ pub(super) struct Facts {
     /// What the workspace's image is built from.
     pub(super) bases: Vec<Base>,
     pub(super) today: Day,
+    /// What could be given without the engine's help; `None`: the engine has a way of its own.
+    pub(super) direct: Option<Result<Kit, Obstacle>>,
     /// What `prune` would free; `None` where that could not be looked up.
     pub(super) leftovers: Option<Leftovers>,
     /// `None`: there is nothing that the engine could see.
@@ -121,6 +126,7 @@ pub(super) struct Traits {
 
 pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress: &Progress) -> Facts {
     let mut gpus = None;
+    let mut user = User::Host;
     let mut places = None;
     let (configuration, host) = match config::load_to_reach(request) {
         Ok((loaded, broken)) => {
@@ -137,6 +143,7 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
             };
             if config::consent::require_to_reach(&loaded, allow, None).is_ok() {
                 gpus = Some(loaded.config.gpus.clone());
+                user = loaded.config.container.user.clone();
                 let workspace = (!matches!(configuration, Configuration::NoWorkspace(_))).then_some(loaded.workspace);
                 places = Some((workspace, loaded.config.paths.data, loaded.config.paths.cache));
                 (configuration, Some(host))
@@ -178,6 +185,17 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         Some(Ok(engine)) if engine.local => Some(Driver::default().inventory().await),
         _ => None,
     };
+    let direct = match &engine {
+        Some(Ok(engine)) => {
+            let any = Gpus { select: GpuSelection::Auto, required: false, isolation: Isolation::Hard, injection: None };
+            let wanted = Gpus { select: any.select.clone(), ..gpus.clone().unwrap_or(any) };
+            let opener = HostUser::current().opener(&user, engine.info.rootless);
+            let inventory = told.as_ref().and_then(|told| told.as_ref().ok());
+            let elsewhere = (!engine.local).then(|| engine.address.clone());
+            direct::look_of(elsewhere, &wanted, &engine.info, inventory, opener).await
+        }
+        _ => None,
+    };
     let leftovers = leftovers(request).await;
     let bases = match (&configuration, &engine) {
         (Configuration::Good { .. }, Some(Ok(_))) => bases(request).await.unwrap_or_default(),
@@ -200,6 +218,7 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         told,
         bases,
         today: life::today(),
+        direct,
         folders,
     }
 }

@@ -195,13 +195,14 @@ fn holes(holes: &[Hole]) -> Vec<Finding> {
 fn gpus(
     wanted: Option<&Gpus>,
     engine: &EngineFacts,
-    Facts { driver, unlinked, .. }: &Facts,
+    Facts { driver, unlinked, direct, .. }: &Facts,
     inventory: Option<&Inventory>,
 ) -> Vec<Finding> {
     const CHECK: &str = "gpu";
+    let direct = direct.as_ref();
     let any = Gpus { select: GpuSelection::Auto, required: false, isolation: Isolation::Hard, injection: None };
     let wanted = wanted.unwrap_or(&any);
-    let plan = match gpu::decide(wanted, &engine.info, inventory) {
+    let plan = match gpu::decide(wanted, &engine.info, inventory, direct) {
         Ok(plan) => plan,
         Err(error) => {
             let next = error.hint().unwrap_or_else(|| "Change [gpus].".to_owned());
@@ -209,14 +210,23 @@ fn gpus(
         }
     };
     // What the engine can do counts also where this workspace wants none.
-    let offered =
-        if wanted.select == GpuSelection::None { gpu::decide(&any, &engine.info, inventory).ok() } else { None };
+    let offered = if wanted.select == GpuSelection::None {
+        gpu::decide(&any, &engine.info, inventory, direct).ok()
+    } else {
+        None
+    };
     let plan = offered.unwrap_or(plan);
     let systemd = engine.condition.cgroup_driver == "systemd";
     match (plan.injection, driver.as_deref().filter(|_| engine.local)) {
         (Injection::None, Some(_)) if !engine.info.cdi_devices.is_empty() => {
             let next = "`gpubay gpus` and `nvidia-smi` show what is the matter; after a driver update `nvidia-ctk cdi generate` anew.";
             vec![warning(CHECK, plan.reason, next)]
+        }
+        (Injection::None, _)
+            if let Some(Err(obstacle)) =
+                direct.filter(|direct| direct.as_ref().is_err_and(|obstacle| !obstacle.is_plain())) =>
+        {
+            vec![warning(CHECK, plan.reason, obstacle.hint().unwrap_or_default())]
         }
         (Injection::None, Some(driver)) => vec![warning(
             CHECK,
@@ -306,7 +316,7 @@ fn machine(facts: &Facts, engine: &EngineFacts) -> Option<Machine> {
     }
     let any = Gpus { select: GpuSelection::Auto, required: false, ..wanted.clone() };
     let told = facts.told.as_ref().and_then(|told| told.as_ref().ok());
-    let plan = gpu::decide(&any, &engine.info, told).ok()?;
+    let plan = gpu::decide(&any, &engine.info, told, facts.direct.as_ref()).ok()?;
     match (plan.injection, told) {
         (Injection::None, _) => None,
         (injection, Some(told)) => fit::of_inventory(told, injection),

@@ -8,8 +8,9 @@ use crate::HostPath;
 use crate::config::model::{GpuSelection, Gpus, Isolation};
 use crate::engine::build::Builder;
 use crate::engine::{Condition, EngineInfo, Flavour, Hole};
-use crate::error::Error;
+use crate::error::{Error, Explain};
 use crate::gpu::Lack;
+use crate::gpu::direct::Obstacle;
 use crate::gpu::inventory::{Gpu, Inventory};
 use crate::workspace::fit::Base;
 use crate::workspace::visibility::Sight;
@@ -79,6 +80,7 @@ fn healthy() -> Facts {
         })),
         bases: Vec::new(),
         today: (2026, 11, 27),
+        direct: None,
         leftovers: Some(Leftovers::default()),
         sight: Some(Sight::Seen(vec![path("/ws"), path("/data")])),
         folders: vec![(Use::Workspace, folder("/ws")), (Use::Data, folder("/data")), (Use::Cache, folder("/cache"))],
@@ -258,6 +260,21 @@ fn the_way_of_the_gpus() {
 fn the_driver_and_its_gpus() {
     let well = judge::all(&healthy());
     assert!(well.iter().any(|line| line.text == "580.1, CUDA up to 13.0, 1 GPU"), "{well:?}");
+    let without_a_way = |facts: &mut Facts| {
+        let Some(Ok(engine)) = &mut facts.engine else { panic!("a healthy one") };
+        engine.info.cdi_devices.clear();
+    };
+    let missing = || Obstacle::NoNodes { version: None, missing: vec!["/dev/nvidia-uvm".to_owned()] };
+    let found = brings_up("gpu", Warning, "there is no /dev/nvidia-uvm", |facts| {
+        without_a_way(facts);
+        facts.direct = Some(Err(missing()));
+    });
+    assert_eq!(found.next, missing().hint());
+    // What nobody expects to be given is not spoken of.
+    brings_up("gpu", Warning, "the engine (29.6.0) offers no GPU", |facts| {
+        without_a_way(facts);
+        facts.direct = Some(Err(Obstacle::NoDriver));
+    });
     brings_up("driver", Warning, "was updated", |facts| facts.told = Some(Err(Lack::Mismatch)));
     brings_up("driver", Warning, "has no GPU", |facts| facts.told = Some(Ok(Inventory::default())));
     let one = |gpu| Some(Ok(Inventory { gpus: vec![gpu], ..Inventory::default() }));

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::config::model::{Cache, Config, EngineOptions, Gpus, Isolation, Mount, MountSource, User};
-use crate::engine::{CreateSpec, Image, KEEP_ID, Stdio, UserMap};
+use crate::engine::{CreateSpec, GpuRequest, Image, KEEP_ID, Stdio, UserMap};
 use crate::gpu;
 use crate::workspace::exposure::Protected;
 use crate::workspace::labels::{self, Role};
 use crate::workspace::record::Frozen;
 use crate::workspace::user::ContainerUser;
 use crate::{ContainerPath, HostPath};
-use gpubay_protocol::agent::{AGENT_DIR, AGENT_PATH, CUDA_VISIBLE_DEVICES, RUN_DIR};
+use gpubay_protocol::agent::{AGENT_DIR, AGENT_PATH, CUDA_VISIBLE_DEVICES, LD_LIBRARY_PATH, RUN_DIR, with_folder};
 
 /// Where the venv's, the agent's and the run folder's data lie on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,6 +193,9 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
     if let Some(visible) = &inputs.gpu.visible {
         labels.insert(labels::VISIBLE.to_owned(), visible.join(","));
     }
+    if let Some(driver) = &inputs.gpu.driver {
+        labels.insert(labels::DRIVER.to_owned(), driver.clone());
+    }
     labels.insert(labels::USERS.to_owned(), inputs.users.as_str().to_owned());
     let mut metadata = serde_json::json!([{ "remoteUser": user.name, "workspaceFolder": workdir.as_str() }]);
     if !inputs.extensions.is_empty() {
@@ -244,6 +247,12 @@ pub(super) fn plan(inputs: &Inputs<'_>, task: &Task<'_>) -> Planned {
         }
         spec.stdio = *stdio;
     }
+    if let Some(given) = inputs.gpu.request.given() {
+        // Behind the folders that somebody named: as with NVIDIA's toolkit, those come first.
+        let named = spec.env.get(LD_LIBRARY_PATH).map(String::as_str).or(image.var(LD_LIBRARY_PATH));
+        let path = with_folder(named.unwrap_or_default(), &given.library_path);
+        spec.env.insert(LD_LIBRARY_PATH.to_owned(), path);
+    }
     let wish = wish(&spec, config, inputs.gpus, inputs.gpu.isolation);
     spec.labels.insert(labels::CONFIG.to_owned(), wish.fingerprint());
     let mut options = wish.named_options();
@@ -280,10 +289,11 @@ fn gpu_options(gpus: &Gpus, isolation: Isolation) -> BTreeMap<String, String> {
 /// can be compared with the configuration before the engine is asked for it.
 fn wish(spec: &CreateSpec, config: &Config, gpus: &Gpus, is: Isolation) -> CreateSpec {
     let mut wish = CreateSpec { shm_size: config.container.shm_size, ..spec.clone() };
-    for name in [VISIBLE_DEVICES, CUDA_VISIBLE_DEVICES, CUDA_DEVICE_ORDER] {
-        if !config.container.env.contains_key(name) {
-            wish.env.remove(name);
-        }
+    for name in [VISIBLE_DEVICES, CUDA_VISIBLE_DEVICES, CUDA_DEVICE_ORDER, LD_LIBRARY_PATH] {
+        match config.container.env.get(name) {
+            Some(value) => wish.env.insert(name.to_owned(), value.clone()),
+            None => wish.env.remove(name),
+        };
     }
     let Gpus { select, isolation, injection, required: _ } = gpus;
     let select = (is == Isolation::Hard).then_some(select);
@@ -312,11 +322,12 @@ fn environment(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
     if config.container.persist.iter().any(|path| path == "~/.config") {
         env.insert("HISTFILE".to_owned(), format!("{}/.config/.shell_history", user.home));
     }
-    if inputs.gpu.request == crate::engine::GpuRequest::None && image.var(VISIBLE_DEVICES).is_some() {
+    let not_through_the_runtime = matches!(inputs.gpu.request, GpuRequest::None | GpuRequest::Direct(_));
+    if not_through_the_runtime && image.var(VISIBLE_DEVICES).is_some() {
         // An engine whose default runtime is NVIDIA's would follow the image's wish.
         env.insert(VISIBLE_DEVICES.to_owned(), "void".to_owned());
     }
-    if inputs.gpu.request != crate::engine::GpuRequest::None {
+    if inputs.gpu.request != GpuRequest::None {
         // As the driver, `nvidia-smi` and we count; CUDA's own order is another.
         env.insert(CUDA_DEVICE_ORDER.to_owned(), "PCI_BUS_ID".to_owned());
     }

@@ -75,6 +75,7 @@ impl Bench {
                 label: "none".to_owned(),
                 devices: Vec::new(),
                 visible: None,
+                driver: None,
             },
             venv: inside("/app/.venv"),
             places: Places {

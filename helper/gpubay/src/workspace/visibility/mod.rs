@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use gpubay_protocol::agent::RUN_DIR;
 
 use super::{Workspace, delivery, unique};
-use crate::config::model::{Mount, MountSource};
-use crate::engine::{Engine, EngineError, Moment};
+use crate::config::model::MountSource;
+use crate::engine::{CreateSpec, Engine, EngineError, Moment};
 use crate::error::Error;
 use crate::{ContainerPath, HostPath};
 
@@ -147,11 +147,11 @@ fn is_about_a_source(said: &str) -> bool {
 }
 
 /// A refusal of the engine that means that it does not see a source of a mount which is there for us.
-pub(super) async fn refusal(workspace: &Workspace, error: EngineError, mounts: &[Mount]) -> Problem {
+pub(super) async fn refusal(workspace: &Workspace, error: EngineError, spec: &CreateSpec) -> Problem {
     let said = error.to_string();
     if matches!(error, EngineError::Refused { .. }) && is_about_a_source(&said) {
         // The longest: a folder's own path may begin another's.
-        let sources = mounts.iter().filter_map(|mount| match &mount.source {
+        let sources = spec.all_mounts().filter_map(|mount| match &mount.source {
             MountSource::Host(path) => Some(path),
             MountSource::Volume(_) | MountSource::Tmpfs => None,
         });
