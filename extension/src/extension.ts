@@ -10,7 +10,9 @@ import { registerVisible } from "./gpus/visible";
 import { registerOnOpen } from "./onOpen";
 import { registerPython } from "./python/python";
 import { registerStatusBar } from "./status/statusBar";
+import { registerJobNews } from "./commands/jobNews";
 import { registerTasks } from "./tasks/provider";
+import { registerWalkthrough } from "./walkthrough";
 import { registerViews } from "./views/tree";
 
 /** Each has one room of the extension; it adds what it registers to the subscriptions. */
@@ -20,25 +22,27 @@ const parts: Part[] = [
   registerPicker,
   registerLost,
   registerVisible,
-  registerStatusBar,
   registerAttach,
   registerOnOpen,
   registerPython,
   registerTasks,
   registerViews,
+  registerJobNews,
+  registerWalkthrough,
 ];
 
 let bay: GpuBay | undefined;
 
 /** Only registers; the helper is started when the editor has had its turn. */
-export function activate(context: vscode.ExtensionContext): { session: Session } {
-  useTranslations((message, ...args) => vscode.l10n.t(message, ...args));
+export function activate(context: vscode.ExtensionContext): { session: Session; status: vscode.StatusBarItem } {
+  useTranslations((message, ...args) => vscode.l10n.t(message, ...args), vscode.env.language);
   bay = new GpuBay(context);
   for (const part of parts) {
     part(context, bay);
   }
+  const status = registerStatusBar(context, bay);
   bay.startSoon();
-  return { session: bay };
+  return { session: bay, status };
 }
 
 export async function deactivate(): Promise<void> {

@@ -2,6 +2,7 @@
 
 import { l10n } from "./l10n";
 import type { Failure } from "./protocol";
+import { short } from "./text";
 
 /** A failed request. */
 export class WorkError extends Error {
@@ -69,12 +70,68 @@ function isFailure(data: unknown): data is Failure {
  * Its first line with the next step; an excerpt of a file stands only in the log. A path that it begins with is told from
  * `folder`.
  */
-export function sentence({ message, hint }: Failure, folder?: string): string {
-  const [first = ""] = message.split("\n", 1);
+export function sentence({ code, message, hint }: Failure, folder?: string): string {
+  const [first = "", ...rest] = message.split("\n");
   const line = folder !== undefined && first.startsWith(`${folder}/`) ? first.slice(folder.length + 1) : first;
-  const said = /[.!?。]$/.test(line) ? line : `${line}.`;
-  const whole = hint ? `${said} ${inEditor(hint)}` : said;
+  const said = ended(code === "build_step_failed" ? withReason(line, rest) : line);
+  const next = hint === null ? undefined : l10n.foreign ? (nextStep(code) ?? inEditor(hint)) : inEditor(hint);
+  const whole = next === undefined ? said : `${said} ${next}`;
   return /^[a-z]+ /.test(whole) ? whole.charAt(0).toUpperCase() + whole.slice(1) : whole;
+}
+
+function ended(text: string): string {
+  return /[.!?。]$/.test(text) ? text : `${text}.`;
+}
+
+/** Below the line that failed stands what it printed last, and the last of that is mostly why. */
+function withReason(line: string, output: readonly string[]): string {
+  const reason = output.findLast((said) => said.trim() !== "");
+  return reason === undefined ? line : `${line}: ${short(reason, 120)}`;
+}
+
+/** In the editor's language, which the helper does not speak: less than it would say, where the code tells enough. */
+function nextStep(code: string): string | undefined {
+  switch (code) {
+    case "build_step_failed":
+    case "dockerfile_syntax":
+      return l10n.t("Correct that instruction or what it needs, and try again.");
+    case "base_image":
+      return l10n.t("Check the image's name, or log in to its registry.");
+    case "disk_full":
+      return l10n.t("Free some space on the disk, and try again.");
+    case "no_engine":
+    case "engine_unreachable":
+    case "engine_stopped":
+    case "engine_lost":
+      return l10n.t("Start the container engine, or name another one; “Doctor” says what is in the way.");
+    case "engine_permission":
+      return l10n.t("Let your user use the engine; “Doctor” says how.");
+    case "gpu_unknown":
+    case "gpu_required":
+      return l10n.t("Select other GPUs.");
+    case "gpu_broken":
+    case "gpu_injection":
+      return l10n.t("“Doctor” says what is wrong with the GPUs.");
+    case "unknown_key":
+    case "unknown_choice":
+    case "wrong_type":
+    case "config_syntax":
+      return l10n.t("Correct gpubay.toml.");
+    case "no_dockerfile":
+      return l10n.t("“Initialize Workspace” writes what is missing.");
+    case "not_running":
+      return l10n.t("Start the GPU container first.");
+    case "work_running":
+      return l10n.t("Wait for its end, or end it first.");
+    case "busy":
+      return l10n.t("Wait for its end, or cancel it.");
+    case "untrusted":
+      return l10n.t("Trust it first.");
+    case "internal":
+      return l10n.t("Please report it, with the log.");
+    default:
+      return undefined;
+  }
 }
 
 /** A hint names commands of a terminal. Those that are in the palette, too, are named as they are there. */
@@ -104,6 +161,7 @@ export type Button =
   | "doctor"
   | "trust"
   | "settings"
+  | "extension"
   | "reload"
   | "start"
   | "cancelWork"
@@ -123,6 +181,8 @@ export function buttonsFor(failure: Failure, canRetry: boolean): Button[] {
       case "not_running":
         return ["start"];
       case "helper_missing":
+        return ["extension", ...retry];
+      case "helper_setting":
       case "helper_not_executable":
       case "helper_failed":
         return ["settings", ...retry];
@@ -173,6 +233,8 @@ export function buttonText(button: Button): string {
       return l10n.t("Manage Trust");
     case "settings":
       return l10n.t("Open Settings");
+    case "extension":
+      return l10n.t("Show Extension");
     case "reload":
       return l10n.t("Reload Window");
     case "start":

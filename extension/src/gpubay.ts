@@ -38,8 +38,6 @@ export class GpuBay implements Session {
   private readonly states = new Map<string, FolderState>();
   private readonly crashes = new Crashes();
   private readonly progress = new Map<string, (value: ProgressValue) => void>();
-  /** Folders whose work the user has just cancelled. */
-  private readonly cancelling = new Set<string>();
   private life: Promise<Life> | undefined;
   /** The client of that life: a helper that goes down says more, of which nothing is to be believed. */
   private client: LanguageClient | undefined;
@@ -133,19 +131,17 @@ export class GpuBay implements Session {
     title: string,
   ): Promise<Answer<M> | undefined> {
     const work = { method, title, consent: params.consent === true };
-    return workWithQuestions(this, folder, work, (allow, consent) =>
+    return workWithQuestions(this, folder, work, (now, allow, consent) =>
       withWork(title, (report, cancelled) => {
         const workDoneToken = randomUUID();
         this.progress.set(workDoneToken, report);
         // The answer comes when everything is cleaned up: the request itself is not taken back.
         cancelled.onCancellationRequested(() => {
-          this.cancelling.add(folder.uri.fsPath);
           this.cancelWork(workDoneToken);
         });
         const whole = { ...params, folder: folder.uri.fsPath, workDoneToken, allow, consent } as unknown as Params<M>;
-        return this.request(method, whole).finally(() => {
+        return this.request(now as M, whole).finally(() => {
           this.progress.delete(workDoneToken);
-          this.cancelling.delete(folder.uri.fsPath);
         });
       }),
     );
@@ -228,7 +224,7 @@ export class GpuBay implements Session {
       }
     });
     client.onNotification("gpubay/log", (params: LogParams) => {
-      writeLog(this, params, this.cancelling.has(params.folder));
+      writeLog(this, params);
     });
     client.onNotification("gpubay/logLines", (params: LogLinesParams) => {
       this.logLines.fire(params);

@@ -57,6 +57,8 @@ async function press(bay: GpuBay, button: Button, failure: Failure, { folder, re
       return command("workbench.trust.manage");
     case "settings":
       return command("workbench.action.openSettings", "gpubay.helper.path");
+    case "extension":
+      return command("extension.open", "gpubay.gpubay");
     case "reload":
       return command("workbench.action.reloadWindow");
     case "openFolder":

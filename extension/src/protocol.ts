@@ -334,6 +334,10 @@ export type GpuReport = { injection: string, isolation: string, reason: string,
  */
 chosen: string | null, 
 /**
+ * The wish by which `devices` were selected, as `--gpus` takes it; of `--gpus`, or of the configuration.
+ */
+asked: string | null, 
+/**
  * What programs get that start now, in the order in which CUDA counts them. With `soft` isolation all of the
  * engine's are inside, and these are selected.
  */
@@ -902,6 +906,25 @@ jobs: Array<Row>,
  */
 known_jobs: Array<string>, };
 
+export type StopParams = { 
+/**
+ * Jobs, or containers of the workspace; none: the dev container.
+ */
+names: Array<string>, folder: string, 
+/**
+ * Of the `$/progress` that the client wants; `window/workDoneProgress/cancel` with it ends the work, and the request
+ * answers `cancelled` when everything is cleaned up.
+ */
+workDoneToken?: string | null, 
+/**
+ * Keys of powers that the user has approved just now.
+ */
+allow: Array<string>, 
+/**
+ * The user has agreed to what is lost: processes end, files outside of mounts go.
+ */
+consent: boolean, };
+
 export type SyncParams = { folder: string, 
 /**
  * Of the `$/progress` that the client wants; `window/workDoneProgress/cancel` with it ends the work, and the request
@@ -1056,8 +1079,8 @@ export interface Requests {
   "gpubay/stakes": { params: StakesParams; answer: StakesReport };
   /** what runs, compared with what is configured. */
   "gpubay/status": { params: FolderParams; answer: StatusReport };
-  /** stops the dev container and keeps it. */
-  "gpubay/stop": { params: WorkParams; answer: DownReport };
+  /** stops the dev container, or jobs that are named, and keeps them. */
+  "gpubay/stop": { params: StopParams; answer: DownReport };
   /** brings what the tools outside see up to date. With consent also where most of a folder has vanished inside. */
   "gpubay/sync": { params: SyncParams; answer: SyncReport };
   /** builds and starts the dev container and prepares the host env; what is there is reused. */

@@ -29,11 +29,7 @@ export function registerCommands(context: vscode.ExtensionContext, session: Sess
   };
 
   inFolder("gpubay.start", (_, folder) => start(session, folder), true);
-  inFolder(
-    "gpubay.stop",
-    work("gpubay/stop", (name) => l10n.t("Stopping the container of {0}", name)),
-    true,
-  );
+  inFolder("gpubay.stop", (_, folder) => stop(session, folder), true);
   inFolder(
     "gpubay.restart",
     work("gpubay/restart", (name) => l10n.t("Restarting the container of {0}", name)),
@@ -62,7 +58,12 @@ function work(method: Exclude<WorkMethod, Asking>, title: (name: string) => stri
   return (session, folder) => session.runWork(folder, method, {}, title(folder.name));
 }
 /** Those that need more than a folder. */
-type Asking = "gpubay/init" | "gpubay/logs" | "gpubay/rebuild" | "gpubay/rm" | "gpubay/run" | "gpubay/selectGpus";
+type Asking =
+  "gpubay/init" | "gpubay/logs" | "gpubay/rebuild" | "gpubay/rm" | "gpubay/run" | "gpubay/selectGpus" | "gpubay/stop";
+
+function stop(session: Session, folder: vscode.WorkspaceFolder): Promise<unknown> {
+  return session.runWork(folder, "gpubay/stop", { names: [] }, l10n.t("Stopping the container of {0}", folder.name));
+}
 
 /** A folder without anything to build from is offered what it lacks. */
 async function start(session: Session, folder: vscode.WorkspaceFolder): Promise<unknown> {

@@ -26,9 +26,14 @@ export function initQuestion(folder: string, { files, base, weight, notes }: Ini
       written.length > 0
         ? l10n.t("Write these files into “{0}”?", folder)
         : l10n.t("“{0}” has everything already.", folder),
-    detail: [...parts, ...notes].join("\n").trim(),
+    detail: [...parts, ...notes.filter(saidHere)].join("\n").trim(),
     yes: written.length > 0 ? l10n.t("Write") : l10n.t("OK"),
   };
+}
+
+/** What a command line could do besides is no news in a dialog that has no command line. */
+function saidHere(note: string): boolean {
+  return !note.includes("`--");
 }
 
 /** In GB, where something is to be downloaded. */

@@ -1,6 +1,7 @@
 import type * as vscode from "vscode";
 import { l10n } from "../l10n";
 import type { Session } from "../session";
+import { gpus } from "../status/statusText";
 import { agreed } from "../work/questions";
 import { recreateQuestion } from "../work/questionText";
 
@@ -20,7 +21,9 @@ export async function recreate(session: Session, folder: vscode.WorkspaceFolder,
     return;
   }
   const drift = wanted?.drift ?? session.state(folder)?.drift.map(({ text }) => text) ?? [];
-  if (await agreed(recreateQuestion(folder.name, drift, lost))) {
+  const gpu = session.state(folder)?.gpu ?? null;
+  const kept = wanted === undefined && gpu !== null && gpu.chosen !== null ? gpus(gpu) : undefined;
+  if (await agreed(recreateQuestion(folder.name, drift, lost, kept))) {
     await session.runWork(
       folder,
       "gpubay/up",

@@ -15,7 +15,8 @@ export async function shellOptions(
   return {
     name: who,
     shellPath: await session.helperPath(),
-    shellArgs: ["-C", folder.uri.fsPath, "shell", ...(root ? ["--root"] : [])],
+    // A shell that goes with its container, as with «Recreate…», is closed without a word of failure.
+    shellArgs: ["-C", folder.uri.fsPath, "shell", "--in-editor", ...(root ? ["--root"] : [])],
     cwd: folder.uri,
     iconPath: new vscode.ThemeIcon(root ? "shield" : "circuit-board"),
     // After a reload it would be another shell than the one that is shown.

@@ -3,7 +3,7 @@
 import { l10n } from "../l10n";
 import type { GpuReport, GpusReport, OfferedGpu } from "../protocol";
 import { plain, short } from "../text";
-import { figures, gpuName, gpuTitle, holdersText, isOf } from "./figures";
+import { figures, gpuName, gpuTitle, holdersText, isOf, numberOf } from "./figures";
 
 export type Row = {
   label: string;
@@ -15,7 +15,9 @@ export type Choice = Exclude<Row, { kind: "separator" }>;
 
 /** Which GPUs may be taken at all, then one row for each. `now`: what the container has. */
 export function rows(report: GpusReport, now: GpuReport | null): Row[] {
-  const chosen = now?.chosen?.replace(/^device=/, "").split(",") ?? [];
+  // What the configuration wants counts as much as what was picked: who sees its own wish ticked need not pick it again.
+  const chosen = (now?.chosen ?? now?.asked)?.replace(/^device=/, "").split(",") ?? [];
+  const has = (now?.devices ?? []).map((device) => `GPU ${numberOf(device)}`).join(", ");
   const mode = (select: string, label: string, description: string): Choice => ({
     kind: "mode",
     select,
@@ -24,7 +26,11 @@ export function rows(report: GpusReport, now: GpuReport | null): Row[] {
     picked: chosen.includes(select),
   });
   const modes: Row[] = [
-    mode("auto", `$(sparkle) ${l10n.t("Automatic")}`, l10n.t("one free GPU")),
+    mode(
+      "auto",
+      `$(sparkle) ${l10n.t("Automatic")}`,
+      chosen.includes("auto") && has !== "" ? l10n.t("one free GPU, now {0}", has) : l10n.t("one free GPU"),
+    ),
     mode("all", `$(layers) ${l10n.t("All")}`, l10n.t("every GPU that the engine offers")),
     mode("none", `$(circle-slash) ${l10n.t("None")}`, l10n.t("CPU only")),
   ];

@@ -30,12 +30,13 @@ export async function locate(setting: Inspected | undefined, bundled: string): P
   const next = own
     ? l10n.t("Correct the setting gpubay.helper.path, or clear it to use the one that came with the extension.")
     : l10n.t("Install the extension again; it has to be the one for this platform (Linux on x86-64).");
+  const missing = own ? "helper_setting" : "helper_missing";
   if (!path.isAbsolute(program)) {
-    throw new WorkError(failure("helper_missing", l10n.t("{0} is no absolute path", program), next));
+    throw new WorkError(failure(missing, l10n.t("{0} is no absolute path", program), next));
   }
   const found = await stat(program).catch(() => undefined);
   if (!found?.isFile()) {
-    throw new WorkError(failure("helper_missing", l10n.t("The helper {0} is not there", program), next));
+    throw new WorkError(failure(missing, l10n.t("The helper {0} is not there", program), next));
   }
   try {
     await access(program, constants.X_OK);

@@ -7,7 +7,7 @@ import type { Session } from "../session";
 import { driftText, statusText } from "./statusText";
 
 /** One item: of the active editor's folder, else of the first. */
-export function registerStatusBar(context: vscode.ExtensionContext, session: Session): void {
+export function registerStatusBar(context: vscode.ExtensionContext, session: Session): vscode.StatusBarItem {
   const item = vscode.window.createStatusBarItem("gpubay.status", vscode.StatusBarAlignment.Left, 50);
   item.name = "GPU Bay";
   const badge = vscode.window.createStatusBarItem("gpubay.drift", vscode.StatusBarAlignment.Left, 49.9);
@@ -87,4 +87,5 @@ export function registerStatusBar(context: vscode.ExtensionContext, session: Ses
     }),
   );
   show();
+  return item;
 }

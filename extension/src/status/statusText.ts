@@ -139,12 +139,20 @@ function gpuLines(gpu: GpuReport | null, report?: GpusReport): string {
     return "";
   }
   return lines(
+    gpu.devices.length === 0 ? noGpu(gpu) : "",
     ...inside(gpu, report),
     l10n.t("Injection: {0} ({1})", gpu.injection, gpu.reason),
     l10n.t("Isolation: {0}", gpu.isolation),
     report ? driverText(report) : "",
     report?.problem ?? "",
   );
+}
+
+/** Why it says «CPU». */
+function noGpu({ injection, chosen, asked }: GpuReport): string {
+  return injection !== "none" || (chosen ?? asked) === "none"
+    ? l10n.t("No GPU is selected: programs compute on the CPU.")
+    : l10n.t("There is no GPU in the container: programs compute on the CPU.");
 }
 
 function problemLines({ problem, folder }: FolderState): string {

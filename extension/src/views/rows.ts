@@ -1,9 +1,11 @@
 // What the view of GPU Bay shows of a folder. Knows nothing of the editor.
 
+import { sentence } from "../failure";
 import { l10n } from "../l10n";
-import { figures, gpuName, gpuTitle, holderLine, holdersText, numberOf, placeOf } from "../gpus/figures";
+import { figures, gpuName, gpuTitle, holderLine, holdersText, memoryText, numberOf, placeOf } from "../gpus/figures";
 import type { FolderState, GpuReport, GpusReport, OfferedGpu, Row } from "../protocol";
 import { causeText, lossLines } from "../gpus/lostText";
+import { working } from "../status/statusText";
 import { plain, short } from "../text";
 
 export type Kind = "folder" | "container" | "job" | "gpus" | "gpu" | "note";
@@ -49,7 +51,7 @@ export function folderRow(name: string, path: string, state: FolderState | undef
 
 export function phaseText({ phase, work, container, gpu }: FolderState): string {
   if (work) {
-    return l10n.t("working…");
+    return working(work.method);
   }
   switch (phase) {
     case "looking":
@@ -73,10 +75,16 @@ export function phaseText({ phase, work, container, gpu }: FolderState): string 
 
 /** The dev container, its drift, its jobs (the newest first), and where its GPUs are. */
 export function childrenOf(state: FolderState): ViewRow[] {
-  const { container, drift, jobs, folder, problem } = state;
+  const { container, drift, jobs, folder, problem, work } = state;
   const rows: ViewRow[] = [];
   if (problem) {
-    rows.push(row("note", `problem:${folder}`, short(problem.message), { tooltip: problem.message, icon: "warning" }));
+    // What stands below the first line is an excerpt of a file, or what a step printed.
+    const said = sentence({ ...problem, hint: null }, folder);
+    const tooltip = [sentence(problem, folder), ...problem.message.split("\n").slice(1)].join("\n");
+    rows.push(row("note", `problem:${folder}`, short(said), { tooltip, icon: "warning" }));
+  }
+  if (work && !container) {
+    rows.push(row("note", `work:${folder}`, working(work.method), { icon: "loading~spin" }));
   }
   if (state.gpu?.lost) {
     const { lost } = state.gpu;
@@ -86,8 +94,9 @@ export function childrenOf(state: FolderState): ViewRow[] {
   if (container) {
     const runs = container.state === "running";
     rows.push(
-      row("container", `container:${folder}`, container.name, {
-        description: [runs ? phaseText(state) : container.state, gpuText(state)]
+      // The side bar is narrow: the engine's name for it would leave no room for what it does.
+      row("container", `container:${folder}`, l10n.t("Container"), {
+        description: [gpuText(state), runs || work ? phaseText(state) : container.state]
           .filter((part) => part !== "")
           .join(" · "),
         tooltip: [container.name, ...drift.map(({ text }) => text)].join("\n"),
@@ -155,9 +164,12 @@ function gpuMore(gpu: OfferedGpu, now: GpuReport | null): Partial<ViewRow> {
     power === null ? "" : power_limit === null ? `${String(power)} W` : `${String(power)} / ${String(power_limit)} W`,
   ];
   const given = (parts: string[]) => parts.filter((part) => part !== "");
+  const memory = gpu.memory && trouble === "" ? memoryText(gpu.memory) : "";
+  const use = gpu.utilization !== null && trouble === "" ? `${String(gpu.utilization)} %` : "";
+  const first = given([memory, use, short(trouble, 60), holdersText(gpu, 1)]);
   return {
-    // The side bar is narrow.
-    description: given([figures(gpu, 5), short(trouble, 60), holdersText(gpu, 1), gpuName(gpu)]).join(" · "),
+    // The side bar is narrow: what changes comes first, and what never does only where there is nothing else.
+    description: (first.length > 0 ? first : [gpuName(gpu)]).join(" · "),
     tooltip: given([
       gpuName(gpu),
       here,

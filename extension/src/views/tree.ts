@@ -4,6 +4,8 @@ import * as vscode from "vscode";
 import { followJob } from "../commands/jobs";
 import { l10n } from "../l10n";
 import type { Session } from "../session";
+import { removeQuestion } from "../work/questionText";
+import { agreed } from "../work/questions";
 import { type ViewRow, childrenOf, folderRow, gpuRows } from "./rows";
 
 interface Item {
@@ -24,12 +26,14 @@ export function registerViews(context: vscode.ExtensionContext, session: Session
     const title = l10n.t("Removing job {0}", row.job ?? "");
     return session.runWork(folder, "gpubay/rm", { names: [row.job ?? ""], finished: false }, title);
   });
+  register("gpubay.job.stop", ({ folder, row }) => {
+    const title = l10n.t("Stopping job {0}", row.job ?? "");
+    return session.runWork(folder, "gpubay/stop", { names: [row.job ?? ""] }, title);
+  });
   register("gpubay.jobs.removeFinished", ({ folder }) =>
     session.runWork(folder, "gpubay/rm", { names: [], finished: true }, l10n.t("Removing jobs that have ended")),
   );
-  register("gpubay.container.remove", ({ folder }) =>
-    session.runWork(folder, "gpubay/down", {}, l10n.t("Removing the containers of {0}", folder.name)),
-  );
+  register("gpubay.container.remove", ({ folder }) => removeContainers(session, folder));
   context.subscriptions.push(
     view,
     tree,
@@ -64,6 +68,21 @@ export function registerViews(context: vscode.ExtensionContext, session: Session
       }
     }),
   );
+}
+
+/** All of them go, with the output of jobs that have ended: what there is is listed first. */
+async function removeContainers(session: Session, folder: vscode.WorkspaceFolder): Promise<void> {
+  const title = l10n.t("Removing the containers of {0}", folder.name);
+  try {
+    const { sentences } = await session.request("gpubay/stakes", { folder: folder.uri.fsPath, jobs: true });
+    const state = session.state(folder);
+    const question = removeQuestion(folder.name, Boolean(state?.container), state?.jobs ?? [], sentences);
+    if (await agreed(question)) {
+      await session.runWork(folder, "gpubay/down", { consent: true }, title);
+    }
+  } catch (error) {
+    void session.showFailure(error, { folder, retry: () => removeContainers(session, folder) });
+  }
 }
 
 /** How many jobs run: seen without opening the view. */
@@ -122,7 +141,7 @@ class Tree implements vscode.TreeDataProvider<Item>, vscode.Disposable {
     item.tooltip = row.tooltip;
     item.iconPath = new vscode.ThemeIcon(row.icon);
     item.contextValue = row.context;
-    if (row.kind === "note" && row.icon === "warning") {
+    if (row.kind === "note" && row.icon !== "info") {
       item.command = { command: "gpubay.showLog", title: l10n.t("Show Log") };
     }
     return item;
@@ -148,7 +167,7 @@ class Tree implements vscode.TreeDataProvider<Item>, vscode.Disposable {
 
   private below(folder: vscode.WorkspaceFolder): Item[] {
     const state = this.session.state(folder);
-    const empty = !state || (!state.container && state.jobs.length === 0 && !state.problem);
+    const empty = !state || (!state.container && state.jobs.length === 0 && !state.problem && !state.work);
     const items = empty ? [] : childrenOf(state).map((row) => ({ row, folder }));
     const gpus = items.find(({ row }) => row.kind === "gpus");
     if (gpus) {

@@ -11,31 +11,46 @@ export interface ProgressValue {
   percentage?: number;
 }
 
+/** What is done sooner is not announced: the editor would show it for a second, beside whatever is told of it next. */
+const ANNOUNCED_AFTER_MS = 300;
+
 export function withWork<T>(
   title: string,
   work: (report: (value: ProgressValue) => void, cancelled: vscode.CancellationToken) => Promise<T>,
 ): Promise<T> {
-  const options = { location: vscode.ProgressLocation.Notification, title: plain(title), cancellable: true };
-  const shown = vscode.window.withProgress(options, async (progress, cancelled) => {
-    const began = Date.now();
-    let step: string | undefined;
-    const show = () => {
-      progress.report({
-        message: plain(message(step, elapsed(Date.now() - began), cancelled.isCancellationRequested)),
-      });
-    };
-    const clock = setInterval(show, 1000);
-    cancelled.onCancellationRequested(show);
-    try {
-      return await work((value) => {
-        if (value.kind === "report" && value.message !== undefined) {
-          step = value.message;
-          show();
-        }
-      }, cancelled);
-    } finally {
-      clearInterval(clock);
+  const cancel = new vscode.CancellationTokenSource();
+  const began = Date.now();
+  let step: string | undefined;
+  let show = (): void => undefined;
+  const done = work((value) => {
+    if (value.kind === "report" && value.message !== undefined) {
+      step = value.message;
+      show();
     }
+  }, cancel.token);
+  const announce = () => {
+    const options = { location: vscode.ProgressLocation.Notification, title: plain(title), cancellable: true };
+    void vscode.window.withProgress(options, async (progress, cancelled) => {
+      show = () => {
+        const text = message(step, elapsed(Date.now() - began), cancelled.isCancellationRequested);
+        progress.report({ message: plain(text) });
+      };
+      cancelled.onCancellationRequested(() => {
+        cancel.cancel();
+        show();
+      });
+      show();
+      const clock = setInterval(show, 1000);
+      await done.then(
+        () => undefined,
+        () => undefined,
+      );
+      clearInterval(clock);
+    });
+  };
+  const soon = setTimeout(announce, ANNOUNCED_AFTER_MS);
+  return done.finally(() => {
+    clearTimeout(soon);
+    cancel.dispose();
   });
-  return Promise.resolve(shown);
 }

@@ -2,7 +2,7 @@
 
 import { sentence } from "../failure";
 import { l10n } from "../l10n";
-import type { AskedPower, Failure } from "../protocol";
+import type { AskedPower, Failure, Row } from "../protocol";
 import type { WorkMethod } from "../session";
 
 /** What has been agreed to in the course of one piece of work. */
@@ -53,6 +53,8 @@ export interface Question {
   message: string;
   detail: string;
   yes: string;
+  /** Of what ends something: the first button, which changes nothing. */
+  no?: string;
 }
 
 /** Names each power, the grave ones first. */
@@ -80,10 +82,12 @@ export function runningQuestion(folder: string, title: string, running: readonly
     message: l10n.t("Something of yours runs in “{0}”, and would end.", folder),
     detail: [...running.map((line) => `• ${line}`), "", title].join("\n"),
     yes: l10n.t("End It and Go On"),
+    no: l10n.t("Let It Run"),
   };
 }
 
-export function recreateQuestion(folder: string, drift: string[], lost: string[]): Question {
+/** `gpus`: those that the new one has as well, since they were picked. */
+export function recreateQuestion(folder: string, drift: string[], lost: string[], gpus?: string): Question {
   const parts: string[] = [];
   if (drift.length > 0) {
     parts.push(l10n.t("What changes:"), ...drift.map((line) => `• ${line}`), "");
@@ -93,11 +97,42 @@ export function recreateQuestion(folder: string, drift: string[], lost: string[]
   } else {
     parts.push(l10n.t("Nothing runs in it, and nothing is lost."), "");
   }
+  if (gpus !== undefined) {
+    parts.push(l10n.t("The GPUs that were picked stay: {0}.", gpus));
+  }
   parts.push(l10n.t("The workspace, the virtual environment, caches and persistent folders stay."));
   return {
     message: l10n.t("Make the container of “{0}” anew?", folder),
     detail: parts.join("\n"),
     yes: l10n.t("Recreate"),
+    no: l10n.t("Keep It"),
+  };
+}
+
+/** `jobs`: all that there are, those that have ended, too. */
+export function removeQuestion(folder: string, container: boolean, jobs: readonly Row[], lost: string[]): Question {
+  const parts: string[] = [];
+  if (container) {
+    parts.push(`• ${l10n.t("the dev container")}`);
+  }
+  for (const job of jobs) {
+    const name = job.job ?? job.name;
+    const runs = job.state === "running" || job.state === "paused";
+    parts.push(
+      runs
+        ? `• ${l10n.t("job {0}, which runs", name)}`
+        : `• ${l10n.t("job {0}, which has ended, and its output", name)}`,
+    );
+  }
+  if (lost.length > 0) {
+    parts.push("", l10n.t("What runs and what is lost:"), ...lost.map((line) => `• ${line}`));
+  }
+  parts.push("", l10n.t("The workspace, the virtual environment, caches and persistent folders stay."));
+  return {
+    message: l10n.t("Remove the containers of “{0}”?", folder),
+    detail: parts.join("\n").trim(),
+    yes: l10n.t("Remove"),
+    no: l10n.t("Keep Them"),
   };
 }
 

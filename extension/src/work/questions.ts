@@ -16,14 +16,15 @@ export async function workWithQuestions<T>(
   session: Session,
   folder: vscode.WorkspaceFolder,
   work: { method: WorkMethod; title: string; consent: boolean },
-  attempt: (allow: string[], consent: boolean) => Promise<T>,
+  attempt: (method: WorkMethod, allow: string[], consent: boolean) => Promise<T>,
 ): Promise<T | undefined> {
   const allow: string[] = [];
+  let { method } = work;
   let { consent } = work;
   let followed = false;
   for (;;) {
     try {
-      return await attempt(allow, consent);
+      return await attempt(method, allow, consent);
     } catch (error) {
       const failure = asFailure(error);
       const question = asked(work.method, failure, { allow, consent, followed });
@@ -57,12 +58,18 @@ export async function workWithQuestions<T>(
           } else if (!(await follow(session, folder))) {
             return undefined;
           }
+          // The container has been stopped and started by then: what is left to do is an `up`, which ends nothing.
+          if (method === "gpubay/restart") {
+            method = "gpubay/up";
+            consent = false;
+          }
           break;
         case undefined:
           if (!(await retried(session, folder, error, work.consent))) {
             return undefined;
           }
           // What was agreed to was meant for that one time.
+          ({ method } = work);
           consent = false;
           followed = false;
       }
@@ -94,9 +101,10 @@ async function retried(
   return again;
 }
 
-/** A modal dialog; closing it is a no. */
-export async function agreed({ message, detail, yes }: Question): Promise<boolean> {
-  return (await vscode.window.showWarningMessage(plain(message), { modal: true, detail }, yes)) === yes;
+/** A modal dialog; closing it is a no. The first button has the focus: where something ends, that is the one which keeps it. */
+export async function agreed({ message, detail, yes, no }: Question): Promise<boolean> {
+  const buttons = no === undefined ? [yes] : [no, yes];
+  return (await vscode.window.showWarningMessage(plain(message), { modal: true, detail }, ...buttons)) === yes;
 }
 
 /**

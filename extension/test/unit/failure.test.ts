@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
+import { useTranslations } from "../../src/l10n";
 import { WorkError, asFailure, buttonsFor, failure, sentence } from "../../src/failure";
+
+/** As it is in plain Node. */
+const english = (text: string, ...args: (string | number | boolean)[]) =>
+  text.replace(/\{(\d+)\}/g, (whole, index: string) => String(args[Number(index)] ?? whole));
 
 describe("failures", () => {
   const said = { ...failure("no_dockerfile", "the folder has nothing to build", "Write one."), candidates: ["a"] };
@@ -32,11 +37,30 @@ describe("failures", () => {
     assert.equal(sentence(failure("x", "/w/ab/Dockerfile:3: no"), "/w/a"), "/w/ab/Dockerfile:3: no.");
   });
 
+  it("say of a build why the step failed, and in another language what to do next", () => {
+    const built = failure(
+      "build_step_failed",
+      "Dockerfile:3: `RUN x` failed with 3\n    one\n    no coral here",
+      "Mend it.",
+    );
+    assert.equal(sentence(built), "Dockerfile:3: `RUN x` failed with 3: no coral here. Mend it.");
+    useTranslations((text) => `«${text}»`, "ja");
+    try {
+      assert.match(sentence(built), /«Correct that instruction/);
+      assert.match(sentence(failure("of_tomorrow", "new", "Look.")), /Look\./);
+      assert.equal(sentence(failure("no_engine", "It is gone")), "It is gone.");
+    } finally {
+      useTranslations(english, "en-GB");
+    }
+    assert.match(sentence(built), /Mend it\./);
+  });
+
   it("have buttons for the next step", () => {
     const buttons = (code: string, canRetry = true) => buttonsFor(failure(code, ""), canRetry);
     assert.deepEqual(buttons("no_dockerfile"), ["initialize", "retry", "showLog"]);
     assert.deepEqual(buttons("engine_unreachable"), ["retry", "doctor", "showLog"]);
-    assert.deepEqual(buttons("helper_missing"), ["settings", "retry", "showLog"]);
+    assert.deepEqual(buttons("helper_missing"), ["extension", "retry", "showLog"]);
+    assert.deepEqual(buttons("helper_setting"), ["settings", "retry", "showLog"]);
     assert.deepEqual(buttons("other_version"), ["reload", "settings", "showLog"]);
     assert.deepEqual(buttons("untrusted"), ["trust", "showLog"]);
     assert.deepEqual(buttons("anything", false), ["showLog"]);

@@ -42,7 +42,16 @@ function report(...devices: OfferedGpu[]): GpusReport {
 
 function has(...indexes: number[]): GpuReport {
   const devices = indexes.map((index) => ({ index, slice: null, uuid: `GPU-${index}`, name: null, cuda: null }));
-  return { injection: "cdi", isolation: "soft", reason: "", chosen: null, devices, visible: null, lost: null };
+  return {
+    injection: "cdi",
+    isolation: "soft",
+    reason: "",
+    chosen: null,
+    asked: null,
+    devices,
+    visible: null,
+    lost: null,
+  };
 }
 
 describe("figures of GPUs", () => {

@@ -29,8 +29,8 @@ describe("the helper's program", () => {
 
   it("is missed in a sentence", async () => {
     await assert.rejects(locate(undefined, "/nowhere/gpubay"), fails("helper_missing"));
-    await assert.rejects(locate({ globalValue: "gpubay" }, program), fails("helper_missing"));
-    await assert.rejects(locate({ globalValue: folder }, program), fails("helper_missing"));
+    await assert.rejects(locate({ globalValue: "gpubay" }, program), fails("helper_setting"));
+    await assert.rejects(locate({ globalValue: folder }, program), fails("helper_setting"));
     chmodSync(program, 0o644);
     await assert.rejects(locate(undefined, program), fails("helper_not_executable"));
   });

@@ -17,7 +17,7 @@ const report: GpusReport = {
   ...{ devices: [device(0), device(1), device(1, 0)], other_names: [], driver: null, cuda: null, problem: null },
 };
 const has = (chosen: string | null, ...indexes: number[]): GpuReport => ({
-  ...{ injection: "cdi", isolation: "soft", reason: "", chosen, visible: null, lost: null },
+  ...{ injection: "cdi", isolation: "soft", reason: "", chosen, asked: null, visible: null, lost: null },
   devices: indexes.map((index) => ({ index, slice: null, uuid: `GPU-${index}`, name: null, cuda: null })),
 });
 const choices = (now: GpuReport | null) => rows(report, now).filter((row): row is Choice => row.kind !== "separator");
@@ -44,6 +44,11 @@ describe("GPU picker", () => {
     assert.deepEqual(picked(has("all", 0, 1)), ["all"]);
     assert.deepEqual(picked(has("none")), ["none"]);
     assert.deepEqual(picked(null), []);
+    // Nobody picked: the configuration did, and the picker shows how.
+    assert.deepEqual(picked({ ...has(null, 0), asked: "auto" }), ["auto"]);
+    assert.match(choices({ ...has(null, 0), asked: "auto" })[0]?.description ?? "", /now GPU 0$/);
+    assert.deepEqual(picked({ ...has(null, 0, 1), asked: "2" }), ["GPU-0", "GPU-1"]);
+    assert.deepEqual(picked({ ...has("device=GPU-1", 1), asked: "auto" }), ["GPU-1"]);
   });
 
   it("changes nothing for who has changed nothing", () => {

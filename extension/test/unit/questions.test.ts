@@ -1,13 +1,16 @@
 import assert from "node:assert/strict";
 import { doctorPage } from "../../src/commands/doctorText";
 import { elapsed, message } from "../../src/work/progressText";
+import { initQuestion } from "../../src/commands/initializeText";
 import { failure } from "../../src/failure";
+import type { InitReport, Row } from "../../src/protocol";
 import {
   type Agreed,
   asked,
   listed,
   powersQuestion,
   recreateQuestion,
+  removeQuestion,
   runningQuestion,
 } from "../../src/work/questionText";
 import { plain, short } from "../../src/text";
@@ -67,6 +70,34 @@ describe("which question follows", () => {
       about: "end",
       all: false,
     });
+  });
+});
+
+describe("questions before an end", () => {
+  it("have a first button that changes nothing", () => {
+    const { yes, no, detail } = recreateQuestion("w", [], [], "GPU 1");
+    assert.deepEqual([no, yes], ["Keep It", "Recreate"]);
+    assert.match(detail, /The GPUs that were picked stay: GPU 1\./);
+    assert.doesNotMatch(recreateQuestion("w", [], []).detail, /picked/);
+    assert.equal(runningQuestion("w", "Stopping", ["sleep"]).no, "Let It Run");
+  });
+
+  it("name what a removal takes, also what has ended", () => {
+    const job = { job: "train", name: "gpubay-w-train", state: "exited" } as Row;
+    const { detail } = removeQuestion("w", true, [job, { ...job, job: "eval", state: "running" }], ["w: sleep 9"]);
+    for (const said of [/the dev container/, /job train, which has ended/, /job eval, which runs/, /sleep 9/]) {
+      assert.match(detail, said);
+    }
+  });
+});
+
+describe("what is written into a folder", () => {
+  it("is listed without the options of a command line", () => {
+    const report: InitReport = {
+      ...{ files: [], base: null, weight: null, presets: [], usual: "", mounts: [], undone: [] },
+      notes: ["Dockerfile is what the image is built from; `--name` or `--base` writes another beside it", "a note"],
+    };
+    assert.equal(initQuestion("w", report).detail, "a note");
   });
 });
 

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { failedSince } from "../../src/commands/jobNewsText";
 import { losses, lossText } from "../../src/gpus/lostText";
 import type { FolderState, GpuReport, LostGpus, Row } from "../../src/protocol";
 import { childrenOf, gpuRows, phaseText } from "../../src/views/rows";
+import { reached } from "../../src/walkthroughPlan";
 
 const state: FolderState = {
   folder: "/w",
@@ -38,6 +40,36 @@ function job(name: string, more: Partial<Row>): Row {
   };
 }
 
+describe("news of jobs", () => {
+  it("are those that ran and failed since", () => {
+    const ended = { state: "exited", exit_code: 3 };
+    const before = [job("one", {}), job("two", {}), job("three", {}), job("four", ended)];
+    const now = [
+      job("one", ended),
+      job("two", { state: "exited", exit_code: 0 }),
+      job("four", ended),
+      job("new", ended),
+    ];
+    assert.deepEqual(
+      failedSince(before, now).map(({ name }) => name),
+      ["gpubay-w-one"],
+    );
+  });
+});
+
+describe("the walkthrough", () => {
+  it("is ticked by what has been reached", () => {
+    assert.deepEqual(reached(undefined), []);
+    assert.deepEqual(reached({ ...state, phase: "unconfigured" }), []);
+    assert.deepEqual(reached({ ...state, phase: "stopped" }), ["hasImage"]);
+    assert.deepEqual(reached(state), ["hasImage", "hasContainer"]);
+    const hostEnv = { path: "/w/.venv", python: "/w/.venv/bin/python", version: "3.12", roots: [] };
+    assert.deepEqual(reached({ ...state, hostEnv, jobs: [job("one", {})] }), [
+      ...["hasImage", "hasContainer", "hasEnvironment", "hasJob"],
+    ]);
+  });
+});
+
 describe("the rows of the view", () => {
   it("are the container, the newest job first, and the GPUs", () => {
     const jobs = [job("one", { state: "exited", exit_code: 1 }), job("two", {})];
@@ -45,7 +77,7 @@ describe("the rows of the view", () => {
     assert.deepEqual(
       rows.map(({ label, context, icon }) => [label, context, icon]),
       [
-        ["gpubay-w", "container.running", "vm-running"],
+        ["Container", "container.running", "vm-running"],
         ["two", "job.running", "sync"],
         ["one", "job.ended", "error"],
         ["GPUs", "gpus", "circuit-board"],
@@ -66,9 +98,15 @@ describe("the rows of the view", () => {
   });
 
   it("say what is the matter", () => {
-    assert.equal(phaseText({ ...state, work: { method: "up", token: null } }), "working…");
+    const work = { method: "up", token: null };
+    assert.equal(phaseText({ ...state, work }), "Starting…");
+    assert.equal(childrenOf({ ...state, phase: "stopped", container: null, work })[0]?.label, "Starting…");
     const problem = { code: "x", message: "no engine", hint: null, place: null, powers: [], candidates: [] };
-    assert.equal(childrenOf({ ...state, phase: "problem", problem })[0]?.label, "no engine");
+    assert.equal(childrenOf({ ...state, phase: "problem", problem })[0]?.label, "No engine.");
+    const message = "/w/gpubay.toml:2:1: unknown key\n  |\n2 | x = 1\n  | ^";
+    const [row] = childrenOf({ ...state, phase: "problem", problem: { ...problem, message, hint: "Mend it." } });
+    assert.equal(row?.label, "gpubay.toml:2:1: unknown key.");
+    assert.match(row.tooltip, /^gpubay\.toml:2:1: unknown key\. Mend it\.\n {2}\|\n2 \| x = 1/);
   });
 
   it("say of the container and of a job that GPUs are lost, and why", () => {
@@ -79,7 +117,16 @@ describe("the rows of the view", () => {
       next: "Recreate.",
     };
     const gpu: GpuReport = {
-      ...{ injection: "cdi", isolation: "soft", reason: "", chosen: null, devices: [], visible: null, lost },
+      ...{
+        injection: "cdi",
+        isolation: "soft",
+        reason: "",
+        chosen: null,
+        asked: null,
+        devices: [],
+        visible: null,
+        lost,
+      },
     };
     const now: FolderState = { ...state, phase: "drifted", gpu, jobs: [job("one", { lost_gpus: lost })] };
     const [note, container, one] = childrenOf(now);
@@ -112,6 +159,10 @@ describe("the rows of the view", () => {
       problem: null,
     };
     assert.equal(gpuRows("/w", report, null)[0]?.label, "GPU 1, slice 0");
+    // The side bar has room for some 30 characters.
+    const live = { ...gpu, name: "NVIDIA H100", memory: { used: 18 * 2 ** 30, total: 80 * 2 ** 30 }, utilization: 40 };
+    assert.equal(gpuRows("/w", { ...report, devices: [live] }, null)[0]?.description, "18 / 80 GiB · 40 %");
+    assert.equal(gpuRows("/w", { ...report, devices: [{ ...gpu, name: "L4" }] }, null)[0]?.description, "L4");
     assert.equal(gpuRows("/w", { ...report, devices: [] }, null)[0]?.label, "because");
   });
 });

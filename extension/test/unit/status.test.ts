@@ -15,6 +15,7 @@ function gpu(...indexes: number[]): GpuReport {
     isolation: "soft",
     reason: "the engine has discovered devices",
     chosen: null,
+    asked: null,
     devices,
     visible: null,
     lost: null,
@@ -36,6 +37,12 @@ describe("status bar", () => {
     assert.equal(gpus({ ...gpu(), injection: "none" }), "CPU");
     assert.equal(gpus({ ...gpu(), chosen: "none" }), "CPU");
     assert.equal(gpus(null), "CPU");
+  });
+
+  it("says why it is the CPU", () => {
+    const tooltip = (now: GpuReport) => statusText(running, state("running", { gpu: now })).tooltip;
+    assert.match(tooltip({ ...gpu(), chosen: "none", asked: "none" }), /^No GPU is selected/);
+    assert.match(tooltip({ ...gpu(), injection: "none", asked: "auto" }), /^There is no GPU in the container/);
   });
 
   it("says how GPUs get in, and why", () => {

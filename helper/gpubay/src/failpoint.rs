@@ -2,8 +2,8 @@
 //!
 //! Each stage of a workflow names itself with [`hit`]. Without the variable that costs one atomic
 //! load. `abort` ends the process at once, as `kill -9` does; `error` makes the stage fail; `wait`
-//! stays there until the process is killed; `interrupt` is a Ctrl-C at this very place; `hold=/a/file`
-//! makes that file and goes on when it is gone. A name without a way means `error`.
+//! stays there until the process is killed; `panic` is a bug at this very place, `interrupt` a Ctrl-C;
+//! `hold=/a/file` makes that file and goes on when it is gone. A name without a way means `error`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,7 @@ impl crate::error::Explain for Injected {
 enum Way {
     Abort,
     Error,
+    Panic,
     Wait,
     Interrupt,
     Hold(PathBuf),
@@ -71,8 +72,18 @@ pub fn hit(place: &'static str) -> Result<(), Injected> {
 /// [`Injected`] when the variable asks this place to fail.
 pub async fn reach(place: &'static str) -> Result<(), Injected> {
     let asked = ASKED.get_or_init(|| std::env::var(VARIABLE).ok().as_deref().and_then(parse));
-    if asked.as_ref().is_some_and(|(name, way)| name == place && *way == Way::Wait) {
-        std::future::pending::<()>().await;
+    match asked {
+        Some((name, Way::Wait)) if name == place => std::future::pending::<()>().await,
+        Some((name, Way::Hold(file))) if name == place => {
+            if first() && std::fs::write(file, "").is_ok() {
+                let end = Instant::now() + PATIENCE;
+                while file.exists() && Instant::now() < end {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+            return Ok(());
+        }
+        _ => {}
     }
     hit(place)
 }
@@ -85,6 +96,7 @@ fn look(place: &'static str) -> Result<(), Injected> {
         Some((name, way)) if name == place => match way {
             Way::Abort => std::process::abort(),
             Way::Error => Err(Injected(place)),
+            Way::Panic => panic!("a bug at the failpoint {place} ({VARIABLE} is set)"),
             Way::Wait => loop {
                 std::thread::park();
             },
@@ -102,12 +114,16 @@ fn look(place: &'static str) -> Result<(), Injected> {
     }
 }
 
-/// The first time only: some places are come to twice.
 fn hold(file: &Path) {
-    static HELD: AtomicBool = AtomicBool::new(false);
-    if !HELD.swap(true, Ordering::Relaxed) && std::fs::write(file, "").is_ok() {
+    if first() && std::fs::write(file, "").is_ok() {
         until(|| !file.exists());
     }
+}
+
+/// Some places are come to twice.
+fn first() -> bool {
+    static HELD: AtomicBool = AtomicBool::new(false);
+    !HELD.swap(true, Ordering::Relaxed)
 }
 
 fn until(condition: impl Fn() -> bool) {
@@ -122,6 +138,7 @@ fn parse(text: &str) -> Option<(String, Way)> {
         None => (text, Way::Error),
         Some((name, "abort")) => (name, Way::Abort),
         Some((name, "error")) => (name, Way::Error),
+        Some((name, "panic")) => (name, Way::Panic),
         Some((name, "wait")) => (name, Way::Wait),
         Some((name, "interrupt")) => (name, Way::Interrupt),
         Some((name, way)) => (name, Way::Hold(way.strip_prefix("hold=").filter(|file| file.starts_with('/'))?.into())),
@@ -140,6 +157,7 @@ mod tests {
             ("mirror.stage:abort", Some(("mirror.stage", Way::Abort))),
             ("build:wait", Some(("build", Way::Wait))),
             ("build:error", Some(("build", Way::Error))),
+            ("build:panic", Some(("build", Way::Panic))),
             ("build:interrupt", Some(("build", Way::Interrupt))),
             ("build:hold=/a:b", Some(("build", Way::Hold("/a:b".into())))),
             ("build:hold=a", None),

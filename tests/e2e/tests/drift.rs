@@ -73,6 +73,10 @@ fn the_gpus_of_the_command_line_stay() {
     assert_eq!(again["drift"], json!([]));
     assert_eq!(again["gpu"]["chosen"], "2");
     let recreated = bench.json(&["up", "--recreate"]);
-    assert_eq!(recreated["gpu"]["devices"].as_array().map(Vec::len), Some(1), "{recreated}");
-    assert_eq!(recreated["gpu"]["chosen"], Value::Null);
+    assert_ne!(id(&recreated), id(&two));
+    assert_eq!(recreated["gpu"]["chosen"], "2", "it was about something else: {recreated}");
+    bench.run(&["down"]).succeeded();
+    let fresh = bench.up();
+    assert_eq!(fresh["gpu"]["devices"].as_array().map(Vec::len), Some(1), "{fresh}");
+    assert_eq!(fresh["gpu"]["chosen"], Value::Null);
 }

@@ -65,7 +65,14 @@ fn the_day_of_an_editor(engine: &str, who: Who) {
     assert_eq!(editor.answer(logs).expect_err("taken back")["code"], -32800);
     let (code, _) = editor.failure("gpubay/rm", with(&bench, json!({ "names": ["j1"] })));
     assert_eq!(code, "work_running");
-    editor.request("gpubay/rm", with(&bench, json!({ "names": ["j1"], "consent": true }))).expect("removed");
+    // It can be stopped alone: its log and its container stay.
+    let names = json!({ "names": ["j1"] });
+    assert_eq!(editor.failure("gpubay/stop", with(&bench, names.clone())).0, "work_running");
+    editor.request("gpubay/stop", with(&bench, json!({ "names": ["j1"], "consent": true }))).expect("stopped");
+    let stopped = editor.state("that it has ended", |state| state["jobs"][0]["state"] == "exited");
+    assert_eq!((&stopped["phase"], &stopped["jobs"][0]["job"]), (&json!("running"), &json!("j1")), "{stopped}");
+    bench.run(&["logs", "j1"]).succeeded();
+    editor.request("gpubay/rm", with(&bench, names)).expect("removed");
     editor.state("that it is gone", |state| state["jobs"] == json!([]));
 
     // What another program does is seen, too.
@@ -122,10 +129,76 @@ fn a_failing_line_is_shown_on_that_line_until_it_is_mended() {
     let state = editor.state("what failed", |state| state["problem"]["code"] == "build_step_failed");
     assert_eq!(state["phase"], "stopped");
 
-    bench.write("Dockerfile", BUSYBOX);
-    editor.request("gpubay/up", with(&bench, json!({}))).expect("mended");
+    // Another line is no reason to believe that this one is mended; a new one is, with nothing run.
+    editor.forget();
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\nRUN echo said here\nRUN echo why; exit 3\n# a note\n");
+    let status = editor.request("gpubay/status", with(&bench, json!({}))).expect("looked at");
+    assert_eq!(status["container"], Value::Null);
+    assert_eq!(editor.told("textDocument/publishDiagnostics"), Vec::<Value>::new());
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\nRUN echo said here\nRUN echo why\n");
     let shown = editor.wait("that it is mended", |message| message["method"] == "textDocument/publishDiagnostics");
     assert_eq!(shown["params"], json!({ "uri": uri, "diagnostics": [] }));
+    editor.state("that nothing is wrong", |state| state["problem"].is_null() && state["phase"] == "stopped");
+    editor.request("gpubay/up", with(&bench, json!({}))).expect("mended");
+}
+
+#[test]
+fn what_is_wrong_in_the_configuration_is_shown_until_it_is_saved_right() {
+    let bench = Bench::new("docker28", Who::Ordinary, "mistaken");
+    bench.write("Dockerfile", BUSYBOX);
+    bench.write("gpubay.toml", "[container]\nmemroy = \"1g\"\n");
+    let mut editor = Editor::of(&bench);
+    let diagnostics = |message: &Value| message["method"] == "textDocument/publishDiagnostics";
+    // Nothing was asked for yet.
+    let shown = editor.wait("a diagnostic", diagnostics);
+    let shown = &shown["params"]["diagnostics"][0];
+    assert_eq!(shown["range"]["start"]["line"], 1, "{shown}");
+    let said = shown["message"].as_str().expect("a text");
+    assert!(said.starts_with("unknown key `memroy`") && !said.contains("  |"), "no place, no excerpt: {said}");
+    assert_eq!(editor.failure("gpubay/up", with(&bench, json!({}))).0, "unknown_key");
+    editor.state("what is wrong", |state| state["work"].is_null() && state["problem"]["code"] == "unknown_key");
+    editor.forget();
+    bench.write("gpubay.toml", "[container]\nmemory = \"1g\"\n");
+    editor.state("that nothing is wrong", |state| state["problem"].is_null());
+    editor.wait("that it is mended", |message| diagnostics(message) && message["params"]["diagnostics"] == json!([]));
+}
+
+#[test]
+fn a_bug_is_told_and_ends_nothing_else() {
+    let bench = Bench::new("docker28", Who::Ordinary, "bug");
+    bench.write("Dockerfile", BUSYBOX);
+    let mut editor = Editor::start(bench.gpubay(&["serve"]).env("GPUBAY_FAILPOINT", "serve.status:panic"));
+    editor.initialize(&[&bench.workspace], true);
+    editor.state("the first state", phase("stopped"));
+    let (code, failure) = editor.failure("gpubay/status", with(&bench, json!({})));
+    assert_eq!(code, "internal", "{failure}");
+    assert!(failure["hint"].as_str().is_some_and(|hint| hint.contains("report")), "{failure}");
+    let told = editor.wait("that it met a bug", |message| message["method"] == "window/showMessage");
+    let said = told["params"]["message"].as_str().expect("a text");
+    assert!(said.contains("serve.status") && said.contains("goes on"), "{said}");
+    // It goes on.
+    editor.request("gpubay/up", with(&bench, json!({}))).expect("it starts");
+    editor.state("that it runs", phase("running"));
+}
+
+#[test]
+fn a_folder_that_hangs_delays_the_figures_of_no_other_folder() {
+    let bench = Bench::new("docker28", Who::Ordinary, "coral");
+    let other = bench.home.join("kelp");
+    std::fs::create_dir(&other).expect("made");
+    bench.own(&other);
+    let held = bench.home.join("held");
+    let failpoint = format!("serve.watch:hold={}", held.display());
+    let mut editor = Editor::start(bench.gpubay(&["serve"]).env("GPUBAY_FAILPOINT", failpoint));
+    editor.initialize(&[&bench.workspace, &other], true);
+    for folder in [&bench.workspace, &other] {
+        editor.request("gpubay/watchGpus", json!({ "folder": folder, "watch": true })).expect("answered");
+    }
+    let figures = |message: &Value| message["method"] == "gpubay/gpus";
+    let first = editor.wait("how they are", figures)["params"]["folder"].clone();
+    assert!(held.exists(), "nobody hangs");
+    std::fs::remove_file(&held).expect("it goes on");
+    editor.wait("the figures of the other one", |message| figures(message) && message["params"]["folder"] != first);
 }
 
 #[test]
@@ -355,7 +428,7 @@ fn the_files_of_gpu_bay_are_completed_explained_and_checked() {
     assert!(found[0]["message"].as_str().is_some_and(|said| said.contains("isolation")), "{found}");
     let mut labels = Vec::new();
     // What the engine has comes a moment later.
-    while !labels.iter().any(|label| label == "device=1") {
+    while !labels.iter().any(|label| label == "GPU 1") {
         let items = editor.request("textDocument/completion", at(1, 7)).expect("items");
         labels = items.as_array().expect("a list").iter().map(|item| item["label"].clone()).collect();
     }

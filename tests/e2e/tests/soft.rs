@@ -90,9 +90,13 @@ fn another_gpu_is_an_environment_for_what_starts_next() {
     let anew = bench.up();
     assert_ne!(anew["container"]["id"], up["container"]["id"], "nothing was lost by that");
     assert_eq!((indices(&anew), selected(&bench)), (vec![0], Driver::uuid(0)));
-    // Asked to recreate, the configuration counts again.
-    assert_eq!(indices(&bench.json(&["up", "--recreate"])), [1]);
-    assert_eq!(selected(&bench), Driver::uuid(1));
+    // A recreate that was asked for is about something else; a `down` forgets.
+    let recreated = bench.json(&["up", "--recreate"]);
+    assert_ne!(recreated["container"]["id"], anew["container"]["id"]);
+    assert_eq!((indices(&recreated), &recreated["gpu"]["chosen"]), (vec![0], &json!("device=0")));
+    assert_eq!(selected(&bench), Driver::uuid(0));
+    bench.run(&["down"]).succeeded();
+    assert_eq!(indices(&bench.up()), [1]);
 }
 
 #[test]

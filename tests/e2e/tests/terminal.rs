@@ -155,3 +155,23 @@ fn a_job_in_a_terminal_has_one() {
     assert_eq!(code, Some(130), "{text}");
     assert_eq!(bench.containers().len(), 1, "the dev container alone");
 }
+
+/// An editor shows a shell that fails in red, also one that ended since its user asked for another container.
+#[test]
+fn in_an_editor_a_shell_that_goes_with_its_container_has_not_failed() {
+    let bench = plain("docker28", Who::Ordinary);
+    let up = bench.up();
+    for (args, wanted) in [(vec!["shell", "--in-editor"], Some(0)), (vec!["shell"], Some(125))] {
+        let mut terminal = Terminal::start(&bench, &args, &[]);
+        terminal.write("echo ru''ns\n");
+        terminal.read_until("runs");
+        bench.docker(&["kill", up["container"]["id"].as_str().expect("an id")]).succeeded();
+        let (text, code) = terminal.end();
+        assert_eq!(code, wanted, "{text}");
+        bench.up();
+        // What the shell itself says stays what it is.
+        let terminal = Terminal::start(&bench, &args, &[]);
+        terminal.write("exit 3\n");
+        assert_eq!(terminal.end().1, Some(3));
+    }
+}

@@ -1,11 +1,10 @@
 // «Attach Editor»: the window of another editor in the container, and what is said where there is none.
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 import path from "node:path";
-import { engine, FIXTURES, vsix } from "../lib/lab.mjs";
-import { browser, Window } from "../lib/page.mjs";
-import { Editor } from "../lib/server.mjs";
+import { FIXTURES, vsix } from "../lib/lab.mjs";
+import { RUNS, stage } from "../lib/stage.mjs";
 import { until } from "../lib/until.mjs";
 
 const files = {
@@ -14,25 +13,14 @@ const files = {
 };
 const settings = { "gpubay.onOpen": "start" };
 
-let chrome, editor, window;
-before(async () => {
-    chrome = await browser();
-});
-afterEach(async (t) => {
-    if (!t.passed) {
-        await window?.screenshot("failed");
-    }
-    await editor?.stop();
-});
-after(async () => {
-    await chrome?.close();
-});
+const scene = stage({ each: "editor" });
+let editor, window;
 
 async function opened(name, extensions) {
-    editor = await new Editor({ files, settings, extensions, docker: engine("docker28") }).start();
-    window = await Window.open(chrome, editor, name);
+    editor = await scene.start({ files, settings, extensions });
+    window = await scene.open(name);
     // By itself: that is what the setting says.
-    await until("the container runs", async () => (await window.ours()).some((text) => /^(GPU \d|CPU)/.test(text)));
+    await scene.item(RUNS);
     await window.screenshot("started-by-itself");
 }
 

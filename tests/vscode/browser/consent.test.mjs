@@ -1,49 +1,30 @@
 // What a yes is a yes to: following what vanished ends nothing, and what would end is named before it does.
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { engine, vsix } from "../lib/lab.mjs";
-import { browser, Window } from "../lib/page.mjs";
-import { Editor } from "../lib/server.mjs";
+import { before, test } from "node:test";
+import { PACKAGES } from "../lib/packages.mjs";
+import { RUNS, stage } from "../lib/stage.mjs";
 import { until } from "../lib/until.mjs";
 
-const PACKAGES = "/usr/lib/python3/dist-packages";
 const DOCKERFILE = [
     "FROM gpubay-lab/python",
     `RUN for name in a b c d e f g h; do mkdir -p ${PACKAGES}/reef_$name && : >${PACKAGES}/reef_$name/__init__.py; done`,
     "",
 ].join("\n");
 
-let chrome, editor, window, container;
+const scene = stage();
+const { asked, item } = scene;
+let editor, window, container;
 before(async () => {
-    chrome = await browser();
-    editor = await new Editor({
+    editor = await scene.start({
         settings: { "gpubay.onOpen": "start", "gpubay.python.configure": "never" },
         files: { Dockerfile: DOCKERFILE },
-        extensions: [vsix],
-        docker: engine("docker28"),
-    }).start();
-    window = await Window.open(chrome, editor, "consent");
-    await item(/^(GPU \d|CPU)/);
+    });
+    window = await scene.open("consent");
+    await item(RUNS);
     [container] = await editor.containers("dev");
     await editor.dockerCli("exec", "-d", container, "sleep", "1000");
 });
-afterEach(async (t) => {
-    if (!t.passed) {
-        await window?.screenshot("failed");
-    }
-});
-after(async () => {
-    await chrome?.close();
-    await editor?.stop();
-});
 
-const item = (pattern) =>
-    until(`our item says ${pattern}`, async () => (await window.ours()).find((text) => pattern.test(text)));
-const asked = (pattern) =>
-    until(`it is asked: ${pattern}`, async () => {
-        const dialog = await window.dialog();
-        return dialog && pattern.test(dialog.message) && dialog;
-    });
 const runs = async () => (await editor.dockerCli("top", container)).includes("sleep 1000");
 
 test("a yes to what has vanished recreates nothing, although the configuration has changed", async () => {
@@ -57,7 +38,7 @@ test("a yes to what has vanished recreates nothing, although the configuration h
     await until("it is done", async () => {
         const [notifications, dialog] = [await window.notifications(), await window.dialog()];
         const working = notifications.some(({ message }) => /^(Starting|Refreshing)/.test(message));
-        return !dialog && !working && (await window.ours()).some((text) => /^(GPU \d|CPU)/.test(text));
+        return !dialog && !working && (await window.ours()).some((text) => RUNS.test(text));
     });
     await window.screenshot("followed");
     assert.deepEqual(await editor.containers("dev"), [container]);
@@ -81,7 +62,7 @@ test("what would end with a stop is named, and a no leaves it", async () => {
     // The container's own files stay.
     assert.doesNotMatch(detail, /outside of mounts/);
     await window.press("Escape");
-    await item(/^(GPU \d|CPU)/);
+    await item(RUNS);
     assert.ok(await runs());
 });
 
@@ -91,6 +72,7 @@ test("what a recreate would lose is listed, and done with a yes alone", async ()
     await window.screenshot("recreate");
     assert.match(detail, /memory/);
     assert.match(detail, /sleep 1000/);
+    assert.equal(await window.focused(), "Keep It");
     await window.answerDialog("Recreate");
     await until("there is another one", async () => {
         const containers = await editor.containers("dev");

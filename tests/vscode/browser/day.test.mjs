@@ -1,21 +1,14 @@
 // A user's day: from the palette to a container, completion from it, other GPUs, a build that fails.
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
+import { before, test } from "node:test";
 import { renameSync } from "node:fs";
 import path from "node:path";
-import { engine, FIXTURES, variable, vsix } from "../lib/lab.mjs";
-import { browser, Window } from "../lib/page.mjs";
-import { Editor } from "../lib/server.mjs";
+import { FIXTURES, variable, vsix } from "../lib/lab.mjs";
+import { imageWith } from "../lib/packages.mjs";
+import { stage } from "../lib/stage.mjs";
 import { until } from "../lib/until.mjs";
 
-// A package that neither the host nor the workspace has.
-const MODULE = "def only_inside(width: int) -> int:\\n    return width\\n";
-const PACKAGES = "/usr/lib/python3/dist-packages";
-const DOCKERFILE = [
-    "FROM gpubay-lab/python",
-    `RUN mkdir ${PACKAGES}/reefworks && printf '${MODULE}' >${PACKAGES}/reefworks/__init__.py`,
-    "",
-].join("\n");
+const DOCKERFILE = imageWith("reefworks");
 
 /** What the driver tells: the lab's CDI devices, with so many MiB in use on each. */
 function driver(...used) {
@@ -32,33 +25,23 @@ utilization = ${index * 40}
     renameSync(editor.at("run/driver.new"), editor.at("run/driver"));
 }
 
-let chrome, editor, window;
+const scene = stage();
+const { item } = scene;
+let editor, window;
 before(async () => {
-    chrome = await browser();
-    editor = new Editor({
+    const wanted = {
         workspace: "coral reef ü",
         settings: { "gpubay.onOpen": "nothing" },
         files: { Dockerfile: DOCKERFILE, "train.py": "import reefworks\n\nreefworks.\n" },
         extensions: [path.join(FIXTURES, "pyright-client"), vsix],
-        docker: engine("docker28"),
+    };
+    await scene.start(wanted, (made) => {
+        editor = made;
+        editor.env = { LD_LIBRARY_PATH: variable("GPUBAY_TEST_NVML"), GPUBAY_FAKE_NVML: editor.at("run/driver") };
+        driver(512, 6144);
     });
-    editor.env = { LD_LIBRARY_PATH: variable("GPUBAY_TEST_NVML"), GPUBAY_FAKE_NVML: editor.at("run/driver") };
-    driver(512, 6144);
-    await editor.start();
-    window = await Window.open(chrome, editor, "day");
+    window = await scene.open("day");
 });
-afterEach(async (t) => {
-    if (!t.passed) {
-        await window?.screenshot("failed");
-    }
-});
-after(async () => {
-    await chrome?.close();
-    await editor?.stop();
-});
-
-const item = (pattern) =>
-    until(`our item says ${pattern}`, async () => (await window.ours()).find((text) => pattern.test(text)));
 
 test("Start GPU Container shows its progress and ends in the status bar", async () => {
     await item(/GPU/);
@@ -116,8 +99,10 @@ test("a click on the item picks GPUs", async () => {
             `no «${choice}» among ${rows.join("; ")}`,
         );
     }
+    // Nobody has picked yet: what the configuration says is ticked.
+    const before = await window.ticked();
+    assert.ok(before.length === 1 && before[0].includes("Automatic"), `ticked: ${before.join("; ")}`);
     await window.pick("GPU 1");
-    await window.pick("GPU 0");
     await window.screenshot("picked");
     // What the driver tells changes while it is open; what is ticked stays.
     driver(512, 18432);
@@ -144,7 +129,7 @@ test("the view lists the container, and its GPUs as they are", async () => {
         until(`the view has a row ${pattern}`, async () =>
             (await window.viewRows()).find((text) => pattern.test(text)),
         );
-    await row(/^gpubay-.*running · GPU \d/);
+    await row(/^ContainerGPU \d · running/);
     await row(/^GPU 1\D*18 \/ 24 GiB · 40 %/);
     await window.screenshot("view");
     driver(512, 12288);
@@ -160,6 +145,12 @@ test("a failing line of the Dockerfile becomes a problem on that line", async ()
         (await window.notifications()).some(({ buttons }) => buttons.includes("Open File")),
     );
     await window.screenshot("build-failed");
+    // With the reason, which the step has printed.
+    const said = await window.notifications();
+    assert.ok(
+        said.some(({ message }) => /^Dockerfile:3: .* failed with exit code 3: no coral here\./.test(message)),
+        JSON.stringify(said),
+    );
     const problem = await until("the problem is listed", async () =>
         (await window.problems()).find((row) => row?.includes("no coral here")),
     );
@@ -167,4 +158,49 @@ test("a failing line of the Dockerfile becomes a problem on that line", async ()
     assert.match(problem, /line 3\b/);
     // What ran goes on running.
     await item(/^GPU \d/);
+    await window.command("GPU Bay: Focus on Workspaces View");
+    await until("the view says so in a line", async () =>
+        (await window.viewRows()).some((row) => /^Dockerfile:3: /.test(row)),
+    );
+    await window.screenshot("view-failed");
+    // Rewritten and saved it is no problem any more, before anything is built.
+    editor.write("Dockerfile", `${DOCKERFILE}RUN echo coral\n`);
+    await until("no problem is listed", async () =>
+        (await window.problems()).every((row) => !row?.includes("no coral here")),
+    );
+    await until("the view says nothing of it", async () =>
+        (await window.viewRows()).every((row) => !/^Dockerfile:3/.test(row)),
+    );
+    await window.screenshot("mended");
+});
+
+test("a recreate keeps the GPUs that were picked, says so, and closes a shell quietly", async () => {
+    await window.command("GPU Bay: Open Shell");
+    await window.page.locator(".terminal-wrapper.active").first().waitFor();
+    await until(
+        "the shell runs",
+        async () => (await editor.dockerCli("top", (await editor.containers("dev"))[0])).split("\n").length > 2,
+    );
+    const before = await editor.containers("dev");
+    await window.command("GPU Bay: Recreate…");
+    const dialog = await until("it is asked", async () => window.dialog());
+    await window.screenshot("recreate");
+    assert.match(dialog.detail, /The GPUs that were picked stay: GPU 1\./);
+    assert.equal(await window.focused(), "Keep It", "an Enter that was meant for something else ends nothing");
+    await window.answerDialog("Recreate");
+    await until("there is another one", async () => {
+        const containers = await editor.containers("dev");
+        return containers.length === 1 && containers[0] !== before[0];
+    });
+    await item(/^GPU 1 ·/);
+    await until(
+        "the terminal is closed",
+        async () => (await window.page.locator(".terminal-wrapper.active").count()) === 0,
+    );
+    await window.screenshot("recreated");
+    const said = await window.notifications();
+    assert.deepEqual(
+        said.filter(({ message }) => /terminal|exit code/i.test(message)),
+        [],
+    );
 });

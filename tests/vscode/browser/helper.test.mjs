@@ -1,49 +1,30 @@
 // A helper that is missing, may not be executed or is of another version: each a sentence with a button, and a way back.
 import assert from "node:assert/strict";
 import { chmodSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
-import { after, afterEach, before, test } from "node:test";
-import { engine, vsix } from "../lib/lab.mjs";
-import { browser, Window } from "../lib/page.mjs";
-import { Editor } from "../lib/server.mjs";
+import { before, test } from "node:test";
+import { stage } from "../lib/stage.mjs";
 import { until } from "../lib/until.mjs";
 
-let chrome, editor, window, installed, helper;
+const scene = stage({ each: "window" });
+const { item, told } = scene;
+let editor, window, installed, helper;
 before(async () => {
-    chrome = await browser();
-    editor = await new Editor({
+    editor = await scene.start({
         settings: { "gpubay.onOpen": "nothing" },
         files: { Dockerfile: "FROM gpubay-lab/busybox\n" },
-        extensions: [vsix],
-        docker: engine("docker28"),
-    }).start();
+    });
     const name = readdirSync(editor.at("extensions")).find((name) => name.startsWith("gpubay.gpubay-"));
     installed = (...names) => editor.at("extensions", name, ...names);
     helper = installed("bin/gpubay");
 });
-afterEach(async (t) => {
-    if (!t.passed) {
-        await window?.screenshot("failed");
-    }
-    await window?.close();
-});
-after(async () => {
-    await chrome?.close();
-    await editor?.stop();
-});
 
-const open = async (name) => (window = await Window.open(chrome, editor, name));
-const item = (pattern) =>
-    until(`our item says ${pattern}`, async () => (await window.ours()).find((text) => pattern.test(text)));
-const told = (pattern) =>
-    until(`it is said: ${pattern}`, async () =>
-        (await window.notifications()).find(({ message }) => pattern.test(message)),
-    );
+const open = async (name) => (window = await scene.open(name));
 
 test("one that is missing is told, and found again by Retry", async () => {
     renameSync(helper, `${helper}.away`);
     await open("helper-missing");
     const missing = /The helper .*\/bin\/gpubay is not there\. Install the extension again/;
-    assert.deepEqual((await told(missing)).buttons, ["Open Settings", "Retry", "Show Log"]);
+    assert.deepEqual((await told(missing)).buttons, ["Show Extension", "Retry", "Show Log"]);
     await item(/^GPU Bay$/);
     await window.screenshot("missing");
     renameSync(`${helper}.away`, helper);

@@ -1,19 +1,18 @@
 // What is asked before anything is done: powers, which Dockerfile, and what to build where there is nothing.
 import assert from "node:assert/strict";
 import path from "node:path";
-import { after, afterEach, before, test } from "node:test";
-import { engine, vsix } from "../lib/lab.mjs";
-import { browser, Window } from "../lib/page.mjs";
-import { Editor } from "../lib/server.mjs";
+import { before, test } from "node:test";
+import { RUNS, stage } from "../lib/stage.mjs";
 import { until } from "../lib/until.mjs";
 
 const hostNetwork = (more) => `[container]\nhostname = "reef"\nnetwork = "host"\n${more}`;
 
-let chrome, editor, window, folder;
+const scene = stage({ each: "window" });
+const { asked, item, told } = scene;
+let editor, window, folder;
 before(async () => {
-    chrome = await browser();
     // A folder for each test.
-    editor = await new Editor({
+    editor = await scene.start({
         workspace: "reefs",
         settings: { "gpubay.onOpen": "nothing" },
         files: {
@@ -25,39 +24,16 @@ before(async () => {
             "mistake/Dockerfile": "FROM gpubay-lab/busybox\n",
             "mistake/gpubay.toml": "[gpus]\nuse = 1\n\n[container]\nworkdri = '/app'\n",
         },
-        extensions: [vsix],
-        docker: engine("docker28"),
-    }).start();
-});
-afterEach(async (t) => {
-    if (!t.passed) {
-        await window?.screenshot("failed");
-    }
-    await window?.close();
-});
-after(async () => {
-    await chrome?.close();
-    await editor?.stop();
+    });
 });
 
 async function open(name) {
     folder = path.join(editor.folder, name);
     const url = `http://127.0.0.1:${editor.port}/?folder=${encodeURIComponent(folder)}`;
-    window = await Window.open(chrome, editor, `questions-${name}`, url);
+    window = await scene.open(`questions-${name}`, url);
     await item(/./);
 }
 const containers = () => editor.containers("dev", folder);
-const item = (pattern) =>
-    until(`our item says ${pattern}`, async () => (await window.ours()).find((text) => pattern.test(text)));
-const told = (pattern) =>
-    until(`it is said: ${pattern}`, async () =>
-        (await window.notifications()).find(({ message }) => pattern.test(message)),
-    );
-const asked = (pattern) =>
-    until(`it is asked: ${pattern}`, async () => {
-        const dialog = await window.dialog();
-        return dialog && pattern.test(dialog.message) && dialog;
-    });
 
 test("powers are named one by one, a no starts nothing, and a yes is remembered until they change", async () => {
     await open("powers");
@@ -78,12 +54,12 @@ test("powers are named one by one, a no starts nothing, and a yes is remembered 
     await window.command("GPU Bay: Start GPU Container");
     await asked(question);
     await window.answerDialog("Allow");
-    await item(/^(GPU \d|CPU)/);
+    await item(RUNS);
     await window.command("GPU Bay: Stop");
     await item(/^GPU: stopped$/);
     // It is not asked again, and more is.
     await window.command("GPU Bay: Start GPU Container");
-    await item(/^(GPU \d|CPU)/);
+    await item(RUNS);
     editor.write("powers/gpubay.toml", hostNetwork('ipc = "host"\n'));
     await window.command("GPU Bay: Start GPU Container");
     const more = await asked(question);
@@ -101,7 +77,7 @@ test("of several Dockerfiles one is chosen, once", async () => {
     });
     await window.screenshot("listed");
     await window.pick("docker/kelp/Dockerfile");
-    await item(/^(GPU \d|CPU)/);
+    await item(RUNS);
     const [container] = await containers();
     assert.equal(await editor.dockerCli("exec", container, "sh", "-c", "echo $REEF"), "kelp");
     await window.command("GPU Bay: Stop");
@@ -109,7 +85,7 @@ test("of several Dockerfiles one is chosen, once", async () => {
     await window.page.reload();
     // With a question open it would not get there.
     await window.command("GPU Bay: Start GPU Container");
-    await item(/^(GPU \d|CPU)/);
+    await item(RUNS);
     await window.screenshot("remembered");
     assert.deepEqual(await containers(), [container]);
 });

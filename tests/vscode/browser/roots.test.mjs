@@ -1,16 +1,15 @@
 // A window with two folders, one of which brings settings of its own that want something.
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
+import { before, test } from "node:test";
 import path from "node:path";
-import { engine, vsix } from "../lib/lab.mjs";
-import { browser, Window } from "../lib/page.mjs";
-import { Editor } from "../lib/server.mjs";
+import { stage } from "../lib/stage.mjs";
 import { until } from "../lib/until.mjs";
 
-let chrome, editor, window;
+const scene = stage();
+const { item, told } = scene;
+let editor, window;
 before(async () => {
-    chrome = await browser();
-    editor = await new Editor({
+    editor = await scene.start({
         workspace: "reefs",
         files: {
             "coral/Dockerfile": "FROM gpubay-lab/busybox\n",
@@ -18,27 +17,10 @@ before(async () => {
             "kelp/.vscode/settings.json": '{ "gpubay.onOpen": "start" }\n',
             "all.code-workspace": '{ "folders": [{ "path": "coral" }, { "path": "kelp" }] }\n',
         },
-        extensions: [vsix],
-        docker: engine("docker28"),
-    }).start();
-    const file = path.join(editor.folder, "all.code-workspace");
-    const url = `http://127.0.0.1:${editor.port}/?workspace=${encodeURIComponent(file)}`;
-    window = await Window.open(chrome, editor, "roots", url);
-});
-afterEach(async (t) => {
-    if (!t.passed) {
-        await window?.screenshot("failed");
-    }
-});
-after(async () => {
-    await chrome?.close();
-    await editor?.stop();
+    });
+    window = await scene.open("roots", editor.urlOf("all.code-workspace"));
 });
 
-const told = (pattern) =>
-    until(`it is said: ${pattern}`, async () =>
-        (await window.notifications()).find(({ message }) => pattern.test(message)),
-    );
 const containers = (folder) => editor.containers("dev", path.join(editor.folder, folder));
 
 test("settings that came with a folder wait for the user's yes", async () => {
@@ -58,9 +40,6 @@ test("the answer for the other folder is written there", async () => {
     await until("it is written", () => /"gpubay.onOpen": "nothing"/.test(editor.read(settings)));
     assert.deepEqual(await containers("coral"), []);
 });
-
-const item = (pattern) =>
-    until(`our item says ${pattern}`, async () => (await window.ours()).find((text) => pattern.test(text)));
 
 test("the status bar names the folder of the active editor", async () => {
     await item(/^GPU: not started \(coral\)$/);

@@ -2,101 +2,66 @@
 import assert from "node:assert/strict";
 import { chmodSync, chownSync, rmSync } from "node:fs";
 import net from "node:net";
-import { after, afterEach, before, test } from "node:test";
-import { engine, user, vsix } from "../lib/lab.mjs";
-import { browser, Window } from "../lib/page.mjs";
-import { Editor } from "../lib/server.mjs";
+import { test } from "node:test";
+import { engine, user } from "../lib/lab.mjs";
+import { RUNS, stage } from "../lib/stage.mjs";
 import { until } from "../lib/until.mjs";
 
-let chrome, editor, windows;
-before(async () => {
-    chrome = await browser();
-});
-afterEach(async (t) => {
-    for (const window of windows ?? []) {
-        if (!t.passed) {
-            await window.screenshot("failed");
-        }
-        await window.close();
-    }
-    await editor?.stop();
-});
-after(async () => {
-    await chrome?.close();
-});
-
-async function started(wanted) {
-    windows = [];
-    editor = new Editor({
-        files: { Dockerfile: "FROM gpubay-lab/busybox\n" },
-        extensions: [vsix],
-        docker: engine("docker28"),
-        ...wanted,
-    });
-    await editor.start();
-}
-async function open(name) {
-    const window = await Window.open(chrome, editor, name);
-    windows.push(window);
-    return window;
-}
-const item = (window, pattern) =>
-    until(`our item says ${pattern}`, async () => (await window.ours()).find((text) => pattern.test(text)));
-const told = (window, pattern) =>
-    until(`it is said: ${pattern}`, async () =>
-        (await window.notifications()).find(({ message }) => pattern.test(message)),
-    );
-const RUNS = /^(GPU \d|CPU)/;
+const scene = stage({ each: "editor" });
+const { item, told } = scene;
+const files = { Dockerfile: "FROM gpubay-lab/busybox\n" };
 
 test("two windows on one folder share its container, and each shows what the other does", async () => {
-    await started({ settings: { "gpubay.onOpen": "nothing" } });
-    const [first, second] = [await open("two-first"), await open("two-second")];
-    await item(first, /^GPU: not started$/);
-    await item(second, /^GPU: not started$/);
+    const editor = await scene.start({ files, settings: { "gpubay.onOpen": "nothing" } });
+    const [first, second] = [await scene.open("two-first"), await scene.open("two-second")];
+    await item(/^GPU: not started$/, first);
+    await item(/^GPU: not started$/, second);
     // Both at once: the second does not make another one.
     await Promise.all([first, second].map((window) => window.command("GPU Bay: Start GPU Container")));
-    await item(first, RUNS);
-    await item(second, RUNS);
+    await item(RUNS, first);
+    await item(RUNS, second);
     await first.screenshot("both-run");
     const containers = await editor.containers("dev");
     assert.equal(containers.length, 1);
     await first.command("GPU Bay: Stop");
-    await item(first, /^GPU: stopped$/);
-    await item(second, /^GPU: stopped$/);
+    await item(/^GPU: stopped$/, first);
+    await item(/^GPU: stopped$/, second);
     await second.screenshot("other-stopped");
     await second.command("GPU Bay: Start GPU Container");
-    await item(first, RUNS);
+    await item(RUNS, first);
     assert.deepEqual(await editor.containers("dev"), containers);
 });
 
 test("trust that is given in an open window is enough to begin", async () => {
-    await started({
+    const editor = await scene.start({
+        files,
         trust: true,
         settings: { "gpubay.onOpen": "start", "security.workspace.trust.startupPrompt": "never" },
     });
-    const window = await open("trusted");
+    const window = await scene.open("trusted");
     await until("it is in restricted mode", async () =>
         (await window.statusBar()).some((text) => /Restricted Mode/.test(text)),
     );
-    await item(window, /^GPU Bay$/);
+    await item(/^GPU Bay$/, window);
     assert.deepEqual(await editor.containers(), []);
     await window.command("Workspaces: Manage Workspace Trust");
     const trust = window.page.locator(".workspace-trust-editor .monaco-button", { hasText: /^Trust$/ }).first();
     await trust.waitFor();
     await window.screenshot("before");
     await trust.click();
-    await item(window, RUNS);
+    await item(RUNS, window);
     await window.screenshot("after");
     assert.equal((await editor.containers("dev")).length, 1);
 });
 
 /** An engine's socket that can go away, and the engine stays for all others. */
 class Link {
-    constructor(path, target) {
-        Object.assign(this, { path, target, open: new Set() });
+    constructor(target) {
+        Object.assign(this, { target, open: new Set() });
     }
 
-    async up() {
+    async up(path = this.path) {
+        this.path = path;
         this.server = net.createServer({ allowHalfOpen: true }, (here) => {
             const there = net.connect({ path: this.target, allowHalfOpen: true });
             for (const [from, to] of [
@@ -125,21 +90,14 @@ class Link {
 }
 
 test("an engine that stops under a window is told, and found when it is back", async (t) => {
-    windows = [];
-    editor = new Editor({
-        settings: { "gpubay.onOpen": "start" },
-        files: { Dockerfile: "FROM gpubay-lab/busybox\n" },
-        extensions: [vsix],
-        docker: engine("docker28"),
-    });
-    const socket = editor.at("run/engine.sock");
-    const link = new Link(socket, engine("docker28").replace(/^unix:\/\//, ""));
-    await link.up();
+    const link = new Link(engine("docker28").replace(/^unix:\/\//, ""));
     t.after(() => link.down());
-    editor.env = { DOCKER_HOST: `unix://${socket}` };
-    await editor.start();
-    const window = await open("engine-gone");
-    await item(window, RUNS);
+    const editor = await scene.start({ files, settings: { "gpubay.onOpen": "start" } }, async (made) => {
+        await link.up(made.at("run/engine.sock"));
+        made.env = { DOCKER_HOST: `unix://${link.path}` };
+    });
+    const window = await scene.open("engine-gone");
+    await item(RUNS, window);
     const containers = await editor.containers("dev");
     await link.down();
     await until("the item is an error", async () =>
@@ -147,12 +105,12 @@ test("an engine that stops under a window is told, and found when it is back", a
     );
     await window.screenshot("gone");
     await window.command("GPU Bay: Start GPU Container");
-    const { message, buttons } = await told(window, /engine/i);
+    const { message, buttons } = await told(/engine/i);
     await window.screenshot("told");
-    assert.ok(message.includes(socket), message);
+    assert.ok(message.includes(link.path), message);
     assert.deepEqual(buttons, ["Retry", "Doctor", "Show Log"]);
     await link.up();
-    await item(window, RUNS);
+    await item(RUNS, window);
     await window.screenshot("back");
     assert.deepEqual(await editor.containers("dev"), containers);
 });

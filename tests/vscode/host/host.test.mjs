@@ -56,7 +56,8 @@ async function runTests(editor) {
         editor.process.on("exit", (code) => reject(new Error(`the server ended with ${code}:\n${editor.log}`)));
         await page.exposeFunction("codeAutomationLog", (_, args) => lines.push(args.map(String).join(" ")));
         await page.exposeFunction("codeAutomationExit", resolve);
-        await page.goto(`${editor.url}&payload=${encodeURIComponent(payload)}`);
+        const url = editor.open === undefined ? editor.url : editor.urlOf(editor.open);
+        await page.goto(`${url}&payload=${encodeURIComponent(payload)}`);
         return { code: await ended, lines };
     } finally {
         await context.close();

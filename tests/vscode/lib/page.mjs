@@ -189,6 +189,18 @@ export class Window {
         return panel.locator(".monaco-list-row").evaluateAll((rows) => rows.map((row) => row.ariaLabel));
     }
 
+    /** Milliseconds that an extension took to be activated, by the editor's own figure. */
+    async activation(name) {
+        await this.command("Developer: Show Running Extensions");
+        const row = this.page.locator(".runtime-extensions-editor .monaco-list-row", { hasText: name }).first();
+        const figure = /Activation: (\d+)ms/;
+        const text = await until("it is listed with its time", async () => {
+            const text = await row.textContent({ timeout: 2000 });
+            return figure.test(text) && text;
+        });
+        return Number(figure.exec(text)[1]);
+    }
+
     // --- The editor
 
     /** Opens a file of the workspace by its name. */

@@ -204,6 +204,11 @@ export class Editor {
         this.url = `http://127.0.0.1:${this.port}/?folder=${encodeURIComponent(this.folder)}`;
     }
 
+    /** The address of a window with a workspace file. */
+    urlOf(file) {
+        return `http://127.0.0.1:${this.port}/?workspace=${encodeURIComponent(path.join(this.folder, file))}`;
+    }
+
     /** Processes that the server started, with their command lines. */
     processes() {
         return readdirSync("/proc")

@@ -30,11 +30,17 @@ pub(super) struct Down {
 
 /// Stop the dev container and keep it with its files; `gpubay up` starts it again
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  gpubay stop")]
+#[command(
+    after_help = "Examples:\n  gpubay stop\n  gpubay stop --force train         a job: its log and its container stay"
+)]
 pub(super) struct Stop {
     /// Also when something of yours still runs
     #[arg(long)]
     force: bool,
+    /// These instead: jobs by their name, any container of the workspace by its name or id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(add = ArgValueCandidates::new(complete::containers))]
+    containers: Vec<String>,
 }
 
 pub(super) fn consent(force: bool) -> Recreate {
@@ -87,9 +93,9 @@ async fn elsewhere(common: &Common, command: &Down, output: &Output) -> Result<D
 
 pub(super) async fn stop(common: &Common, command: &Stop, output: &Output) -> Result<()> {
     let workspace = reach(common, output).await?;
-    let report = match workflow::stop(&workspace, consent(command.force)).await {
+    let report = match workflow::stop(&workspace, &command.containers, consent(command.force)).await {
         Err(error) if may_go_on(&error, output, &workspace.progress.cancel) => {
-            workflow::stop(&workspace, Recreate::Allowed).await?
+            workflow::stop(&workspace, &command.containers, Recreate::Allowed).await?
         }
         other => other?,
     };

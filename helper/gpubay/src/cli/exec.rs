@@ -40,6 +40,9 @@ pub(super) struct Shell {
     /// As root instead of your user
     #[arg(long)]
     root: bool,
+    /// In a terminal of an editor: a shell that goes with its container has not failed
+    #[arg(long, hide = true)]
+    in_editor: bool,
 }
 
 /// With `--json`.
@@ -61,7 +64,7 @@ pub(super) async fn exec(common: &Common, command: Exec, output: &Output) -> u8 
         let started = start(&workspace, command.command, &options(common, who, output)).await?;
         Ok((workspace, started))
     };
-    finish(session.await, output).await
+    finish(session.await, output, false).await
 }
 
 pub(super) async fn shell(common: &Common, command: &Shell, output: &Output) -> u8 {
@@ -71,7 +74,7 @@ pub(super) async fn shell(common: &Common, command: &Shell, output: &Output) -> 
         let started = start_shell(&workspace, &options(common, who, output)).await?;
         Ok((workspace, started))
     };
-    finish(session.await, output).await
+    finish(session.await, output, command.in_editor).await
 }
 
 /// Without our handling of Ctrl-C: signals belong to the program.
@@ -104,7 +107,8 @@ pub(super) fn working_directory(common: &Common) -> PathBuf {
     }
 }
 
-async fn finish(session: Result<(Workspace, (ExecInput, ExecEvents))>, output: &Output) -> u8 {
+/// `may_vanish`: that the container goes is no failure.
+async fn finish(session: Result<(Workspace, (ExecInput, ExecEvents))>, output: &Output, may_vanish: bool) -> u8 {
     let ended = match session {
         Ok((workspace, (input, events))) => {
             let ended = pump(input, events, output.target()).await;
@@ -123,6 +127,7 @@ async fn finish(session: Result<(Workspace, (ExecInput, ExecEvents))>, output: &
         Err(error) => {
             output.error(&error);
             match error.code {
+                "agent_lost" if may_vanish => 0,
                 "program_not_found" => 127,
                 "program_not_executable" => 126,
                 _ => OWN_FAILURE,

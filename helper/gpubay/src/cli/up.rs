@@ -26,7 +26,7 @@ pub(super) struct Up {
     #[arg(long)]
     recreate: bool,
     /// GPUs instead of [gpus] use: auto, all, none, a count such as 2, device=1, a list of indices and UUIDs, or
-    /// `count=2,min_free=20g,name=H100`; they stay until another --gpus, a --recreate or a `down`
+    /// `count=2,min_free=20g,name=H100`; they stay until another --gpus or a `down`
     #[arg(long, value_name = "GPUS", value_parser = values::gpus, add = ArgValueCandidates::new(complete::gpus))]
     gpus: Option<String>,
     #[command(flatten)]
@@ -118,7 +118,12 @@ fn text(report: &UpReport, output: &Output) -> String {
         }
     }
     if let Some(chosen) = &report.gpu.chosen {
-        let _ = writeln!(text, "  {} the GPUs are those of `--gpus {}`", output.paint("note", "33"), plain(chosen));
+        let _ = writeln!(
+            text,
+            "  {} the GPUs are those of `--gpus {}`, until another `--gpus` or a `gpubay down`",
+            output.paint("note", "33"),
+            plain(chosen)
+        );
     }
     text
 }

@@ -67,13 +67,16 @@ struct Machine {
     runtime_dir: Option<PathBuf>,
 }
 
+/// Where engines are installed, besides the user's path.
+const ENGINES: [&str; 4] = ["/usr/sbin", "/usr/local/sbin", "/sbin", "/snap/docker/current/bin"];
+
 impl Machine {
     fn look(tried: &Path) -> Self {
         let around = Surroundings::of_process();
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let has = |names: &[&str]| {
-            names.iter().any(|name| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
-        };
+        // An engine's program lies where many a user's path does not lead.
+        let folders: Vec<PathBuf> = std::env::split_paths(&path).chain(ENGINES.map(PathBuf::from)).collect();
+        let has = |names: &[&str]| names.iter().any(|name| folders.iter().any(|folder| folder.join(name).is_file()));
         let mut programs = Vec::new();
         // A client alone is no engine.
         if has(&["dockerd", "dockerd-rootless.sh"]) {

@@ -1,5 +1,6 @@
 //! One folder of the window: what is known of it, and what makes that stale.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
@@ -9,28 +10,37 @@ use futures_util::StreamExt;
 use gpubay_protocol::agent::{CHOICE_NAME, RUN_DIR};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tower_lsp::lsp_types::{Diagnostic, DiagnosticSeverity, NumberOrString, Position, Range, Url};
+use tower_lsp::lsp_types::{Diagnostic, Url};
 
 use super::guard::Guard;
 use super::inside;
-use super::language::{Built, Facts};
+use super::language::{self, Built, Facts, KnownGpu};
 use super::method::{cancelled, of_config, of_consent, request};
 use super::owner::Event;
-use super::wire::{Failure, FolderState, Phase, StateContainer, Work};
+use super::wire::{Failure, FailurePlace, FolderState, Phase, StateContainer, Work};
 use crate::HostPath;
 use crate::config;
 use crate::config::model::{Dockerfile, Image};
 use crate::engine::Engine;
 use crate::progress::Progress;
+use crate::workspace::gpus::OfferedGpu;
 use crate::workspace::lost::{self, Guarded};
 use crate::workspace::status::{Configured, StatusReport, status};
 use crate::workspace::{Workspace, fit};
 
 /// Between two tries to reach an engine that does not answer.
 const ENGINE_AGAIN: Duration = Duration::from_secs(5);
+/// More of a file is not looked at for the line that failed.
+const READ_OF_A_FILE: u64 = 1 << 20;
 /// Editors save a file in several steps.
 const SETTLE: Duration = Duration::from_millis(100);
+
+/// How many looks in a row may follow one another at once…
+const BURST: u32 = 5;
+/// …and after how long there may be one more: a container writes in its workspace, too, as often as it likes.
+const PACE: Duration = Duration::from_secs(2);
 
 /// The id and the state of a container, where there is one.
 type Beside = Option<(String, String)>;
@@ -45,6 +55,8 @@ pub(super) struct Folder {
     pub(super) failure: Option<Failure>,
     /// The container that was there when it had failed, and how it was.
     failed_beside: Option<Beside>,
+    /// What the line said that had failed.
+    failed_line: Option<String>,
     pub(super) work: Option<(Work, CancellationToken)>,
     /// The work that is shown: until it is known what came of it.
     pub(super) shown: Option<Work>,
@@ -79,13 +91,13 @@ impl Derived {
 
 impl Folder {
     /// Takes over what was found out; whether Python's tools would see something new.
-    pub(super) fn take(&mut self, derived: Derived) -> bool {
+    pub(super) fn take(&mut self, folder: &Path, derived: Derived) -> bool {
         let env = |status: &Option<StatusReport>| {
             let status = status.as_ref()?;
             serde_json::to_string(&(&status.host_env, &status.paths)).ok()
         };
         let before = env(&self.status);
-        self.outlive(&derived);
+        self.outlive(folder, &derived);
         self.phase = derived.phase;
         if derived.status.is_some() || derived.problem.is_none() {
             self.status = derived.status;
@@ -95,15 +107,20 @@ impl Folder {
     }
 
     /// Work is over.
-    pub(super) fn worked(&mut self, failure: Option<Failure>) {
+    pub(super) fn worked(&mut self, folder: &Path, failure: Option<Failure>) {
         self.work = None;
+        self.failed_line = failure.as_ref().and_then(|failure| instruction(folder, failure.place.as_deref()?));
         self.failure = failure;
         self.failed_beside = None;
     }
 
-    /// What failed is no news any more where a command line, or another window, has done it since.
-    fn outlive(&mut self, derived: &Derived) {
-        if self.failure.is_none() || self.work.is_some() {
+    /// What failed is no news any more where its line has been rewritten, or a command line, or another window, has done it
+    /// since. What is still wrong in a configuration is found by each look.
+    fn outlive(&mut self, folder: &Path, derived: &Derived) {
+        let Some(failure) = self.failure.as_ref().filter(|_| self.work.is_none()) else { return };
+        let over = |place: &FailurePlace| place.of_config || instruction(folder, place) != self.failed_line;
+        if failure.place.as_deref().is_some_and(over) {
+            self.failure = None;
             return;
         }
         let container = derived.status.as_ref().and_then(|status| status.container.as_ref());
@@ -136,7 +153,7 @@ impl Folder {
             drift: status.map(|status| status.drift.clone()).unwrap_or_default(),
             jobs: status.map(|status| status.jobs.clone()).unwrap_or_default(),
             known_jobs: status.map(|status| status.known_jobs.clone()).unwrap_or_default(),
-            problem: self.failure.clone().or_else(|| self.problem.clone()),
+            problem: self.trouble().cloned(),
         }
     }
 
@@ -150,9 +167,14 @@ impl Folder {
         files
     }
 
-    /// The line that failed.
+    /// The line that failed, or that says what cannot be.
     pub(super) fn mark(&self, folder: &Path) -> Option<(Url, Diagnostic)> {
-        self.failure.as_ref().and_then(|failure| mark(folder, failure))
+        self.trouble().and_then(|failure| mark(folder, failure))
+    }
+
+    /// What is told to be wrong.
+    pub(super) fn trouble(&self) -> Option<&Failure> {
+        self.failure.as_ref().or(self.problem.as_ref())
     }
 
     /// Begins to notice what happens to the folder's container and files.
@@ -186,21 +208,26 @@ impl Folder {
     }
 }
 
+/// The line that a failure is about, and those that go on with it after a `\\`.
+fn instruction(folder: &Path, place: &FailurePlace) -> Option<String> {
+    let file = std::fs::File::open(folder.join(&place.path)).ok()?;
+    let mut text = String::new();
+    file.take(READ_OF_A_FILE).read_to_string(&mut text).ok()?;
+    let lines = text.lines().skip(place.line.saturating_sub(1) as usize);
+    let mut goes_on = true;
+    let said: Vec<&str> =
+        lines.take_while(|line| std::mem::replace(&mut goes_on, line.trim_end().ends_with('\\'))).collect();
+    Some(said.join("\n"))
+}
+
 fn mark(folder: &Path, failure: &Failure) -> Option<(Url, Diagnostic)> {
     let place = failure.place.as_ref()?;
     let uri = Url::from_file_path(folder.join(&place.path)).ok()?;
-    let line = place.line.saturating_sub(1);
-    let start = place.column.map_or(0, |column| column.saturating_sub(1));
-    let hint = failure.hint.as_ref().map(|hint| format!("\n{hint}")).unwrap_or_default();
-    let diagnostic = Diagnostic {
-        // To the end of the line, however long.
-        range: Range::new(Position::new(line, start), Position::new(line, u32::from(u16::MAX))),
-        severity: Some(DiagnosticSeverity::ERROR),
-        code: Some(NumberOrString::String(failure.code.to_owned())),
-        source: Some("GPU Bay".to_owned()),
-        message: format!("{}{hint}", failure.message),
-        ..Diagnostic::default()
-    };
+    let mut message = language::without_place(&failure.message, place.line).to_owned();
+    if let Some((_, printed)) = failure.message.split_once('\n').filter(|_| !place.of_config) {
+        message = format!("{message}\n{printed}");
+    }
+    let diagnostic = language::at_place(place.line, place.column, failure.code, &message, failure.hint.as_deref());
     Some((uri, diagnostic))
 }
 
@@ -313,16 +340,17 @@ async fn follow_engine(folder: &Path, events: &mpsc::UnboundedSender<Event>, rec
     }
 }
 
-/// The file by which GPUs are selected. The container can write it as well: it is looked at now and then at most.
+/// The file by which GPUs are selected. The container can write it as well.
 struct Choice {
     run: HostPath,
+    pace: Pace,
     watcher: Option<notify::RecommendedWatcher>,
     change: Arc<Notify>,
 }
 
 impl Choice {
     fn of(run: HostPath) -> Self {
-        Self { run, watcher: None, change: Arc::default() }
+        Self { run, pace: Pace::new(), watcher: None, change: Arc::default() }
     }
 
     /// Begins to watch, where the folder is there and that was not done yet.
@@ -342,9 +370,34 @@ impl Choice {
         });
     }
 
-    async fn changed(&self) {
+    async fn changed(&mut self) {
         self.change.notified().await;
         tokio::time::sleep(SETTLE).await;
+        self.pace.keep().await;
+    }
+}
+
+/// Keeps what happens all the time from being looked at all the time. Nothing is lost by it: the look comes later.
+struct Pace {
+    /// When everything that was allowed so far would have been due, one each [`PACE`].
+    due: Instant,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { due: Instant::now() }
+    }
+
+    /// Until the next look may be.
+    async fn keep(&mut self) {
+        let at = self.next(Instant::now());
+        tokio::time::sleep_until(at).await;
+    }
+
+    fn next(&mut self, now: Instant) -> Instant {
+        let at = self.due.checked_sub(PACE * BURST).map_or(now, |at| at.max(now));
+        self.due = self.due.max(now) + PACE;
+        at
     }
 }
 
@@ -397,6 +450,7 @@ async fn follow_files(folder: &Path, events: &mpsc::UnboundedSender<Event>, reco
         }
     };
     let mut folders = std::collections::BTreeSet::new();
+    let mut pace = Pace::new();
     loop {
         for parent in watched.iter().filter_map(|file| file.parent()) {
             if folders.insert(parent.to_owned())
@@ -410,6 +464,7 @@ async fn follow_files(folder: &Path, events: &mpsc::UnboundedSender<Event>, reco
             return;
         }
         tokio::time::sleep(SETTLE).await;
+        pace.keep().await;
         while changes.try_recv().is_ok() {}
         // A changed configuration names other files.
         watched = files(folder);
@@ -447,6 +502,17 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+fn known_gpu(gpu: OfferedGpu) -> KnownGpu {
+    let title = match (gpu.index, gpu.slice) {
+        (Some(index), Some(slice)) => format!("GPU {index}, slice {slice}"),
+        (Some(index), None) => format!("GPU {index}"),
+        (None, _) => gpu.select.clone(),
+    };
+    let model = gpu.name.or(gpu.cdi).unwrap_or_default();
+    let about = gpu.profile.map_or_else(|| model.clone(), |profile| format!("{model} {profile}"));
+    KnownGpu { select: gpu.select, title, about }
+}
+
 /// What can stand in a folder's values: what the engine has, as far as it answers.
 pub(super) async fn facts(folder: &Path) -> Facts {
     let dockerfiles = HostPath::new(folder).map(|folder| config::candidates(&folder)).unwrap_or_default();
@@ -455,7 +521,7 @@ pub(super) async fn facts(folder: &Path) -> Facts {
         config::consent::require_to_reach(&loaded, &[], None).ok()?;
         let workspace = Workspace::open(loaded, Progress::silent()).await.ok()?;
         let gpus = crate::workspace::gpus::gpus(&workspace).await.map(|report| report.devices).unwrap_or_default();
-        let gpus = gpus.into_iter().map(|gpu| (gpu.select, gpu.name.or(gpu.cdi).unwrap_or_default())).collect();
+        let gpus = gpus.into_iter().map(known_gpu).collect();
         let machine = match workspace.engine.info().await {
             Ok(info) => fit::machine_of(&workspace, &info).await,
             Err(_) => None,
@@ -476,4 +542,27 @@ pub(super) async fn facts(folder: &Path) -> Facts {
     };
     let known = asked.await.unwrap_or_default();
     Facts { dockerfiles, ..known }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_all_the_time_is_looked_at_now_and_then() {
+        let begun = Instant::now();
+        let mut pace = Pace { due: begun };
+        let mut now = begun;
+        let mut looks = 0;
+        while now < begun + Duration::from_mins(1) {
+            now = pace.next(now).max(now + SETTLE);
+            looks += 1;
+        }
+        assert!((20..=40).contains(&looks), "{looks} looks a minute");
+        // Who does something now and then waits for nothing.
+        for _ in 0..10 {
+            now += PACE * 2;
+            assert_eq!(pace.next(now), now);
+        }
+    }
 }

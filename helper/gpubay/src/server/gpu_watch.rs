@@ -1,18 +1,20 @@
-//! GPUs, as long as somebody looks at them: one task for all folders, and none when nobody does.
+//! GPUs, as long as somebody looks at them: one task a folder, so that an engine which hangs delays no other folder's
+//! figures, and none when nobody looks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::inside;
 use super::method::request;
 use super::outgoing::Outgoing;
 use super::wire::{Failure, GpusParams};
 use crate::config;
+use crate::failpoint;
 use crate::gpu::Driver;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
@@ -23,87 +25,63 @@ const STANDS: Duration = Duration::from_secs(30);
 /// In a container the agent runs a program for each look.
 const BEAT_INSIDE: Duration = Duration::from_secs(10);
 
-/// Which folders are watched: each with the number of the wish, so that who asks again is told again.
-type Wanted = BTreeMap<PathBuf, u64>;
-
 /// The owner's end.
 pub(super) struct GpuWatch {
     out: Arc<Outgoing>,
     /// The newest wish about each folder, by the number of its request.
     newest: BTreeMap<PathBuf, u64>,
-    /// `None`: nobody looks, and nothing runs.
-    wanted: Option<watch::Sender<Wanted>>,
+    watched: BTreeMap<PathBuf, DropGuard>,
+    /// Whoever looks asks the same one. It is let go when nobody does.
+    driver: Driver,
 }
 
 impl GpuWatch {
     pub(super) fn new(out: Arc<Outgoing>) -> Self {
-        Self { out, newest: BTreeMap::new(), wanted: None }
+        Self { out, newest: BTreeMap::new(), watched: BTreeMap::new(), driver: Driver::default() }
     }
 
-    /// A wish that an older request takes longer to make does not count any more.
+    /// A wish that an older request takes longer to make does not count any more. Who asks again is told again.
     pub(super) fn set(&mut self, folder: PathBuf, watched: bool, number: u64) {
         let newest = self.newest.entry(folder.clone()).or_default();
         if number < *newest {
             return;
         }
         *newest = number;
-        match (&self.wanted, watched) {
-            (Some(wanted), true) => wanted.send_modify(|wanted| {
-                wanted.insert(folder, number);
-            }),
-            (Some(wanted), false) => {
-                wanted.send_if_modified(|wanted| wanted.remove(&folder).is_some());
-                if wanted.borrow().is_empty() {
-                    self.stop();
-                }
-            }
-            (None, true) => {
-                let (sender, receiver) = watch::channel(Wanted::from([(folder, number)]));
-                tokio::spawn(follow(self.out.clone(), receiver));
-                self.wanted = Some(sender);
-            }
-            (None, false) => {}
+        self.watched.remove(&folder);
+        if watched {
+            let over = CancellationToken::new();
+            let (out, driver, until) = (self.out.clone(), self.driver.clone(), over.clone());
+            let of = folder.clone();
+            tokio::spawn(async move {
+                // A driver that hangs is not waited for by who does not look any more.
+                until.run_until_cancelled(follow(&out, &of, &driver)).await;
+            });
+            self.watched.insert(folder, over.drop_guard());
+        } else if self.watched.is_empty() {
+            self.stop();
         }
     }
 
     pub(super) fn stop(&mut self) {
-        self.wanted = None;
+        self.watched.clear();
+        self.driver = Driver::default();
     }
 }
 
 /// One watched folder.
+#[derive(Default)]
 struct Watched {
-    wish: u64,
     viewer: Option<(Instant, Viewer)>,
     told: Option<GpusReport>,
 }
 
-async fn follow(out: Arc<Outgoing>, mut wanted: watch::Receiver<Wanted>) {
-    let driver = Driver::default();
-    let mut folders: HashMap<PathBuf, Watched> = HashMap::new();
+async fn follow(out: &Outgoing, folder: &Path, driver: &Driver) {
     let beat = if inside::is() { BEAT_INSIDE } else { BEAT };
+    let mut watched = Watched::default();
     loop {
-        let now = wanted.borrow_and_update().clone();
-        folders.retain(|folder, watched| now.get(folder) == Some(&watched.wish));
-        for (folder, wish) in now {
-            let watched = folders.entry(folder.clone()).or_insert(Watched { wish, viewer: None, told: None });
-            tokio::select! {
-                () = watched.look(&out, &folder, &driver) => {}
-                // A driver that hangs is not waited for by who does not look any more.
-                gone = gone(&wanted) => return gone,
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(beat) => {}
-            changed = wanted.changed() => if changed.is_err() { return },
-        }
+        watched.look(out, folder, driver).await;
+        tokio::time::sleep(beat).await;
     }
-}
-
-/// Until nobody looks.
-async fn gone(wanted: &watch::Receiver<Wanted>) {
-    let mut wanted = wanted.clone();
-    while wanted.changed().await.is_ok() {}
 }
 
 impl Watched {
@@ -124,6 +102,7 @@ impl Watched {
     }
 
     async fn report(&mut self, folder: &Path, driver: &Driver) -> Result<GpusReport, Failure> {
+        failpoint::reach("serve.watch").await?;
         if inside::is() {
             return inside::gpus(driver).await;
         }

@@ -64,6 +64,7 @@ async fn gpu_report() -> Result<GpuReport, Failure> {
         isolation: gpu::name_of_isolation(isolation).to_owned(),
         reason: "this window is in the container, and these are what it sees".to_owned(),
         chosen: choice.as_ref().filter(|choice| choice.explicit).map(|choice| printable(&choice.asked)),
+        asked: choice.as_ref().map(|choice| printable(&choice.asked)),
         devices: selected(inside, choice.as_ref()),
         visible: choice.map(|choice| choice.visible),
         lost: lost::inside(&run_folder()).await,

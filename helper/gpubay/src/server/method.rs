@@ -142,7 +142,11 @@ pub(super) fn of_config(error: ConfigError) -> Failure {
         ConfigError::AmbiguousDockerfile { candidates } => candidates.clone(),
         _ => Vec::new(),
     };
-    Failure { candidates, ..Error::from(error).into() }
+    let mut failure = Failure { candidates, ..Error::from(error).into() };
+    if let Some(place) = &mut failure.place {
+        place.of_config = true;
+    }
+    failure
 }
 
 pub(super) fn of_consent(error: ConsentError) -> Failure {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tower_lsp::Client;
 use tower_lsp::lsp_types::notification::{Notification, Progress as ProgressNotification};
 use tower_lsp::lsp_types::{
@@ -141,6 +142,7 @@ struct Told {
     /// The newest step's state, where it changed.
     report: Option<WorkDoneProgressReport>,
     packages: Option<Arc<Packages>>,
+    cancel: Option<CancellationToken>,
     over: bool,
 }
 
@@ -177,7 +179,12 @@ impl Told {
             Event::Ended { step, end } => {
                 let title = self.titles.remove(&step);
                 if let (StepEnd::Failed, Some(title)) = (end, title) {
-                    self.push(LogLevel::Error, &format!("failed: {title}"));
+                    // What the user has taken back has not failed.
+                    if self.cancel.as_ref().is_some_and(CancellationToken::is_cancelled) {
+                        self.push(LogLevel::Note, &format!("cancelled: {title}"));
+                    } else {
+                        self.push(LogLevel::Error, &format!("failed: {title}"));
+                    }
                 }
             }
             Event::Warning(text) => self.push(LogLevel::Warning, &text),
@@ -203,6 +210,7 @@ impl Pump {
             told.told.lock().unwrap_or_else(PoisonError::into_inner).take(event);
             told.changed.notify_one();
         });
+        waiting.told.lock().unwrap_or_else(PoisonError::into_inner).cancel = Some(progress.cancel.clone());
         let task = tokio::spawn(carry(out, folder, token, title.to_owned(), waiting.clone()));
         (progress, Self { waiting, task })
     }
@@ -283,5 +291,21 @@ mod tests {
         }
         assert_eq!(told.lines.len(), KEPT_LINES);
         assert_eq!(told.left_out, 100_000 - KEPT_LINES);
+    }
+
+    #[test]
+    fn what_was_cancelled_has_not_failed() {
+        let told = Arc::new(Mutex::new(Told::default()));
+        let takes = told.clone();
+        let progress = Progress::new(move |event| takes.lock().expect("whole").take(event));
+        told.lock().expect("whole").cancel = Some(progress.cancel.clone());
+        drop(progress.step("Pulling"));
+        let building = progress.step("Building");
+        progress.cancel.cancel();
+        drop(building);
+        let lines: Vec<(LogLevel, String)> =
+            told.lock().expect("whole").lines.iter().map(|line| (line.level, line.text.clone())).collect();
+        let said = |level: LogLevel, text: &str| lines.contains(&(level, text.to_owned()));
+        assert!(said(LogLevel::Error, "failed: Pulling") && said(LogLevel::Note, "cancelled: Building"), "{lines:?}");
     }
 }

@@ -201,7 +201,7 @@ impl Owner {
             Event::Asked(asked) => self.asked(asked).await,
             Event::Worked { folder, failure } => {
                 if let Some(known) = self.folders.get_mut(&folder) {
-                    known.worked(failure);
+                    known.worked(&folder, failure);
                     self.diagnose(&folder).await;
                     self.look_at(&folder).await;
                 }
@@ -373,15 +373,15 @@ impl Owner {
         let Some(known) = self.folders.get_mut(folder).filter(|known| known.generation == generation) else { return };
         known.looking = false;
         known.guard.set(folder, std::mem::take(&mut derived.guarded), &self.events);
-        let failed = known.failure.is_some();
-        let packages = known.take(derived);
-        let mended = failed && known.failure.is_none();
+        let before = known.mark(folder);
+        let packages = known.take(folder, derived);
+        let moved = known.mark(folder) != before;
         let again = std::mem::take(&mut known.look_again);
         if known.work.is_none() && !again {
             known.shown = None;
         }
         self.publish(folder).await;
-        if mended {
+        if moved {
             self.diagnose(folder).await;
         }
         if packages && let Some(known) = self.folders.get(folder) {
@@ -476,12 +476,13 @@ impl Owner {
             }
             _ => Vec::new(),
         };
-        let failed = folder.and_then(|folder| self.folders.get(folder)?.mark(folder));
-        if let Some((_, diagnostic)) = failed.filter(|(marked, _)| marked == uri) {
-            // An error in the configuration is found in the text as well.
-            said.retain(|known| known.code != diagnostic.code);
-            said.push(diagnostic);
-        }
+        let failed = folder.and_then(|folder| {
+            let known = self.folders.get(folder)?;
+            // What is wrong in an open configuration is found in its text, saved or not.
+            let found = known.trouble().is_some_and(Failure::is_of_config) && self.documents.contains_key(uri);
+            known.mark(folder).filter(|_| !found)
+        });
+        said.extend(failed.filter(|(marked, _)| marked == uri).map(|(_, diagnostic)| diagnostic));
         self.out.client().publish_diagnostics(uri.clone(), said, None).await;
     }
 

@@ -65,6 +65,9 @@ pub struct FailurePlace {
     pub path: String,
     pub line: u32,
     pub column: Option<u32>,
+    /// It is about what a configuration says, which each look at the folder finds again.
+    #[serde(skip)]
+    pub(super) of_config: bool,
 }
 
 /// Something that the workspace's own configuration asks of the host beyond its folder.
@@ -92,10 +95,18 @@ impl From<&Power> for AskedPower {
     }
 }
 
+impl Failure {
+    /// Whether each look at the folder finds it again.
+    pub(super) fn is_of_config(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.of_config)
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let Error { code, message, hint, place } = error;
-        let place = place.map(|at| Box::new(FailurePlace { path: at.file, line: at.line, column: at.column }));
+        let place = place
+            .map(|at| Box::new(FailurePlace { path: at.file, line: at.line, column: at.column, of_config: false }));
         Self { code, message, hint, place, powers: Vec::new(), candidates: Vec::new() }
     }
 }
@@ -221,6 +232,16 @@ pub struct LogsParams {
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct LogsEnd {
     pub container: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields = nullable))]
+pub struct StopParams {
+    #[serde(flatten)]
+    pub work: WorkParams,
+    /// Jobs, or containers of the workspace; none: the dev container.
+    pub names: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -320,6 +320,18 @@ fn has_its_driver(found: &Container) -> Result<()> {
     ))
 }
 
+/// `wanted` is `None` where it would have to be built.
+pub(super) fn image_drift(has: &str, wanted: Option<&str>) -> Option<Drift> {
+    let short = |id: &str| id.trim_start_matches("sha256:").chars().take(12).collect::<String>();
+    match wanted {
+        Some(wanted) if wanted == has => None,
+        Some(wanted) => Some(Drift::between("image", Some(&short(has)), Some(&short(wanted)))),
+        None => {
+            Some(Drift::told("image", "image: the Dockerfile, its arguments or its context changed since it was built"))
+        }
+    }
+}
+
 /// What the configuration wants otherwise than it is. `image` is `None` where the wanted one would have to be built.
 pub(super) fn differences(
     workspace: &Workspace,
@@ -331,17 +343,7 @@ pub(super) fn differences(
     if found.name != planned.spec.name {
         drift.push(Drift::between("name", Some(&found.name), Some(&planned.spec.name)));
     }
-    match image {
-        Some(image) if image != found.image => {
-            let short = |id: &str| id.trim_start_matches("sha256:").chars().take(12).collect::<String>();
-            drift.push(Drift::between("image", Some(&short(&found.image)), Some(&short(image))));
-        }
-        None => drift.push(Drift::told(
-            "image",
-            "image: the Dockerfile, its arguments or its context changed since it was built",
-        )),
-        Some(_) => {}
-    }
+    drift.extend(image_drift(&found.image, image));
     let wish = |label| planned.spec.labels.get(label).map_or("", String::as_str);
     let differs = |label| found.label(label) != wish(label);
     if differs(labels::CONFIG) {

@@ -112,23 +112,7 @@ pub struct Remove {
 pub async fn rm(workspace: &Workspace, what: &Remove, consent: Recreate) -> Result<RmReport> {
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let all = of_workspace(workspace).await?;
-    let label = |container: &Listed, name: &str| container.labels.get(name).cloned().unwrap_or_default();
-    let named = |container: &Listed, name: &String| {
-        container.name == *name
-            || label(container, labels::JOB) == *name
-            || name == "dev" && label(container, labels::ROLE) == "dev"
-            || name.len() >= SHORTEST_ID && container.id.starts_with(name.as_str())
-    };
-    if let Some(unknown) = what.names.iter().find(|name| !all.iter().any(|container| named(container, name))) {
-        let there: Vec<String> =
-            all.iter().map(|container| container.labels.get(labels::JOB).unwrap_or(&container.name).clone()).collect();
-        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-        return Err(Error::new(
-            "no_such_container",
-            format!("this workspace has no container {unknown}; it has: {there}"),
-        )
-        .with_hint("`gpubay ps` lists them, `gpubay down NAME` removes one of another workspace."));
-    }
+    all_known(&all, &what.names)?;
     let uses_venv = all.iter().any(is_alive);
     let is_job = |container: &Listed| label(container, labels::ROLE) == Role::Job.as_str();
     let listed_job = |container: &Listed| is_job(container) && (what.running || !is_alive(container));
@@ -174,6 +158,31 @@ pub async fn rm(workspace: &Workspace, what: &Remove, consent: Recreate) -> Resu
     Ok(RmReport { containers, venv, lost })
 }
 
+fn label(container: &Listed, name: &str) -> String {
+    container.labels.get(name).cloned().unwrap_or_default()
+}
+
+/// Whether somebody may mean this container by that name.
+fn named(container: &Listed, name: &str) -> bool {
+    container.name == name
+        || label(container, labels::JOB) == name
+        || name == "dev" && label(container, labels::ROLE) == "dev"
+        || name.len() >= SHORTEST_ID && container.id.starts_with(name)
+}
+
+/// # Errors
+/// `no_such_container` for a name that none of them has.
+fn all_known(all: &[Listed], names: &[String]) -> Result<()> {
+    let Some(unknown) = names.iter().find(|name| !all.iter().any(|container| named(container, name))) else {
+        return Ok(());
+    };
+    let there: Vec<String> =
+        all.iter().map(|container| container.labels.get(labels::JOB).unwrap_or(&container.name).clone()).collect();
+    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+    Err(Error::new("no_such_container", format!("this workspace has no container {unknown}; it has: {there}"))
+        .with_hint("`gpubay ps` lists them, `gpubay down NAME` removes one of another workspace."))
+}
+
 /// The folder stays: containers that are stopped mount it.
 async fn empty_venv(workspace: &Workspace) -> Result<HostPath> {
     let folder = workspace.venv_folder();
@@ -195,36 +204,46 @@ async fn empty_venv(workspace: &Workspace) -> Result<HostPath> {
 /// How much of an id names a container.
 pub(super) const SHORTEST_ID: usize = 8;
 
-/// Stops the dev container and keeps it.
+/// Stops the dev container, or the containers of those names, and keeps them.
 ///
 /// # Errors
-/// `work_running` while something of the user's runs in it, unless that is allowed.
-pub async fn stop(workspace: &Workspace, consent: Recreate) -> Result<DownReport> {
+/// `work_running` while something of the user's runs in them, unless that is allowed; `no_such_container` for a name.
+pub async fn stop(workspace: &Workspace, names: &[String], consent: Recreate) -> Result<DownReport> {
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let mut found = of_workspace(workspace).await?;
-    found.retain(|container| {
-        container.labels.get(labels::ROLE).is_some_and(|role| role == "dev") && is_alive(container)
-    });
-    let Some(container) = found.first() else {
-        return Ok(DownReport { containers: Vec::new(), kept: Vec::new(), lost: BTreeMap::new() });
+    all_known(&found, names)?;
+    let meant = |container: &Listed| match names {
+        [] => label(container, labels::ROLE) == "dev",
+        names => names.iter().any(|name| named(container, name)),
     };
+    found.retain(|container| meant(container) && is_alive(container));
+    if found.is_empty() {
+        return Ok(DownReport { containers: Vec::new(), kept: Vec::new(), lost: BTreeMap::new() });
+    }
     let mut lost = losses(&workspace.engine, &found).await?;
     // Only what runs: a stopped container keeps its files.
     for losses in lost.values_mut() {
         *losses = Losses { processes: std::mem::take(&mut losses.processes), ..Losses::default() };
     }
     lost.retain(|_, losses| !losses.is_empty());
-    ask_before_killing(&lost, consent, "Wait for it, or end it with the container: `gpubay stop --force`.")?;
-    let name = container.name.clone();
+    let command: String = names.iter().map(|name| format!(" {name}")).collect();
+    let hint = format!("Wait for it, or end it with the container: `gpubay stop --force{command}`.");
+    ask_before_killing(&lost, consent, &hint)?;
     for (name, losses) in &lost {
         for line in losses.describe() {
             workspace.progress.note(format!("ended with {name}: {line}"));
         }
     }
-    let step = workspace.progress.step(format!("Stopping {name}"));
-    workspace.engine.stop(&container.id, 10).await?;
-    step.done();
-    Ok(DownReport { containers: vec![name], kept: vec!["the container with its files".to_owned()], lost })
+    let mut stopped = Vec::new();
+    for container in found {
+        let step = workspace.progress.step(format!("Stopping {}", container.name));
+        workspace.engine.stop(&container.id, 10).await?;
+        note_end(&workspace.engine, &container, &|_| workspace.shared()).await;
+        step.done();
+        stopped.push(container.name);
+    }
+    let kept = if stopped.len() == 1 { "the container with its files" } else { "the containers with their files" };
+    Ok(DownReport { containers: stopped, kept: vec![kept.to_owned()], lost })
 }
 
 /// What goes with each container: of a job, its command while it runs.

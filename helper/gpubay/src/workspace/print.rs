@@ -48,8 +48,8 @@ pub struct PrintedImage {
 pub async fn dev(workspace: &Workspace, secrets: Secrets) -> Result<PrintReport> {
     let existing = dev::find(workspace, &workspace.dev_name()).await?;
     let (gpus, chosen) = up::selection(workspace, existing.as_ref());
-    let (mut ground, there) = up::expected_ground(workspace, &gpus).await?;
-    ground.chosen = chosen;
+    let (ground, there) = up::expected_ground(workspace, &gpus).await?;
+    let ground = ground.with(&chosen);
     let planned = plan(&ground.inputs(workspace), &Task::Dev);
     Ok(report(workspace, &ground, &planned, there, BTreeSet::new(), secrets))
 }

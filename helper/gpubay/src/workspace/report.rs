@@ -65,6 +65,8 @@ pub struct GpuReport {
     pub reason: String,
     /// What `--gpus` said, where it decided instead of the configuration.
     pub chosen: Option<String>,
+    /// The wish by which `devices` were selected, as `--gpus` takes it; of `--gpus`, or of the configuration.
+    pub asked: Option<String>,
     /// What programs get that start now, in the order in which CUDA counts them. With `soft` isolation all of the
     /// engine's are inside, and these are selected.
     pub devices: Vec<GpuDevice>,

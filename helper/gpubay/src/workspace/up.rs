@@ -46,7 +46,7 @@ pub(super) struct Ground {
     pub(super) user: ContainerUser,
     users: UserMap,
     gpus: Gpus,
-    pub(super) chosen: Option<String>,
+    chosen: Picked,
     pub(super) gpu: gpu::Plan,
     pub(super) offer: Offer,
     pub(super) places: Places,
@@ -60,6 +60,10 @@ pub(super) struct Ground {
 }
 
 impl Ground {
+    pub(super) fn with(self, chosen: &Picked) -> Self {
+        Self { chosen: chosen.clone(), ..self }
+    }
+
     pub(super) fn inputs<'a>(&'a self, workspace: &'a Workspace) -> Inputs<'a> {
         Inputs {
             config: workspace.config(),
@@ -72,7 +76,7 @@ impl Ground {
             user: &self.user,
             users: self.users,
             gpus: &self.gpus,
-            chosen: self.chosen.as_deref(),
+            chosen: self.chosen.vouched.as_deref(),
             gpu: &self.gpu,
             venv: &self.python.venv,
             user_key: workspace.user_key(),
@@ -182,8 +186,10 @@ pub(super) async fn compare(
         None => (workspace.engine.image(&found.image).await?, true),
     };
     let Some(users) = known_users(workspace, image.as_ref(), Busy::GiveUp).await? else {
-        // Whoever is at work changes what there is to compare; its end is told by the engine.
-        return Ok((gpu_report(workspace, found, devices), Vec::new()));
+        // Whoever is at work changes what there is to compare. That there is another image is known all the same.
+        let other = image.as_ref().filter(|image| image.id != found.image);
+        let drift = other.map(|image| dev::image_drift(&found.image, Some(&image.id))).into_iter().flatten();
+        return Ok((gpu_report(workspace, found, devices), drift.collect()));
     };
     let image = image.unwrap_or_default();
     let user = user_of(workspace, &image, &users, offered.users)?;
@@ -221,7 +227,7 @@ async fn assemble(
         user,
         users,
         gpus: gpus.clone(),
-        chosen: None,
+        chosen: Picked::default(),
         gpu,
         offer,
         places,
@@ -446,12 +452,11 @@ pub(super) async fn reach(
         Some(found) => lost::of(&workspace.engine, found.into()).await,
         None => None,
     };
+    let (gpus, chosen) = selection(workspace, existing.as_ref());
     // One that is made anew for the GPUs that it lost keeps which these were.
-    let (gpus, chosen) = selection(workspace, if lost.is_some() { existing.as_ref() } else { kept });
     let earlier = existing.as_ref().filter(|_| lost.is_some());
     let earlier = earlier.and_then(|found| choice::current(found, &workspace.run_folder()));
-    let mut ground = ground(workspace, &gpus, kept).await?;
-    ground.chosen.clone_from(&chosen);
+    let mut ground = ground(workspace, &gpus, kept).await?.with(&chosen);
     stages.lap("image");
     // After a build that took minutes it may have become another.
     let mut seen = existing.filter(|_| !ground.built);
@@ -461,8 +466,7 @@ pub(super) async fn reach(
         match bring_up(workspace, &ground, lost.as_ref(), recreate, seen.take()).await {
             // Nothing is lost by replacing it; or all of it lies elsewhere now.
             Err(error) if [dev::NEEDS_GROUND, visibility::MOVED].contains(&error.code) && tries < TRIES => {
-                ground = self::ground(workspace, &gpus, None).await?;
-                ground.chosen.clone_from(&chosen);
+                ground = self::ground(workspace, &gpus, None).await?.with(&chosen);
             }
             other => break other?,
         }
@@ -475,21 +479,31 @@ pub(super) async fn reach(
 }
 
 /// The GPUs that the dev container is to have, and what `--gpus` said of them. An `up --gpus 2` holds until
-/// another `--gpus`, a `--recreate` or a `down`: a plain `up` must not take the second GPU away again.
-pub(super) fn selection(workspace: &Workspace, kept: Option<&Container>) -> (Gpus, Option<String>) {
+/// another `--gpus` or a `down`: neither a plain `up` nor a recreate, which is about something else, takes the second GPU
+/// away again.
+pub(super) fn selection(workspace: &Workspace, existing: Option<&Container>) -> (Gpus, Picked) {
     let configured = workspace.config().gpus.clone();
     if let Some(chosen) = &workspace.loaded.chosen_gpus {
-        return (configured, Some(chosen.clone()));
+        return (configured, Picked { explicit: true, vouched: Some(chosen.clone()) });
     }
     // Where only the selected ones are inside, what a container could have written itself must not say which these are.
-    let earlier = kept.and_then(|container| match configured.isolation {
-        Isolation::Soft => choice::chosen(container, &workspace.run_folder()),
-        Isolation::Hard => choice::chosen_first(container),
-    });
-    match earlier.and_then(|chosen| Some((crate::config::parse_gpus(&chosen).ok()?, chosen))) {
-        Some((select, chosen)) => (Gpus { select, ..configured }, Some(chosen)),
-        None => (configured, None),
+    let vouched = existing.and_then(choice::chosen_first);
+    let earlier = match configured.isolation {
+        Isolation::Soft => existing.and_then(|container| choice::chosen(container, &workspace.run_folder())),
+        Isolation::Hard => vouched.clone(),
+    };
+    match earlier.and_then(|chosen| crate::config::parse_gpus(&chosen).ok()) {
+        Some(select) => (Gpus { select, ..configured }, Picked { explicit: true, vouched }),
+        None => (configured, Picked::default()),
     }
+}
+
+/// What somebody said of the GPUs, in place of the configuration.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Picked {
+    explicit: bool,
+    /// What `--gpus` said, as far as no container can have written it: for the label of the next one.
+    vouched: Option<String>,
 }
 
 async fn bring_up(
@@ -510,7 +524,7 @@ async fn bring_up(
         offer: ground.offer,
         venv: &ground.python.venv,
         stamp: &stamp,
-        gpu: (&ground.gpu, &ground.gpus.select, ground.chosen.is_some()),
+        gpu: (&ground.gpu, &ground.gpus.select, ground.chosen.explicit),
         lost,
         recreate,
     };
@@ -557,6 +571,11 @@ pub(super) fn gpu_report(workspace: &Workspace, container: &Container, seen: &[G
         isolation: container.label(labels::ISOLATION).to_owned(),
         reason: container.label(labels::REASON).to_owned(),
         chosen: choice::chosen(container, &run),
+        asked: choice
+            .as_ref()
+            .map(|choice| choice.asked.clone())
+            .or_else(|| container.labels.get(labels::ASKED).cloned())
+            .filter(|asked| !asked.is_empty()),
         devices: choice::devices(container, seen, choice.as_ref()),
         visible: choice.map(|choice| choice.visible).or_else(made_with),
         lost: None,

@@ -8,8 +8,8 @@ mod schema;
 use std::path::{Path, PathBuf};
 
 use tower_lsp::lsp_types::{
-    CompletionItem, CompletionItemKind, Diagnostic, DiagnosticSeverity, Documentation, Hover, HoverContents,
-    MarkupContent, MarkupKind, NumberOrString, Position, Range,
+    CompletionItem, CompletionItemKind, CompletionItemLabelDetails, Diagnostic, DiagnosticSeverity, Documentation,
+    Hover, HoverContents, MarkupContent, MarkupKind, NumberOrString, Position, Range,
 };
 
 use self::place::{At, Place};
@@ -22,8 +22,7 @@ pub(super) use self::dockerfile::Built;
 /// What can stand in a value besides what the schema names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// What `[gpus] use` takes for each, and what it is.
-    pub(super) gpus: Vec<(String, String)>,
+    pub(super) gpus: Vec<KnownGpu>,
     /// On the engine.
     pub(super) images: Vec<String>,
     /// Of the workspace, relative to it.
@@ -32,6 +31,26 @@ pub(super) struct Facts {
     pub(super) own: Option<(PathBuf, Built)>,
     /// What any other would meet.
     pub(super) other: Built,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct KnownGpu {
+    /// What `[gpus] use` takes for it.
+    pub(super) select: String,
+    /// `GPU 3`, or the slice of one.
+    pub(super) title: String,
+    /// The model; empty where it is not known.
+    pub(super) about: String,
+}
+
+/// A value that can stand at a place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Offer {
+    value: String,
+    /// As it is listed.
+    label: String,
+    about: String,
+    text: bool,
 }
 
 /// Which of our files it is.
@@ -75,15 +94,25 @@ pub(super) fn complete(text: &str, position: Position, facts: &Facts) -> Vec<Com
             })
             .collect(),
         At::Value { path, quoted } => {
-            let values = schema::values(path).into_iter().map(|(value, text)| (value, text, None));
-            let known = facts.of(path).into_iter().map(|(value, about)| (value, true, Some(about)));
+            let values = schema::values(path).into_iter();
+            let values = values.map(|(value, text)| Offer { label: value.clone(), value, about: String::new(), text });
             values
-                .chain(known)
+                .chain(facts.of(path))
                 // Within quotes only texts.
-                .filter(|(_, text, _)| *text || !quoted)
-                .map(|(value, text, about)| {
-                    let insert = if text && !quoted { format!("\"{value}\"") } else { value.clone() };
-                    item(&value, about, insert, CompletionItemKind::VALUE)
+                .filter(|offer| offer.text || !quoted)
+                .enumerate()
+                .map(|(place, Offer { value, label, about, text })| CompletionItem {
+                    // As they are listed here: words before names, GPUs as they are counted.
+                    sort_text: Some(format!("{place:04}")),
+                    filter_text: Some(if label == value { value.clone() } else { format!("{value} {label}") }),
+                    label_details: (!about.is_empty())
+                        .then_some(CompletionItemLabelDetails { detail: None, description: Some(about) }),
+                    ..item(
+                        &label,
+                        (label != value).then(|| value.clone()),
+                        if text && !quoted { format!("\"{value}\"") } else { value.clone() },
+                        CompletionItemKind::VALUE,
+                    )
                 })
                 .collect()
         }
@@ -97,13 +126,19 @@ impl Facts {
         self.own.as_ref().filter(|(own, _)| own == path).map_or(&self.other, |(_, built)| built)
     }
 
-    fn of(&self, path: &[String]) -> Vec<(String, String)> {
-        let plain = |names: &[String]| names.iter().map(|name| (name.clone(), String::new())).collect();
+    fn of(&self, path: &[String]) -> Vec<Offer> {
+        let one = |value: &str, label: &str, about: &str| Offer {
+            value: value.to_owned(),
+            label: label.to_owned(),
+            about: about.to_owned(),
+            text: true,
+        };
+        let plain = |names: &[String]| names.iter().map(|name| one(name, name, "")).collect();
         match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["gpus", "use"] | ["jobs", _, "gpus"] => {
                 let words = [("auto", "one that is free"), ("all", "all that there are"), ("none", "the CPU")];
-                let words = words.map(|(word, about)| (word.to_owned(), about.to_owned()));
-                words.into_iter().chain(self.gpus.iter().cloned()).collect()
+                let words = words.into_iter().map(|(word, about)| one(word, word, about));
+                words.chain(self.gpus.iter().map(|gpu| one(&gpu.select, &gpu.title, &gpu.about))).collect()
             }
             ["image", "from"] => plain(&self.images),
             ["image", "dockerfile"] => plain(&self.dockerfiles),
@@ -135,22 +170,32 @@ pub(super) fn check(request: &LoadRequest<'_>, text: &str, trusted: bool) -> Vec
 fn diagnostic(error: ConfigError) -> Option<Diagnostic> {
     let place = error.place().filter(|place| place.file.ends_with(config::FILE_NAME))?;
     let error = Error::from(error);
-    // The excerpt is for terminals: here the line itself is marked.
-    let message = error.message.lines().next().unwrap_or_default();
-    let message = message
-        .split_once(&format!(":{}:", place.line))
-        .map_or(message, |(_, rest)| rest.split_once(": ").map_or(rest, |(_, message)| message));
-    let line = place.line.saturating_sub(1);
-    let start = place.column.map_or(0, |column| column.saturating_sub(1));
-    let hint = error.hint.map(|hint| format!("\n{hint}")).unwrap_or_default();
-    Some(Diagnostic {
+    let message = without_place(&error.message, place.line);
+    Some(at_place(place.line, place.column, error.code, message, error.hint.as_deref()))
+}
+
+/// The excerpt is for terminals: in an editor the line itself is marked.
+pub(super) fn without_place(message: &str, line: u32) -> &str {
+    let message = message.lines().next().unwrap_or_default();
+    message
+        .split_once(&format!(":{line}:"))
+        .map_or(message, |(_, rest)| rest.split_once(": ").map_or(rest, |(_, message)| message))
+}
+
+/// An error at a place, both counted from 1.
+pub(super) fn at_place(line: u32, column: Option<u32>, code: &str, message: &str, hint: Option<&str>) -> Diagnostic {
+    let line = line.saturating_sub(1);
+    let start = column.map_or(0, |column| column.saturating_sub(1));
+    let hint = hint.map(|hint| format!("\n{hint}")).unwrap_or_default();
+    Diagnostic {
+        // To the end of the line, however long.
         range: Range::new(Position::new(line, start), Position::new(line, u32::from(u16::MAX))),
         severity: Some(DiagnosticSeverity::ERROR),
-        code: Some(NumberOrString::String(error.code.to_owned())),
+        code: Some(NumberOrString::String(code.to_owned())),
         source: Some("GPU Bay".to_owned()),
         message: format!("{message}{hint}"),
         ..Diagnostic::default()
-    })
+    }
 }
 
 pub(super) fn check_dockerfile(text: &str, built: &Built, today: Day) -> Vec<Diagnostic> {
@@ -163,14 +208,24 @@ mod tests {
 
     /// `|` is the cursor.
     fn labels(text: &str) -> Vec<String> {
+        items(text).into_iter().map(|item| item.insert_text.unwrap_or(item.label)).collect()
+    }
+
+    fn items(text: &str) -> Vec<CompletionItem> {
         let facts = Facts {
-            gpus: vec![("0".to_owned(), "H100".to_owned())],
+            gpus: ["0", "1"]
+                .map(|index| KnownGpu {
+                    select: format!("GPU-{index}abc"),
+                    title: format!("GPU {index}"),
+                    about: "H100".to_owned(),
+                })
+                .to_vec(),
             images: vec!["me/base:1".to_owned()],
             dockerfiles: vec!["docker/a/Dockerfile".to_owned()],
             ..Facts::default()
         };
         let (text, position) = cursor(text);
-        complete(&text, position, &facts).into_iter().map(|item| item.insert_text.unwrap_or(item.label)).collect()
+        complete(&text, position, &facts)
     }
 
     fn cursor(text: &str) -> (String, Position) {
@@ -201,14 +256,34 @@ mod tests {
         has("[gpus]\nisolation = \"|\"", "soft");
         has("[gpus]\nrequired = |", "true");
         lacks("[gpus]\nrequired = \"|\"", "true");
-        has("[gpus]\nuse = \"|", "0");
-        has("[gpus]\nuse = [\n  \"0\",\n  \"|", "0");
+        has("[gpus]\nuse = \"|", "GPU-0abc");
+        has("[gpus]\nuse = [\n  \"0\",\n  \"|", "GPU-1abc");
         has("[jobs.train]\ngpus = |", "\"all\"");
         has("[image]\nfrom = \"|\"", "me/base:1");
         has("[image]\ndockerfile = |", "\"docker/a/Dockerfile\"");
         has("[venv] # é🎉\ninstaller = \"|", "uv");
         assert_eq!(labels("[gpus]\n# us|"), Vec::<String>::new());
         assert_eq!(labels("[nonsense]\n|"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn gpus_are_listed_by_number_and_model_after_the_words() {
+        let mut items = items("[gpus]\nuse = |");
+        items.sort_by_key(|item| item.sort_text.clone());
+        let listed: Vec<String> = items
+            .iter()
+            .map(|item| {
+                let about = item.label_details.as_ref().and_then(|details| details.description.clone());
+                format!("{} | {}", item.label, about.unwrap_or_default())
+            })
+            .collect();
+        assert_eq!(
+            listed,
+            ["auto | one that is free", "all | all that there are", "none | the CPU", "GPU 0 | H100", "GPU 1 | H100"]
+        );
+        assert_eq!(items[3].insert_text.as_deref(), Some("\"GPU-0abc\""));
+        // Whoever types either finds it.
+        assert_eq!(items[3].filter_text.as_deref(), Some("GPU-0abc GPU 0"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ impl Method for Restart {
 
     async fn answer(call: Call, params: WorkParams) -> Result<UpReport, Failure> {
         let workspace = call.open(&params.allow, None).await?;
-        down::stop(&workspace, consent(params.consent)).await?;
+        down::stop(&workspace, &[], consent(params.consent)).await?;
         Ok(up::up(&workspace, Recreate::WhenNothingIsLost).await?)
     }
 }

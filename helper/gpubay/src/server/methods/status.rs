@@ -4,6 +4,7 @@ use super::super::folder::see;
 use super::super::inside;
 use super::super::method::{Call, Kind, Method};
 use super::super::wire::{Failure, FolderParams};
+use crate::failpoint;
 use crate::workspace::status::StatusReport;
 
 pub(in crate::server) struct Status;
@@ -16,6 +17,7 @@ impl Method for Status {
 
     async fn answer(call: Call, params: FolderParams) -> Result<StatusReport, Failure> {
         let _ = params;
+        failpoint::hit("serve.status")?;
         if inside::is() {
             return inside::status(&call.folder).await;
         }
