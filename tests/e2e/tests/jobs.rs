@@ -167,8 +167,16 @@ fn a_name_of_no_job_and_gpus_of_no_engine_are_told_where_they_came_from() {
     let ran = bench.run(&["run", "nojob"]);
     assert_eq!(ran.code, Some(127));
     assert!(ran.stderr.contains("[jobs] has: eval, train") && ran.stderr.contains("nojob"), "{ran:?}");
+    let more = bench.run(&["run", "trian", "--", "--lr", "1e-3"]);
+    assert!(more.code == Some(127) && more.stderr.contains("[jobs] has: eval, train"), "{more:?}");
+    // That one's own end is not a name's.
+    let other = bench.run(&["run", "--", "sh", "-c", "exit 127"]);
+    assert!(other.code == Some(127) && other.stderr.is_empty(), "{other:?}");
     for (args, place) in [
-        (vec!["run", "--gpus", "9", "--", "true"], "Change --gpus to what is there"),
+        (
+            vec!["run", "--gpus", "9", "--", "true"],
+            "Change --gpus to what is there. A number is a count: GPU 9 alone is device=9",
+        ),
         (vec!["run", "--gpus", "device=9", "eval"], "Change --gpus to what is there"),
         (vec!["run", "train"], "Change [jobs.train] gpus to what is there"),
         (vec!["up", "--gpus", "9", "--recreate"], "Change --gpus to what is there"),

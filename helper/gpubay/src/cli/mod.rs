@@ -258,7 +258,11 @@ fn cancel_on_signals(progress: &Progress) -> Cancelling {
 /// A selection of GPUs that cannot be had, in the words of where it was made: `--gpus`, say.
 fn selected_by(error: Error, place: &str) -> Error {
     match error.code {
-        "gpu_unknown" | "gpu_too_many" => error.with_hint(format!("Change {place} to what is there.")),
+        "gpu_unknown" => error.with_hint(format!("Change {place} to what is there.")),
+        "gpu_too_many" => {
+            let more = error.hint.clone().unwrap_or_default();
+            error.with_hint(format!("Change {place} to what is there. {more}"))
+        }
         "gpu_none" => error.with_hint(format!("Leave {place} out, or set it to none, to work on the CPU.")),
         _ => error,
     }

@@ -36,7 +36,7 @@ pub(super) struct Run {
     /// A name for it
     #[arg(long, value_parser = values::job_name)]
     name: Option<String>,
-    /// GPUs instead of the configuration's: auto, all, none, a count, or a list of indices and UUIDs
+    /// GPUs instead of the configuration's: auto, all, none, a count such as 2, device=1, a list of indices and UUIDs, or `count=2,min_free=20g,name=H100`
     #[arg(long, value_name = "GPUS", value_parser = values::gpus, add = ArgValueCandidates::new(complete::gpus))]
     gpus: Option<String>,
     /// Work on a frozen copy of the sources, so that editing does not change what runs
@@ -107,7 +107,10 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
         };
         let options = options(common, command, &workspace, output)?;
         let explained = |error: Error| match (&selected, options.argv.as_slice()) {
-            (_, [name]) if error.code == "program_not_found" => error.with_hint(no_such_job(&workspace, name)),
+            (_, argv) if error.code == "program_not_found" => match meant_as_job(&workspace, argv) {
+                Some(name) => error.with_hint(no_such_job(&workspace, name)),
+                None => error,
+            },
             (Some(place), _) => selected_by(error, place),
             _ => error,
         };
@@ -139,7 +142,7 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
         }
         let code = watch(&workspace, &job, attached, options.stdio, signals, output).await?;
         if code == NOT_FOUND
-            && let [name] = options.argv.as_slice()
+            && let Some(name) = meant_as_job(&workspace, &options.argv)
         {
             output.next(&no_such_job(&workspace, name));
         }
@@ -174,7 +177,13 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
     }
 }
 
-/// One word can be meant as the name of a job.
+/// One word can be meant as the name of a job; so can the first of several that is almost one.
+fn meant_as_job<'a>(workspace: &Workspace, argv: &'a [String]) -> Option<&'a str> {
+    let (name, rest) = argv.split_first()?;
+    let near = || workspace.config().jobs.keys().any(|job| strsim::damerau_levenshtein(job, name) <= 2);
+    (rest.is_empty() || near()).then_some(name)
+}
+
 fn no_such_job(workspace: &Workspace, name: &str) -> String {
     let names: Vec<&str> = workspace.config().jobs.keys().map(String::as_str).collect();
     let there = if names.is_empty() {

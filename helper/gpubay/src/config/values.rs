@@ -375,10 +375,12 @@ impl Places<'_> {
         fits: fn(&Path) -> bool,
         why: &str,
     ) -> Result<HostPath, BadValue> {
+        // What is in the workspace is named as it was typed.
+        let shown = |path: &Path| path.strip_prefix(self.workspace).unwrap_or(path).display().to_string();
         match self.canonical(text)? {
-            Err(path) => Err(BadValue::MissingFile { what, path: path.display().to_string() }),
+            Err(path) => Err(BadValue::MissingFile { what, path: shown(&path) }),
             Ok(path) if fits(path.as_path()) => Ok(path),
-            Ok(path) => Err(BadValue::WrongFile { what, path: path.to_string(), why: why.to_owned() }),
+            Ok(path) => Err(BadValue::WrongFile { what, path: shown(path.as_path()), why: why.to_owned() }),
         }
     }
 

@@ -119,7 +119,7 @@ impl Explain for GpuError {
             }
             // Who types 9 may mean GPU 9.
             Self::TooMany { asked, .. } => format!(
-                "`gpubay gpus` lists what is there. A number is a count: one GPU by its index is device={asked}, as far as there is one."
+                "A number is a count: GPU {asked} alone is device={asked}, where there is one. `gpubay gpus` lists them."
             ),
             Self::Unknown { .. } => {
                 "Name what is there, with --gpus or in [gpus] use; `gpubay gpus` lists it.".to_owned()

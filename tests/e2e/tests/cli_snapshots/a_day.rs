@@ -127,11 +127,11 @@ fn a_workspaces_day() {
         &bench,
         &["up", "--gpus", "9"],
         &expect![[r#"
-        exit 1
-        --- stderr
-        error: 9 GPUs are asked for and the engine offers 2
-        next: Change --gpus to what is there.
-    "#]],
+            exit 1
+            --- stderr
+            error: 9 GPUs are asked for and the engine offers 2
+            next: Change --gpus to what is there. A number is a count: GPU 9 alone is device=9, where there is one. `gpubay gpus` lists them.
+        "#]],
     );
     says(
         &bench,

@@ -41,6 +41,20 @@ fn a_text_where_a_list_belongs_is_written_as_one() {
 }
 
 #[test]
+fn what_is_in_the_workspace_is_named_as_it_was_typed() {
+    for (text, said) in [
+        ("[image]\ndockerfile = \"docker/x/Dockerfile\"\n", "the Dockerfile docker/x/Dockerfile does not exist"),
+        (
+            "[image]\ndockerfile = \"/nonexistent/Dockerfile\"\n",
+            "the Dockerfile /nonexistent/Dockerfile does not exist",
+        ),
+    ] {
+        let error = Lab::with(text).error().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
 fn wrong_types_say_what_was_expected() {
     check(
         "[container]\nworkdir = 3\n",
