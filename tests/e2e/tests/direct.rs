@@ -179,6 +179,28 @@ fn a_gpu_that_is_not_there_or_closed_is_said_and_the_other_one_serves() {
     assert_eq!((indices(&up), nodes(&bench).contains(&"nvidia1".to_owned())), (vec![1], false), "{up:#}");
     let gpus = bench.json(&["gpus"]);
     assert_eq!((&gpus["injection"], gpus["devices"].as_array().map(Vec::len)), (&json!("direct"), Some(2)), "{gpus:#}");
+    let trouble = gpus["devices"][0]["trouble"].as_str().expect("closed");
+    assert!(trouble.contains("may not open /dev/nvidia1") && gpus["devices"][1]["trouble"].is_null(), "{gpus:#}");
+    // Where the driver's library does not answer, its nodes are there all the same.
+    machine.driver.tells("init = DRIVER_NOT_LOADED\n");
+    let gpus = bench.json(&["gpus"]);
+    let listed = gpus["devices"].as_array().expect("devices");
+    let named: Vec<_> = listed.iter().map(|gpu| gpu["select"].as_str().expect("a name")).collect();
+    assert_eq!(named, ["device=0", "device=1"], "{gpus:#}");
+}
+
+/// Nothing is mounted over what the user mounts, and nothing is made in a folder of theirs.
+#[test]
+fn a_mount_where_the_driver_goes_is_an_error() {
+    let (bench, _machine) = bench("docker20", "mounted");
+    bench.write("own/keep", "");
+    for target in ["/usr/local/nvidia", "/usr/bin/nvidia-smi", "/usr/local"] {
+        bench.write("gpubay.toml", &format!("[container]\nmounts = [\"./own:{target}\"]\n"));
+        let (code, ran) = bench.error(&["up"]);
+        assert!(code == "gpu_mount_in_the_way" && ran.stdout.contains(target), "{target}: {ran:?}");
+        assert_eq!(bench.containers(), Vec::<String>::new());
+    }
+    assert_eq!(std::fs::read_dir(bench.workspace.join("own")).expect("listed").count(), 1);
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn planned(
         && *wish != GpuCount::of(wish.count)
         && inventory.is_none()
         && injection != Injection::None
+        && (injection != Injection::Direct || matches!(direct, Some(Ok(_))))
     {
         // To take any would be to drop what was asked for.
         return Err(GpuError::Unknowable { asked: wanted.select.typed() });

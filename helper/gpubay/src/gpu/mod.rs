@@ -25,6 +25,7 @@ pub use self::offer::{Device, Place, Placed, cdi_name, devices, places, read, wr
 
 use gpubay_protocol::agent::{GpuReport, GpuSeen};
 
+use crate::ContainerPath;
 use crate::config::model::{Injection, Isolation};
 use crate::engine::GpuRequest;
 use crate::error::Explain;
@@ -80,6 +81,8 @@ pub enum GpuError {
     NamedButNone { asked: String, reason: String },
     #[error("injection {forced:?} is asked for, and {reason}")]
     Forced { forced: &'static str, reason: String },
+    #[error("the driver's {file} goes where a mount on {target} is in the way")]
+    InTheWay { file: ContainerPath, target: ContainerPath },
     #[error("injection \"direct\" is asked for, and {0}")]
     NotDirectly(direct::Obstacle),
     #[error("promised through {injection}: {promised}; what answered inside the container: {found} GPU(s); {detail}")]
@@ -100,6 +103,7 @@ impl Explain for GpuError {
             Self::Trouble { .. } => "gpu_trouble",
             Self::NamedButNone { .. } => "gpu_none",
             Self::Forced { .. } => "gpu_injection",
+            Self::InTheWay { .. } => "gpu_mount_in_the_way",
             Self::NotDirectly(obstacle) => obstacle.code(),
             Self::Broken { .. } => "gpu_broken",
         }
@@ -133,6 +137,9 @@ impl Explain for GpuError {
             Self::Ambiguous { .. } => "Write more of its UUID.".to_owned(),
             Self::Twice { .. } => "Name each once.".to_owned(),
             Self::Trouble { .. } => "Choose another; `nvidia-smi` and `dmesg` may tell more of this one.".to_owned(),
+            Self::InTheWay { .. } => {
+                "Mount that somewhere else, or set [gpus] injection = \"none\" to work on the CPU.".to_owned()
+            }
             Self::NotDirectly(obstacle) => return obstacle.hint(),
             Self::Forced { .. } => "Leave [gpus] injection out to let the engine decide.".to_owned(),
             Self::Broken { injection: "direct", .. } => {

@@ -172,6 +172,10 @@ impl Viewer {
         let processes: Vec<Process> = told.as_ref().map(offered::processes).unwrap_or_default();
         let holders = self.holders.find(&self.engine, &processes).await;
         let (devices, other_names) = offered::devices(&info, plan.injection, told.as_ref().ok(), &holders);
+        let devices = match &direct {
+            Some(Ok(kit)) if plan.injection == Injection::Direct => offered::directly(devices, kit, told.as_ref().ok()),
+            _ => devices,
+        };
         let told_all = plan.injection != Injection::NvidiaRuntime || told.is_ok();
         Ok(GpusReport {
             engine: self.engine.located().endpoint.to_string(),

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::gpus::{GpuHolder, GpuMemory, OfferedGpu};
 use crate::config::model::Injection;
 use crate::engine::EngineInfo;
+use crate::gpu::direct::{Kit, Offered};
 use crate::gpu::inventory::{Gpu, Inventory, Memory, Process, Slice};
 use crate::gpu::{self, Lack};
 
@@ -176,6 +177,25 @@ fn by_cdi(
 }
 
 const AGAIN: &str = "; `nvidia-ctk cdi generate` writes it anew";
+
+/// The devices, where the driver itself would be given: those that cannot be are told, too, and where the driver's library
+/// cannot be asked its files tell which there are.
+pub(super) fn directly(mut devices: Vec<OfferedGpu>, kit: &Kit, told: Option<&Inventory>) -> Vec<OfferedGpu> {
+    for Offered { place, uuid, trouble } in kit.offered(told) {
+        let (index, slice) = (place.map(|(gpu, _)| gpu), place.and_then(|(_, slice)| slice));
+        let same = |device: &&mut OfferedGpu| match &uuid {
+            Some(uuid) => device.uuid.as_ref() == Some(uuid),
+            None => (device.index, device.slice) == (index, slice),
+        };
+        if let Some(known) = devices.iter_mut().find(same) {
+            known.trouble = known.trouble.take().or(trouble);
+        } else {
+            let select = uuid.clone().unwrap_or_else(|| format!("device={}", index.unwrap_or_default()));
+            devices.push(OfferedGpu { select, index, slice, uuid, trouble, ..OfferedGpu::default() });
+        }
+    }
+    devices
+}
 
 /// What a user should know of the driver, in whole sentences.
 pub(super) fn problem(told: &Result<Inventory, Lack>) -> Option<String> {

@@ -219,6 +219,7 @@ async fn assemble(
     };
     let asked = &workspace.config().container.mounts;
     protected.refuse(asked.iter().chain(&protected.borrowed))?;
+    gpu::direct::refuse(&gpu, asked)?;
     Ok(Ground {
         image,
         reference,

@@ -6,12 +6,44 @@ use crate::engine::{Given, GpuRequest};
 use crate::gpu::decide::{all_by_uuid, asked_order, hard_reason, nothing_sound, placed, promise, soft_promise};
 use crate::gpu::inventory::Inventory;
 use crate::gpu::lease::Claims;
-use crate::gpu::offer::{self, Candidate, Known};
+use crate::gpu::offer::{self, Candidate, Known, Place};
 use crate::gpu::select::choose;
 use crate::gpu::{GpuError, Plan, Promise};
 use crate::{ContainerPath, HostPath};
 
+/// A GPU that can be given, or the reason why it cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    pub place: Option<Place>,
+    pub uuid: Option<String>,
+    pub trouble: Option<String>,
+}
+
+/// A driver's files are mounted over nothing of the user's, and into nothing of theirs, where an engine would make their points.
+///
+/// # Errors
+/// [`GpuError::InTheWay`]
+pub fn refuse(plan: &Plan, mounts: &[Mount]) -> Result<(), GpuError> {
+    for file in plan.request.given().into_iter().flat_map(|given| &given.files) {
+        let meets =
+            |mount: &&Mount| file.target.below(&mount.target).is_some() || mount.target.below(&file.target).is_some();
+        if let Some(mount) = mounts.iter().find(meets) {
+            return Err(GpuError::InTheWay { file: file.target.clone(), target: mount.target.clone() });
+        }
+    }
+    Ok(())
+}
+
 impl Kit {
+    /// All of them. `inventory`: what the driver tells.
+    pub fn offered(&self, inventory: Option<&Inventory>) -> Vec<Offered> {
+        let one = |(one, _): (Candidate, _)| {
+            let trouble = one.trouble().map(str::to_owned);
+            Offered { place: one.place, uuid: one.uuid, trouble }
+        };
+        self.candidates(inventory).into_iter().map(one).collect()
+    }
+
     /// What there is to choose from, each with the nodes that it takes.
     fn candidates(&self, inventory: Option<&Inventory>) -> Vec<(Candidate, Vec<&Node>)> {
         let told = inventory.map(offer::of_driver).unwrap_or_default();
