@@ -1,14 +1,17 @@
-// What changes around an open window: another window of the same folder, trust that is given, an engine that goes.
+// What changes around an open window: another window of the same folder, trust that is given, an engine that goes, GPUs that are lost.
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { chmodSync, chownSync, rmSync } from "node:fs";
 import net from "node:net";
+import path from "node:path";
 import { test } from "node:test";
-import { engine, user } from "../lib/lab.mjs";
+import { promisify } from "node:util";
+import { engine, REPOSITORY, user } from "../lib/lab.mjs";
 import { RUNS, stage } from "../lib/stage.mjs";
 import { until } from "../lib/until.mjs";
 
 const scene = stage({ each: "editor" });
-const { item, told } = scene;
+const { asked, item, told } = scene;
 const files = { Dockerfile: "FROM gpubay-lab/busybox\n" };
 
 test("two windows on one folder share its container, and each shows what the other does", async () => {
@@ -113,4 +116,32 @@ test("an engine that stops under a window is told, and found when it is back", a
     await item(RUNS, window);
     await window.screenshot("back");
     assert.deepEqual(await editor.containers("dev"), containers);
+});
+
+test("GPUs that are lost under a window are told, and come back with a container made anew", async () => {
+    const nodes = '[container]\ndevices = ["/dev/full:/dev/nvidia0", "/dev/full:/dev/nvidiactl"]\n';
+    const editor = await scene.start({ files, settings: { "gpubay.onOpen": "start" } }, (editor) =>
+        editor.writeAt(editor.at("home/.config/gpubay/config.toml"), nodes),
+    );
+    const window = await scene.open("gpus-lost");
+    await item(RUNS);
+    const [container] = await editor.containers("dev");
+    await editor.dockerCli("exec", "--detach", container, "sleep", "1000");
+    // The devices' permission is taken away, as systemd does it.
+    const pid = await editor.dockerCli("inspect", "--format", "{{.State.Pid}}", container);
+    await promisify(execFile)(path.join(REPOSITORY, "tests/lab/deny"), [pid, "1:7"]);
+    await item(/^GPUs lost$/);
+    const { message, buttons } = await told(/has lost its GPUs/);
+    assert.match(message, /its device rules were changed/);
+    assert.deepEqual(buttons, ["Recreate…", "Doctor"]);
+    await window.screenshot("told");
+    await window.answer("has lost its GPUs", "Recreate…");
+    const { detail } = await asked(/anew\?$/);
+    assert.match(detail, /its GPUs are lost: .*sleep 1000/s);
+    await window.screenshot("asked");
+    await window.answerDialog("Recreate");
+    await item(RUNS);
+    await window.screenshot("mended");
+    const [anew] = await editor.containers("dev");
+    assert.notEqual(anew, container);
 });
