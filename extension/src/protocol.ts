@@ -324,6 +324,31 @@ job: string | null,
 since: string | null, };
 
 /**
+ * A container that has a GPU, or waits for one. What is not known is `null`.
+ */
+export type GpuLease = { 
+/**
+ * `exclusive`: no other job gets it meanwhile. `shared`, `waiting`.
+ */
+kind: string, workspace: string, 
+/**
+ * `null`: it is a dev container.
+ */
+job: string | null, 
+/**
+ * Whose container it is: the user's name, or the number.
+ */
+user: string | null, 
+/**
+ * The container's name; one that waits has none yet.
+ */
+container: string | null, 
+/**
+ * Since when: RFC 3339.
+ */
+since: string | null, };
+
+/**
  * In bytes.
  */
 export type GpuMemory = { used: number, total: number, };
@@ -377,6 +402,10 @@ reason: string,
  * driver knows it.
  */
 complete: boolean, devices: Array<OfferedGpu>, 
+/**
+ * Jobs that wait for GPUs, in their order.
+ */
+waiting: Array<GpuLease>, 
 /**
  * Names that the engine takes and that cannot be matched with a device from here: UUIDs, `all`.
  */
@@ -643,7 +672,11 @@ trouble: string | null,
 /**
  * Whose processes are on it, the one with the most memory first.
  */
-holders: Array<GpuHolder>, };
+holders: Array<GpuHolder>, 
+/**
+ * Which containers have it, whether or not anything runs on it: jobs have it for themselves, dev containers share.
+ */
+leases: Array<GpuLease>, };
 
 /**
  * `initializationOptions` of `initialize`.
@@ -788,7 +821,11 @@ job?: string | null, argv: Array<string>, name?: string | null, gpus?: string | 
 /**
  * On a frozen copy of the sources.
  */
-snapshot: boolean, folder: string, 
+snapshot: boolean, 
+/**
+ * Beside jobs that have the GPUs already, instead of waiting for them.
+ */
+share: boolean, folder: string, 
 /**
  * Of the `$/progress` that the client wants; `window/workDoneProgress/cancel` with it ends the work, and the request
  * answers `cancelled` when everything is cleaned up.

@@ -24,7 +24,7 @@ export async function runJob(session: Session, folder: vscode.WorkspaceFolder): 
   if (job === undefined) {
     return;
   }
-  const params = { job, argv: [], snapshot: false };
+  const params = { job, argv: [], snapshot: false, share: false };
   const started = await session.runWork(folder, "gpubay/run", params, l10n.t("Starting job {0}", job));
   if (!started) {
     return;

@@ -1,7 +1,7 @@
 // Figures of GPUs, in words and bars. Knows nothing of the editor.
 
 import { l10n } from "../l10n";
-import type { GpuDevice, GpuHolder, GpuMemory, GpuReport, GpusReport, OfferedGpu } from "../protocol";
+import type { GpuDevice, GpuHolder, GpuLease, GpuMemory, GpuReport, GpusReport, OfferedGpu } from "../protocol";
 import { plain, short } from "../text";
 
 /** As the makers count a card's memory, without the unit. */
@@ -58,6 +58,20 @@ export function holderText({ pid, user, container, workspace, job, program, memo
   return plain(short([who, what].filter((part) => part !== "").join(": "), 100));
 }
 
+/** A container that has it: `alice, model (job train): has it alone`. */
+export function leaseText({ kind, user, workspace, job, container }: GpuLease): string {
+  const place = workspace.split("/").findLast((part) => part !== "") ?? container ?? "";
+  const where = place !== "" && job !== null ? l10n.t("{0} (job {1})", place, job) : place;
+  const who = [user ?? "", where].filter((part) => part !== "").join(", ");
+  const has = { exclusive: l10n.t("has it alone"), waiting: l10n.t("waits for GPUs") }[kind] ?? l10n.t("shares it");
+  return plain(short(`${who}: ${has}`, 100));
+}
+
+/** Leases whose processes are told are told with them. */
+export function idleLeases({ leases, holders }: OfferedGpu): GpuLease[] {
+  return leases.filter((lease) => holders.every((holder) => holder.container !== lease.container));
+}
+
 /** The versions by which an image is chosen. */
 export function driverText({ driver, cuda }: GpusReport): string {
   if (driver === null) {
@@ -74,9 +88,9 @@ export function holderLine(holder: GpuHolder): string {
 }
 
 /** Who holds it; several in a row. */
-export function holdersText({ holders }: OfferedGpu, most = 3): string {
-  const named = holders.slice(0, most).map(holderText);
-  return [...named, ...(holders.length > most ? [l10n.t("{0} more", holders.length - most)] : [])].join("; ");
+export function holdersText(gpu: OfferedGpu, most = 3): string {
+  const all = [...gpu.holders.map(holderText), ...idleLeases(gpu).map(leaseText)];
+  return [...all.slice(0, most), ...(all.length > most ? [l10n.t("{0} more", all.length - most)] : [])].join("; ");
 }
 
 /** As people write it: `3`, and `3:1` for a slice. */
@@ -142,6 +156,7 @@ export function inside(now: GpuReport, report: GpusReport | undefined): string[]
       rest === "" ? title : `${title}: ${rest}`,
       ...(gpu.trouble === null ? [] : [`    ${plain(gpu.trouble)}`]),
       ...gpu.holders.map((holder) => `    ${holderText(holder)}`),
+      ...idleLeases(gpu).map((lease) => `    ${leaseText(lease)}`),
     ];
   });
 }

@@ -53,7 +53,7 @@ function detail(gpu: OfferedGpu, { driver }: GpusReport): string | undefined {
     return plain(short(gpu.trouble, 160));
   }
   if (driver !== null) {
-    return gpu.holders.length > 0 ? holdersText(gpu) : l10n.t("nobody is on it");
+    return holdersText(gpu) || l10n.t("nobody is on it");
   }
   const parts = [gpu.uuid, gpu.cdi].filter((part) => part !== null);
   return parts.length > 0 ? plain(parts.join(" · ")) : undefined;

@@ -2,7 +2,18 @@
 
 import { sentence } from "../failure";
 import { l10n } from "../l10n";
-import { figures, gpuName, gpuTitle, holderLine, holdersText, memoryText, numberOf, placeOf } from "../gpus/figures";
+import {
+  figures,
+  gpuName,
+  gpuTitle,
+  holderLine,
+  holdersText,
+  idleLeases,
+  leaseText,
+  memoryText,
+  numberOf,
+  placeOf,
+} from "../gpus/figures";
 import type { FolderState, GpuReport, GpusReport, OfferedGpu, Row } from "../protocol";
 import { causeText, lossLines } from "../gpus/lostText";
 import { working } from "../status/statusText";
@@ -177,6 +188,7 @@ function gpuMore(gpu: OfferedGpu, now: GpuReport | null): Partial<ViewRow> {
       figures(gpu),
       given(heat).join(" · "),
       ...gpu.holders.map(holderLine),
+      ...idleLeases(gpu).map(leaseText),
       gpu.uuid ?? "",
       gpu.cdi ?? "",
     ]).join("\n"),

@@ -28,14 +28,23 @@ function offered(index: number, more: Partial<OfferedGpu> = {}): OfferedGpu {
       profile: null,
     },
     ...{ memory: { used: index * GIB, total: 24 * GIB }, utilization: 0, temperature: null, power: null },
-    ...{ power_limit: null, trouble: null, holders: [] },
+    ...{ power_limit: null, trouble: null, holders: [], leases: [] },
     ...more,
   };
 }
 
 function report(...devices: OfferedGpu[]): GpusReport {
   return {
-    ...{ engine: "", injection: "cdi", reason: "", complete: true, other_names: [], driver: "580", cuda: "13.0" },
+    ...{
+      engine: "",
+      injection: "cdi",
+      reason: "",
+      complete: true,
+      waiting: [],
+      other_names: [],
+      driver: "580",
+      cuda: "13.0",
+    },
     ...{ problem: null, devices },
   };
 }
@@ -123,6 +132,23 @@ describe("holders of GPUs", () => {
     assert.equal(holderText({ ...nobody, pid: 7 }), "PID 7");
     const many = offered(0, { holders: [stranger, stranger, stranger, stranger, stranger] });
     assert.equal(holdersText(many), "bob: python; bob: python; bob: python; 2 more");
+  });
+
+  it("are containers, too, on which nothing runs", () => {
+    const lease = {
+      kind: "exclusive",
+      user: "ann",
+      workspace: "/home/ann/model",
+      job: "train",
+      container: "a",
+      since: null,
+    };
+    const dev = { ...lease, kind: "shared", user: "bob", workspace: "/home/bob/other", job: null, container: "b" };
+    const both = offered(0, { leases: [lease, dev] });
+    assert.equal(holdersText(both), "ann, model (job train): has it alone; bob, other: shares it");
+    const stranger = { user: "ann", container: "a", workspace: "/home/ann/model", job: "train", since: null };
+    const busy = offered(0, { leases: [lease], holders: [{ ...stranger, pid: 7, program: "python", memory: null }] });
+    assert.equal(holdersText(busy), "ann, model (job train): python", "told once");
   });
 });
 

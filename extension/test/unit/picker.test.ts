@@ -10,11 +10,18 @@ const device = (index: number, slice: number | null = null) => ({
   name: "NVIDIA H100 $(alert)",
   cdi: `nvidia.com/gpu=${index}`,
   ...{ profile: null, memory: null, utilization: null, temperature: null, power: null, power_limit: null },
-  ...{ trouble: null, holders: [] },
+  ...{ trouble: null, holders: [], leases: [] },
 });
 const report: GpusReport = {
   ...{ engine: "unix:///run/docker.sock", injection: "cdi", reason: "it was discovered", complete: true },
-  ...{ devices: [device(0), device(1), device(1, 0)], other_names: [], driver: null, cuda: null, problem: null },
+  ...{
+    devices: [device(0), device(1), device(1, 0)],
+    waiting: [],
+    other_names: [],
+    driver: null,
+    cuda: null,
+    problem: null,
+  },
 };
 const has = (chosen: string | null, ...indexes: number[]): GpuReport => ({
   ...{ injection: "cdi", isolation: "soft", reason: "", chosen, asked: null, visible: null, lost: null },

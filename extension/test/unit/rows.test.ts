@@ -145,7 +145,7 @@ describe("the rows of the view", () => {
     const gpu = {
       ...{ select: "1:0", index: 1, slice: 0, uuid: "MIG-1", name: null, cdi: "nvidia.com/gpu=1:0" },
       ...{ profile: null, memory: null, utilization: null, temperature: null, power: null, power_limit: null },
-      ...{ trouble: null, holders: [] },
+      ...{ trouble: null, holders: [], leases: [] },
     };
     const report = {
       engine: "",
@@ -153,6 +153,7 @@ describe("the rows of the view", () => {
       reason: "because",
       complete: true,
       devices: [gpu],
+      waiting: [],
       other_names: [],
       driver: null,
       cuda: null,

@@ -57,10 +57,19 @@ describe("status bar", () => {
     const one = {
       ...{ select: "GPU-0", index: 0, slice: null, uuid: "GPU-0", name: "NVIDIA L4", cdi: null, profile: null },
       ...{ memory: { used: 3 * 2 ** 30, total: 24 * 2 ** 30 }, utilization: 7, temperature: null, power: null },
-      ...{ power_limit: null, trouble: null, holders: [] },
+      ...{ power_limit: null, trouble: null, holders: [], leases: [] },
     };
     const all = (gpu: typeof one | (Omit<typeof one, "trouble"> & { trouble: string })) => ({
-      ...{ engine: "", injection: "cdi", reason: "", complete: true, other_names: [], driver: "580", cuda: null },
+      ...{
+        engine: "",
+        injection: "cdi",
+        reason: "",
+        complete: true,
+        waiting: [],
+        other_names: [],
+        driver: "580",
+        cuda: null,
+      },
       ...{ problem: null, devices: [gpu] },
     });
     const shown = statusText(running, state("running", { gpu: gpu(0) }), undefined, all(one));

@@ -27,6 +27,17 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// How long something has gone on, for people: `59 s`, `12 min`, `2 h`, `3 days`.
+pub fn long(took: time::Duration) -> String {
+    let minutes = took.whole_minutes();
+    match minutes {
+        ..1 => format!("{} s", took.whole_seconds().max(0)),
+        1..120 => format!("{minutes} min"),
+        120..2880 => format!("{} h", minutes / 60),
+        _ => format!("{} days", minutes / 1440),
+    }
+}
+
 /// Names one step within a [`Progress`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StepId(u64);
@@ -200,6 +211,15 @@ mod tests {
             (u64::MAX, "18447 PB"),
         ] {
             assert_eq!(size(bytes), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn how_long_is_said_in_the_unit_that_fits() {
+        for (seconds, text) in
+            [(-3, "0 s"), (59, "59 s"), (60, "1 min"), (7199, "119 min"), (7200, "2 h"), (200_000, "2 days")]
+        {
+            assert_eq!(long(time::Duration::seconds(seconds)), text);
         }
     }
 }

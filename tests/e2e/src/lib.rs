@@ -152,6 +152,18 @@ impl Bench {
         bench
     }
 
+    /// The same for tests that are not about GPUs: what they start asks for none, so that it waits for nobody who has them.
+    pub fn on_cpu(engine: &str, who: Who, name: &str) -> Self {
+        let bench = Self::new(engine, who, name);
+        let folder = bench.home.join(".config/gpubay");
+        std::fs::create_dir_all(&folder).expect("made");
+        std::fs::write(folder.join("config.toml"), "[gpus]\nuse = \"none\"\n").expect("written");
+        for path in [bench.home.join(".config"), folder.clone(), folder.join("config.toml")] {
+            bench.own(&path);
+        }
+        bench
+    }
+
     /// A folder of this test that lies outside of the home.
     pub fn outside(&self) -> &Path {
         self.root.path()

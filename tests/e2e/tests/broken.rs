@@ -4,7 +4,7 @@ use gpubay_e2e::{Bench, Who};
 use serde_json::json;
 
 fn locks_nobody_out(engine: &str, who: Who) {
-    let bench = Bench::new(engine, who, "broken");
+    let bench = Bench::on_cpu(engine, who, "broken");
     let dockerfile = "FROM gpubay-lab/busybox\n";
     bench.write("Dockerfile", dockerfile);
     let data = bench.workspace.join("data");

@@ -11,7 +11,7 @@ fn without_an_engine(bench: &Bench, args: &[&str]) -> Ran {
 
 #[test]
 fn a_wrong_command_line_ends_with_2_before_anything_is_looked_at() {
-    let bench = Bench::new("docker28", Who::Ordinary, "wrong");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "wrong");
     bench.write("Dockerfile", "FROM gpubay-lab/python\n");
     for args in [
         &["nonsense"][..],
@@ -57,7 +57,7 @@ fn a_wrong_command_line_ends_with_2_before_anything_is_looked_at() {
 
 #[test]
 fn schema_manual_and_completions_are_one_object_with_json() {
-    let bench = Bench::new("docker28", Who::Ordinary, "texts");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "texts");
     let schema = bench.json(&["schema", "--output", "up"]);
     assert_eq!(schema["schema"]["title"], "The output of gpubay up --json");
     let page = bench.json(&["man", "run"]);
@@ -70,7 +70,7 @@ fn schema_manual_and_completions_are_one_object_with_json() {
 
 #[test]
 fn a_subfolder_belongs_to_its_workspace() {
-    let bench = Bench::new("docker28", Who::Ordinary, "upwards");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "upwards");
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     bench.write("src/deep/x", "");
     bench.write("gpubay.toml", "");
@@ -104,7 +104,7 @@ fn a_subfolder_belongs_to_its_workspace() {
 /// Whoever can write above a folder must not decide what is built and run in it.
 #[test]
 fn a_file_that_somebody_else_put_above_is_not_taken() {
-    let bench = Bench::new("docker28", Who::Ordinary, "elsewhere");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "elsewhere");
     let set = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("set");
     // As /tmp: everybody's, with the user's own folder in it; the file is another's, then their own.
     let open = bench.outside().join("open");
@@ -137,7 +137,7 @@ fn a_file_that_somebody_else_put_above_is_not_taken() {
 
 #[test]
 fn a_plain_folder_is_no_broken_configuration_and_answers_are_said_quietly() {
-    let bench = Bench::new("docker28", Who::Ordinary, "plain");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "plain");
     for (args, said) in [
         (&["ps"][..], "no containers"),
         (&["gpus"], "cdi: "),
@@ -165,7 +165,7 @@ fn a_plain_folder_is_no_broken_configuration_and_answers_are_said_quietly() {
 
 #[test]
 fn a_job_whose_name_is_mistyped_is_told_which_there_are() {
-    let bench = Bench::new("docker28", Who::Ordinary, "typo");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "typo");
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     bench.write("gpubay.toml", "[jobs.train]\ncommand = [\"true\"]\n[jobs.eval]\ncommand = [\"true\"]\n");
     for args in [&["run", "trian"][..], &["run", "--detach", "trian"]] {

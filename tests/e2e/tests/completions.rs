@@ -23,7 +23,7 @@ printf '%s\n' "${COMPREPLY[@]}"
 
 #[test]
 fn names_of_jobs_containers_records_and_commands() {
-    let bench = Bench::new("docker28", Who::Ordinary, "tab");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "tab");
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     bench.write("sub/x", "");
     bench.write(
@@ -63,7 +63,7 @@ fn names_of_jobs_containers_records_and_commands() {
 
 #[test]
 fn tab_in_an_interactive_bash() {
-    let bench = Bench::new("docker28", Who::Ordinary, "typed");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "typed");
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     bench.write("gpubay.toml", "[jobs.pretrain]\ncommand = [\"true\"]\n");
     let mut bash = Terminal::start_program(&bench, "bash", &["--norc", "-i"], &[("PATH", &path()), ("PS1", "ready> ")]);

@@ -23,7 +23,7 @@ workdir = "/etc/ssl/.."
 "#;
 
 fn bench(name: &str) -> Bench {
-    let bench = Bench::new("docker28", Who::Ordinary, name);
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, name);
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     bench.write("exp/a.txt", "source\n");
     bench.write("exp/one/x", "");

@@ -8,7 +8,7 @@ use gpubay_e2e::{Bench, STAGES_OF_THE_CONTAINER, STAGES_OF_THE_MIRROR, Who, even
 const PLAIN: &str = "FROM gpubay-lab/python\n";
 
 fn plain(who: Who, name: &str) -> Bench {
-    let bench = Bench::new("docker28", who, name);
+    let bench = Bench::on_cpu("docker28", who, name);
     bench.write("Dockerfile", PLAIN);
     bench
 }
@@ -27,7 +27,7 @@ fn each_bad_input_has_its_own_code_and_leaves_nothing() {
         ("[gpus]\nuse = 7\n", Some(PLAIN), "gpu_too_many"),
         ("[container]\nprivileged = true\n", Some(PLAIN), "needs_consent"),
     ] {
-        let bench = Bench::new("docker28", Who::Ordinary, "bad");
+        let bench = Bench::on_cpu("docker28", Who::Ordinary, "bad");
         bench.write("gpubay.toml", toml);
         if let Some(dockerfile) = dockerfile {
             bench.write("Dockerfile", dockerfile);
@@ -39,7 +39,7 @@ fn each_bad_input_has_its_own_code_and_leaves_nothing() {
 
 #[test]
 fn a_failing_step_is_shown_with_its_line_and_output() {
-    let bench = Bench::new("docker28", Who::Ordinary, "failing");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "failing");
     bench.write("Dockerfile", "FROM gpubay-lab/python\n\nRUN echo the-reason >&2; exit 7\n");
     let ran = bench.run(&["up"]);
     ran.failed("Dockerfile:3");
@@ -158,7 +158,7 @@ fn a_kill_at_any_stage_of_the_mirror_leaves_nothing_that_the_next_up_cannot_use(
 
 fn killed_at(places: &[&str]) {
     for place in places {
-        let bench = Bench::new("docker28", Who::Ordinary, "killed");
+        let bench = Bench::on_cpu("docker28", Who::Ordinary, "killed");
         // A layer of its own makes an image of its own, and so a mirror of its own.
         bench.write(
             "Dockerfile",
@@ -188,7 +188,7 @@ fn an_error_after_the_container_was_made_takes_it_away_again() {
 
 #[test]
 fn ctrl_c_during_a_build_ends_it() {
-    let bench = Bench::new("docker28", Who::Root, "cancelled");
+    let bench = Bench::on_cpu("docker28", Who::Root, "cancelled");
     let mark = bench.outside().file_name().expect("a name").to_string_lossy().into_owned();
     bench.write("Dockerfile", &format!("FROM gpubay-lab/python\nRUN echo begun-{mark} && sleep 1000\n"));
     let mut command = bench.gpubay(&["up"]);
@@ -255,7 +255,7 @@ fn no_engine_and_no_permission_are_different_sentences() {
 /// R17: device nodes are there, and nothing works. Said with the driver's words, and nothing stays.
 #[test]
 fn a_driver_that_does_not_fit_leaves_no_container() {
-    let bench = Bench::new("docker28", Who::Ordinary, "mismatch");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "mismatch");
     let smi = "#!/bin/sh\\necho Failed to initialize NVML: Driver/library version mismatch\\nexit 18\\n";
     // Found before the one that the engine injects.
     bench.write(
@@ -283,7 +283,7 @@ fn a_driver_that_does_not_fit_leaves_no_container() {
 #[test]
 fn values_of_the_environment_arrive_as_they_are() {
     for engine in ["docker28", "docker20"] {
-        let bench = Bench::new(engine, Who::Ordinary, "values");
+        let bench = Bench::on_cpu(engine, Who::Ordinary, "values");
         bench.write(
             "Dockerfile",
             &format!("{PLAIN}ARG LINES\nENV EQUALS=b=c=\nENV EMPTY=\nENV LINES=$LINES\nENV ODD=\"\\$(x) '\\\\ ü\"\n"),

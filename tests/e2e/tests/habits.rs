@@ -9,7 +9,7 @@ use serde_json::Value;
 const NO_GPU: &str = "[gpus]\nuse = \"none\"\n";
 
 fn with(dockerfile: &str, toml: &str) -> Bench {
-    let bench = Bench::new("docker28", Who::Ordinary, "habit");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "habit");
     bench.write("Dockerfile", dockerfile);
     bench.write("gpubay.toml", &format!("{toml}{NO_GPU}"));
     bench

@@ -24,7 +24,7 @@ struct Host {
 
 impl Host {
     fn with(dockerfile: &str) -> Self {
-        let bench = Bench::new("docker28", Who::Ordinary, "tools");
+        let bench = Bench::on_cpu("docker28", Who::Ordinary, "tools");
         bench.write("Dockerfile", dockerfile);
         bench.write("gpubay.toml", "[gpus]\nuse = \"none\"\n");
         bench.write("train.py", &format!("{ASK}\n"));

@@ -4,7 +4,7 @@ use gpubay_e2e::{Bench, Who};
 
 #[test]
 fn another_process_of_ours_is_named_where_the_container_is_not_there() {
-    let bench = Bench::new("docker28", Who::Ordinary, "busy");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "busy");
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     let up = bench.up();
     let name = up["container"]["name"].as_str().expect("a name");
@@ -24,7 +24,7 @@ fn another_process_of_ours_is_named_where_the_container_is_not_there() {
 
 #[test]
 fn a_deleted_venv_is_said_before_its_programs_are_missed() {
-    let bench = Bench::new("docker28", Who::Ordinary, "deleted");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "deleted");
     bench.write("Dockerfile", "FROM gpubay-lab/python\n");
     bench.up();
     assert_eq!(bench.run(&["exec", "--", "python", "-c", ""]).succeeded().stderr, "");
@@ -40,7 +40,7 @@ fn a_deleted_venv_is_said_before_its_programs_are_missed() {
 
 #[test]
 fn a_venv_of_another_python_is_said_before_it_is_moved_aside() {
-    let bench = Bench::new("docker28", Who::Ordinary, "replaced");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "replaced");
     bench.write("Dockerfile", "FROM gpubay-lab/python\n");
     bench.up();
     let place = std::fs::read_dir(bench.home.join(".local/share/gpubay/venvs")).expect("there").next();
@@ -59,7 +59,7 @@ fn a_venv_of_another_python_is_said_before_it_is_moved_aside() {
 #[test]
 fn an_init_of_the_engine_is_above_the_agent() {
     for engine in ["docker20", "podman"] {
-        let bench = Bench::new(engine, Who::Root, "init");
+        let bench = Bench::on_cpu(engine, Who::Root, "init");
         bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
         bench.write("gpubay.toml", "[container]\ninit = true\n");
         let up = bench.up();
@@ -81,7 +81,7 @@ fn an_init_of_the_engine_is_above_the_agent() {
         bench.run(&["down"]).succeeded();
     }
     // An engine without one says so at the start.
-    let bench = Bench::new("docker28", Who::Ordinary, "no-init");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "no-init");
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     bench.write("gpubay.toml", "[container]\ninit = true\n");
     let (_, ran) = bench.error(&["up"]);

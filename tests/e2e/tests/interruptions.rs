@@ -12,7 +12,7 @@ const PLAIN: &str = "FROM gpubay-lab/python\n";
 const INSTALL: &str = "d=/usr/local/lib/python3.11/dist-packages/fresh; mkdir -p $d && date +%N > $d/stamp.py && echo x=1 > $d/__init__.py";
 
 fn plain(who: Who, name: &str) -> Bench {
-    let bench = Bench::new("docker28", who, name);
+    let bench = Bench::on_cpu("docker28", who, name);
     bench.write("Dockerfile", PLAIN);
     bench
 }

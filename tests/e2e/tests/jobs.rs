@@ -11,7 +11,7 @@ const ENGINES: [(&str, Who); 2] = [("docker28", Who::Ordinary), ("docker20", Who
 
 /// A dev container without Python, which nothing here needs.
 fn up(engine: &str, who: Who) -> Bench {
-    let bench = Bench::new(engine, who, "jobs");
+    let bench = Bench::on_cpu(engine, who, "jobs");
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     bench.up();
     bench
@@ -160,7 +160,7 @@ fn several_jobs_at_once_have_their_own_ends() {
 
 #[test]
 fn a_name_of_no_job_and_gpus_of_no_engine_are_told_where_they_came_from() {
-    let bench = Bench::new("docker28", Who::Ordinary, "jobs");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "jobs");
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     bench.write("gpubay.toml", "[jobs.train]\ncommand = [\"true\"]\ngpus = 9\n[jobs.eval]\ncommand = [\"true\"]\n");
     bench.up();
@@ -271,7 +271,7 @@ fn fails_with(bench: &Bench, args: &[&str], code: &str) {
 
 #[test]
 fn every_command_answers_in_one_object() {
-    let bench = Bench::new("docker28", Who::Ordinary, "jobs");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "jobs");
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     fails_with(&bench, &["exec", "--", "true"], "not_running");
     fails_with(&bench, &["logs"], "no_such_job");

@@ -4,7 +4,7 @@ use gpubay_e2e::{Bench, Ran, Who};
 
 /// A dev container without Python, which nothing here needs.
 fn up(engine: &str, who: Who, name: &str) -> Bench {
-    let bench = Bench::new(engine, who, name);
+    let bench = Bench::on_cpu(engine, who, name);
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     bench.up();
     bench
@@ -53,7 +53,7 @@ fn remove_volumes(bench: &Bench) {
 #[test]
 fn what_persists_is_the_workspaces_and_the_users() {
     for (engine, who) in [("docker28", Who::Ordinary), ("docker20", Who::Root)] {
-        let bench = Bench::new(engine, who, "persist");
+        let bench = Bench::on_cpu(engine, who, "persist");
         bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
         bench.write("gpubay.toml", "[container]\npersist = [\"~/.config\", \"~/deep/er/kept\", \"/srv/kept\"]\n");
         bench.up();

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use gpubay_e2e::{Bench, Ran, Who};
 
 fn rootless(name: &str, more: &str) -> Bench {
-    let bench = Bench::new("podman-rootless", Who::Ordinary, name);
+    let bench = Bench::on_cpu("podman-rootless", Who::Ordinary, name);
     bench.write("gpubay.toml", &format!("[image]\nfrom = \"gpubay-lab/python\"\n{more}"));
     bench
 }
@@ -40,7 +40,7 @@ fn whoever_writes_in_a_rootless_container_the_files_are_the_users() {
 
 #[test]
 fn gpus_that_podman_would_ignore_are_not_promised() {
-    let bench = rootless("gpus", "");
+    let bench = rootless("gpus", "[gpus]\nuse = \"auto\"\n");
     let report = bench.up();
     assert_eq!(report["gpu"]["injection"], "none");
     assert!(report["gpu"]["reason"].as_str().is_some_and(|reason| reason.contains("ignores")), "{report}");
@@ -51,7 +51,7 @@ fn gpus_that_podman_would_ignore_are_not_promised() {
 /// A home in memory, a path that a mount as text would not survive, a pause, a name that is taken.
 #[test]
 fn what_podman_takes_and_answers_otherwise() {
-    let bench = Bench::new("podman", Who::Ordinary, "it's, \"odd\"");
+    let bench = Bench::on_cpu("podman", Who::Ordinary, "it's, \"odd\"");
     bench.write("gpubay.toml", "[image]\nfrom = \"gpubay-lab/python\"\n[container]\nread_only = true\n");
     let name = bench.up()["container"]["name"].as_str().expect("a name").to_owned();
     let ran = bench.run(&["exec", "--", "sh", "-c", "touch ~/x here && stat -c %u ~"]);
@@ -71,7 +71,7 @@ fn what_podman_takes_and_answers_otherwise() {
 #[test]
 fn jobs_come_and_go() {
     for (engine, who) in [("podman", Who::Root), ("podman-rootless", Who::Ordinary)] {
-        let bench = Bench::new(engine, who, "jobs");
+        let bench = Bench::on_cpu(engine, who, "jobs");
         bench.write("gpubay.toml", "[image]\nfrom = \"gpubay-lab/python\"\n");
         bench.up();
         let command = "import sys; print(sys.stdin.read().upper()); sys.exit(7)";
@@ -100,7 +100,7 @@ fn jobs_come_and_go() {
 /// that is gone is said once, whatever engine is asked.
 #[test]
 fn images_of_a_workspace_that_is_gone_are_freed() {
-    let bench = Bench::new("podman-rootless", Who::Ordinary, "pruned");
+    let bench = Bench::on_cpu("podman-rootless", Who::Ordinary, "pruned");
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     bench.up();
     let workspace = bench.workspace.display().to_string();
@@ -145,7 +145,7 @@ fn images_of_a_workspace_that_is_gone_are_freed() {
 #[test]
 fn the_last_lines_of_a_log_are_whole() {
     const PARTS: &str = "for i in 1 2 3; do printf $i; sleep 0.2; echo; done; printf end";
-    let bench = Bench::new("podman", Who::Ordinary, "last");
+    let bench = Bench::on_cpu("podman", Who::Ordinary, "last");
     bench.write("gpubay.toml", "[image]\nfrom = \"gpubay-lab/python\"\n[gpus]\nuse = \"none\"\n");
     bench.up();
     bench.run(&["run", "--detach", "--name", "parts", "--", "sh", "-c", PARTS]).succeeded();

@@ -8,7 +8,7 @@ use serde_json::Value;
 const PLAIN: &str = "FROM gpubay-lab/python\n";
 
 fn bench(name: &str) -> Bench {
-    let bench = Bench::new("docker28", Who::Ordinary, name);
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, name);
     bench.write("Dockerfile", PLAIN);
     bench
 }

@@ -17,7 +17,7 @@ fn record(bench: &Bench, job: &str) -> Value {
 
 /// A workspace in a repository with one commit and a change.
 fn workspace(engine: &str, who: Who) -> (Bench, String) {
-    let bench = Bench::new(engine, who, "records");
+    let bench = Bench::on_cpu(engine, who, "records");
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     bench.write("gpubay.toml", "[container]\nenv = { API_TOKEN = \"hunter2\" }\n[gpus]\nuse = \"none\"\n");
     bench.write("train.sh", "echo one\n");
@@ -92,7 +92,7 @@ seen = {"conf": pathlib.Path("conf.txt").read_text(), "late": late.VALUE, "prefi
 
 #[test]
 fn editing_does_not_reach_a_job_with_a_snapshot() {
-    let bench = Bench::new("docker28", Who::Ordinary, "snapshot");
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "snapshot");
     bench.write("Dockerfile", "FROM gpubay-lab/python\n");
     bench.write("gpubay.toml", "[gpus]\nuse = \"none\"\n");
     bench.write(".gitignore", "outputs/\n");

@@ -7,7 +7,7 @@ use gpubay_e2e::{Bench, Ran, Terminal, Who, ended, finish, output, send};
 use rustix::process::Signal;
 
 fn bench(engine: &str, toml: &str) -> Bench {
-    let bench = Bench::new(engine, Who::Ordinary, "stumbles");
+    let bench = Bench::on_cpu(engine, Who::Ordinary, "stumbles");
     bench.write("Dockerfile", "FROM gpubay-lab/python\n");
     bench.write("gpubay.toml", toml);
     bench
@@ -85,7 +85,7 @@ fn a_terminal_that_cannot_move_gets_lines() {
 /// On rootless Docker the user is root inside, and what the image installed for its user is root's there.
 #[test]
 fn what_init_installs_is_there_on_rootless_docker() {
-    let bench = Bench::new("docker28-rootless", Who::Ordinary, "rootless-init");
+    let bench = Bench::on_cpu("docker28-rootless", Who::Ordinary, "rootless-init");
     bench.run(&["init", "--base", "gpubay-lab/python", "--offline"]).succeeded();
     bench.write("requirements.txt", "six==1.17.0\n");
     bench.up();

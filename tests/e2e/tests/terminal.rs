@@ -6,7 +6,7 @@ use serde_json::json;
 const USERS: [(&str, Who); 2] = [("docker28", Who::Ordinary), ("docker20", Who::Root)];
 
 fn plain(engine: &str, who: Who) -> Bench {
-    let bench = Bench::new(engine, who, "terminal");
+    let bench = Bench::on_cpu(engine, who, "terminal");
     bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
     bench
 }
@@ -14,7 +14,7 @@ fn plain(engine: &str, who: Who) -> Bench {
 #[test]
 fn which_of_several_dockerfiles_is_asked_once() {
     for (engine, who) in USERS {
-        let bench = Bench::new(engine, who, "terminal");
+        let bench = Bench::on_cpu(engine, who, "terminal");
         for name in ["a", "b"] {
             bench.write(
                 &format!("docker/{name}/Dockerfile"),

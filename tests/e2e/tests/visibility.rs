@@ -100,7 +100,7 @@ fn sources(bench: &Bench) -> Vec<String> {
 
 #[test]
 fn from_a_container_beside_it_the_engine_sees_only_what_lies_at_the_same_path() {
-    let bench = Bench::new("docker28", Who::Root, "beside");
+    let bench = Bench::on_cpu("docker28", Who::Root, "beside");
     bench.write("gpubay.toml", IMAGE);
     let (home, workspace) = (shown(&bench.home), shown(&bench.workspace));
     // The engine has nothing at the path of the data folder or of the workspace.
@@ -155,7 +155,7 @@ fn from_a_container_beside_it_the_engine_sees_only_what_lies_at_the_same_path() 
 /// As an engine from a snap, which sees no hidden folders of a home.
 #[test]
 fn another_folder_takes_the_place_of_a_data_folder_that_the_engine_does_not_see() {
-    let bench = Bench::new("docker28", Who::Root, "unseen");
+    let bench = Bench::on_cpu("docker28", Who::Root, "unseen");
     bench.write("gpubay.toml", PYTHON);
     bench.write("train.py", "import sys; print('trained by', sys.version_info[0])\n");
     let (home, hidden, data) = (&bench.home, bench.home.join(".local"), bench.home.join("gpubay-data"));
@@ -212,7 +212,7 @@ fn another_folder_takes_the_place_of_a_data_folder_that_the_engine_does_not_see(
 
 #[test]
 fn a_folder_beside_the_workspace_is_seen_where_the_home_is_not() {
-    let mut bench = Bench::new("docker28", Who::Root, "ws");
+    let mut bench = Bench::on_cpu("docker28", Who::Root, "ws");
     let workspace = bench.outside().join("src/ws");
     std::fs::create_dir_all(&workspace).expect("made");
     std::fs::write(workspace.join("gpubay.toml"), PYTHON).expect("written");
@@ -271,7 +271,7 @@ fn a_folder_beside_the_workspace_is_seen_where_the_home_is_not() {
 /// that they were made with.
 #[test]
 fn jobs_and_containers_that_start_again_are_looked_through_too() {
-    let bench = Bench::new("docker28", Who::Root, "again");
+    let bench = Bench::on_cpu("docker28", Who::Root, "again");
     bench.write("gpubay.toml", PYTHON);
     let (home, workspace) = (shown(&bench.home), shown(&bench.workspace));
     let hidden = format!("{home}/.local:exec");
@@ -326,7 +326,7 @@ fn jobs_and_containers_that_start_again_are_looked_through_too() {
 
 #[test]
 fn a_rootless_engine_cannot_enter_a_closed_home() {
-    let bench = Bench::new("docker28-rootless", Who::Root, "closed");
+    let bench = Bench::on_cpu("docker28-rootless", Who::Root, "closed");
     bench.write("gpubay.toml", IMAGE);
     std::fs::set_permissions(&bench.home, PermissionsExt::from_mode(0o700)).expect("closed");
     let (code, ran) = bench.error(&["up"]);

@@ -8,9 +8,9 @@ use super::args::Common;
 use super::output::{self, Output, columns, plain};
 use super::{cancel_on_signals, or_cancelled, reach};
 use crate::error::Result;
-use crate::progress::CancellationToken;
+use crate::progress::{CancellationToken, long};
 use crate::workspace::elsewhere::Elsewhere;
-use crate::workspace::gpus::{BEAT, GpuHolder, GpusReport, OfferedGpu, Viewer};
+use crate::workspace::gpus::{BEAT, GpuHolder, GpuLease, GpusReport, OfferedGpu, Viewer};
 
 /// List the GPUs: what they do, who holds them, and how they get into a container
 #[derive(Debug, Args)]
@@ -83,6 +83,9 @@ fn text(report: &GpusReport) -> String {
     if !report.other_names.is_empty() {
         text.push_str(&format!("also: {}\n", plain(&report.other_names.join(", "))));
     }
+    for waiting in &report.waiting {
+        text.push_str(&format!("{}\n", plain(&leased(waiting, OffsetDateTime::now_utc()))));
+    }
     for device in &report.devices {
         if let Some(trouble) = &device.trouble {
             text.push_str(&format!("{}: {}\n", title(device), plain(trouble)));
@@ -121,7 +124,10 @@ fn table(devices: &[OfferedGpu], told: bool, now: OffsetDateTime) -> String {
             Some(limit) => format!("{power} / {limit} W"),
             None => format!("{power} W"),
         });
-        let mut holders = device.holders.iter().map(|holder| plain(&held(holder, now)));
+        // A lease whose processes are told is told with them.
+        let idle = device.leases.iter().filter(|lease| device.holders.iter().all(|on| on.container != lease.container));
+        let holders = device.holders.iter().map(|holder| held(holder, now));
+        let mut holders = holders.chain(idle.map(|lease| leased(lease, now))).map(|text| plain(&text));
         let free = if device.trouble.is_some() { "-" } else { "nobody" };
         cells.push(vec![
             shown(place),
@@ -170,26 +176,27 @@ fn held(holder: &GpuHolder, now: OffsetDateTime) -> String {
         Some(program) => format!("{program} ({pid})"),
         None => format!("process {pid}"),
     };
-    let since = since.as_ref().and_then(|since| OffsetDateTime::parse(since, &Rfc3339).ok());
-    let parts = [
-        place,
-        Some(process),
-        memory.map(|bytes| format!("{} GiB", gib(bytes))),
-        since.map(|since| format!("for {}", long(now - since))),
-    ];
+    let parts = [place, Some(process), memory.map(|bytes| format!("{} GiB", gib(bytes)))];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     let who = user.as_ref().map(|user| format!("{user}: ")).unwrap_or_default();
-    format!("{who}{}", parts.join(", "))
+    format!("{who}{}{}", parts.join(", "), since_then(since.as_ref(), now))
 }
 
-fn long(took: time::Duration) -> String {
-    let minutes = took.whole_minutes();
-    match minutes {
-        ..1 => format!("{} s", took.whole_seconds().max(0)),
-        1..120 => format!("{minutes} min"),
-        120..2880 => format!("{} h", minutes / 60),
-        _ => format!("{} days", minutes / 1440),
-    }
+/// `ann: job train of proj, exclusive, for 12 min`
+fn leased(lease: &GpuLease, now: OffsetDateTime) -> String {
+    let GpuLease { kind, workspace, job, user, since, .. } = lease;
+    let folder = workspace.rsplit('/').find(|part| !part.is_empty()).unwrap_or(workspace);
+    let what = match job {
+        Some(job) => format!("job {job} of {folder}"),
+        None => format!("dev container of {folder}"),
+    };
+    let who = user.as_ref().map(|user| format!("{user}: ")).unwrap_or_default();
+    format!("{who}{what}, {kind}{}", since_then(since.as_ref(), now))
+}
+
+fn since_then(since: Option<&String>, now: OffsetDateTime) -> String {
+    let since = since.and_then(|since| OffsetDateTime::parse(since, &Rfc3339).ok());
+    since.map(|since| format!(", for {}", long(now - since))).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -230,6 +237,24 @@ mod tests {
             temperature: Some(64),
             power: Some(412),
             power_limit: Some(700),
+            leases: vec![
+                GpuLease {
+                    kind: "exclusive".to_owned(),
+                    workspace: "/home/ann/proj".to_owned(),
+                    job: holder.job.clone(),
+                    user: holder.user.clone(),
+                    container: holder.container.clone(),
+                    since: holder.since.clone(),
+                },
+                GpuLease {
+                    kind: "shared".to_owned(),
+                    workspace: "/home/bob/other".to_owned(),
+                    job: None,
+                    user: Some("bob".to_owned()),
+                    container: Some("gpubay-other-2".to_owned()),
+                    since: Some("2026-01-01T12:00:00Z".to_owned()),
+                },
+            ],
             holders: vec![holder, stranger],
             ..OfferedGpu::default()
         };
@@ -245,18 +270,10 @@ mod tests {
             GPU  NAME          MEMORY       USE   TEMP   POWER        HELD BY
             0    H100          13 / 80 GiB  97 %  64 °C  412 / 700 W  ann: job train of proj, python3 (4711), 12 GiB, for 2 h
                                                                       ann: python3 (4711), for 2 h
+                                                                      bob: dev container of other, shared, for 30 min
             1:2  H100 1g.10gb  -            -     -      -            nobody
             2    -             -            -     -      -            -
         "]]
         .assert_eq(&table(&[gpu, slice, lost], true, at("2026-01-01T12:30:00Z")));
-    }
-
-    #[test]
-    fn how_long_is_said_in_the_unit_that_fits() {
-        for (seconds, text) in
-            [(-3, "0 s"), (59, "59 s"), (60, "1 min"), (7199, "119 min"), (7200, "2 h"), (200_000, "2 days")]
-        {
-            assert_eq!(long(time::Duration::seconds(seconds)), text);
-        }
     }
 }

@@ -150,7 +150,7 @@ mod tests {
             "[\\fB\\-d\\fR|\\fB\\-\\-detach\\fR]",
             "[\\fB\\-\\-name\\fR \\fINAME\\fR]",
             ".SH EXAMPLES\n.nf\n  gpubay run \\-\\- python train.py\n",
-            ".SH NOTES\nIn the foreground",
+            ".SH NOTES\nA job has its GPUs for itself",
             ".SH EXIT STATUS\n.nf\n  0 ",
             "  125  gpubay itself failed",
             ".SH SEE ALSO\n\\fBgpubay\\fR(1)\n",

@@ -19,14 +19,16 @@ use super::{cancel_on_signals, connect, load, selected_by, terminal, unless_canc
 use crate::config::parse_gpus;
 use crate::engine::{Attached, Stdio};
 use crate::error::{Error, Result};
-use crate::workspace::jobs::{self, Job, RunOptions};
+use crate::gpu::lease::Kind;
+use crate::workspace::jobs::{self, Job, RunOptions, Wait};
 use crate::workspace::{Drift, Workspace};
 use crate::workspace::{print as printed, record};
 
 /// Run a job: a container of its own from the same image and venv
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  gpubay run -- python train.py\n  gpubay run --detach --name lr-3 --gpus 1 -- python train.py --lr 1e-3\n  gpubay run train                   the job of [jobs.train]\n  gpubay run train -- --lr 1e-3      the same, with more arguments\n  gpubay run --snapshot --live outputs -- python train.py\n  gpubay run --again lr-3            as it was recorded; what differs now is said\n  gpubay run --print train           the same container as a `docker run`\n\n\
+    after_help = "Examples:\n  gpubay run -- python train.py\n  gpubay run --detach --name lr-3 --gpus 1 -- python train.py --lr 1e-3\n  gpubay run train                   the job of [jobs.train]\n  gpubay run train -- --lr 1e-3      the same, with more arguments\n  gpubay run --snapshot --live outputs -- python train.py\n  gpubay run --again lr-3            as it was recorded; what differs now is said\n  gpubay run --gpus 2 --wait=1h -- python train.py\n  gpubay run --print train           the same container as a `docker run`\n\n\
+    A job has its GPUs for itself. Where other jobs have all that would do, it waits in a queue that all users of the engine share, first come first served, and leaves that with Ctrl-C.\n\n\
     In the foreground it ends with the code of the command, like `gpubay exec`, and leaves no container."
 )]
 pub(super) struct Run {
@@ -39,6 +41,15 @@ pub(super) struct Run {
     /// GPUs instead of the configuration's: auto, all, none, a count such as 2, device=1, a list of indices and UUIDs, or `count=2,min_free=20g,name=H100`
     #[arg(long, value_name = "GPUS", value_parser = values::gpus, add = ArgValueCandidates::new(complete::gpus))]
     gpus: Option<String>,
+    /// Use the GPUs beside jobs that have them already, instead of waiting for them
+    #[arg(long, conflicts_with_all = ["wait", "no_wait"])]
+    share: bool,
+    /// Wait at most so long (90s, 10m, 2h) where other jobs have the GPUs; alone, and without the option: until they are free
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = values::wait)]
+    wait: Option<Wait>,
+    /// Fail at once where other jobs have the GPUs, and say who
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
     /// Work on a frozen copy of the sources, so that editing does not change what runs
     #[arg(long)]
     snapshot: bool,
@@ -215,6 +226,8 @@ fn options(common: &Common, command: Run, workspace: &Workspace, output: &Output
         argv,
         name: command.name,
         gpus,
+        lease: if command.share { Kind::Shared } else { Kind::Exclusive },
+        wait: if command.no_wait { Wait::Not } else { command.wait.unwrap_or(Wait::Always) },
         stdio,
         cwd: working_directory(common),
         env: if matches!(stdio, Stdio::Attached { tty: true }) { terminal::environment() } else { Vec::new() },

@@ -2,13 +2,15 @@
 //!
 //! The rooms that use a value judge it; here their answer becomes clap's, with the next step in the same sentence.
 
+use std::time::Duration;
+
 use clap::CommandFactory;
 
 use super::args::Cli;
 use crate::config;
 use crate::error::Error;
 use crate::scaffold::{self, Base, Wish};
-use crate::workspace::jobs;
+use crate::workspace::jobs::{self, Wait};
 
 fn said(error: impl Into<Error>) -> String {
     let error = error.into();
@@ -28,6 +30,16 @@ pub(super) fn gpus(text: &str) -> Result<String, String> {
 
 pub(super) fn job_name(text: &str) -> Result<String, String> {
     jobs::check_name(text).map(|()| text.to_owned()).map_err(said)
+}
+
+/// `90s`, `10m`, `1h30m`; without any, for ever.
+pub(super) fn wait(text: &str) -> Result<Wait, String> {
+    if text.is_empty() {
+        return Ok(Wait::Always);
+    }
+    let nanoseconds = config::duration(text).and_then(|time| u64::try_from(time).ok());
+    let span = nanoseconds.map(Duration::from_nanos);
+    span.map(Wait::AtMost).ok_or_else(|| format!("{text:?} is no time such as 90s, 10m or 1h30m"))
 }
 
 pub(super) fn live_folder(text: &str) -> Result<String, String> {

@@ -424,8 +424,8 @@ fn tmpfs(value: &str, layer: &mut Layer) -> Result<(), BadValue> {
 
 const DURATION: &str = "it is a time such as 500ms, 30s or 1m30s";
 
-/// In nanoseconds.
-fn duration(text: &str) -> Option<i64> {
+/// As engines' own command lines take it: `500ms`, `30s`, `1h30m`. In nanoseconds.
+pub(crate) fn duration(text: &str) -> Option<i64> {
     if text == "0" {
         return Some(0);
     }

@@ -27,6 +27,7 @@ mod state;
 mod values;
 
 pub use discover::{candidates, remember_choice};
+pub(crate) use docker_args::duration;
 pub use engine_host::redact;
 pub use error::{BadValue, ConfigError, Place};
 pub use identity::Identity;

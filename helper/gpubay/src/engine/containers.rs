@@ -57,6 +57,8 @@ pub struct Container {
     pub state: ContainerState,
     /// `uid:gid` as it was created.
     pub user: String,
+    /// When it was made, in nanoseconds since the Unix epoch by the engine's clock; 0 where that is not told.
+    pub created: i128,
     /// RFC 3339, or empty.
     pub started_at: String,
     /// When it ended, in seconds since the Unix epoch.
@@ -105,6 +107,12 @@ pub struct Listed {
     pub mounts: Vec<MountPoint>,
 }
 
+impl Listed {
+    pub fn label(&self, name: &str) -> &str {
+        self.labels.get(name).map_or("", String::as_str)
+    }
+}
+
 /// The standard streams of a container.
 pub struct Attached {
     pub output: Pin<Box<dyn Stream<Item = Result<LogChunk, EngineError>> + Send>>,
@@ -142,6 +150,7 @@ impl Engine {
             name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
             image: found.image.unwrap_or_default(),
             labels: labels::of_container(config.labels),
+            created: found.created.map(OffsetDateTime::unix_timestamp_nanos).unwrap_or_default(),
             started_at: state.started_at.clone().unwrap_or_default(),
             finished: state.finished_at.as_deref().and_then(seconds),
             state: state_of(&state),
@@ -231,6 +240,19 @@ impl Engine {
                 }
                 Ok(())
             }
+            other => other,
+        }
+    }
+
+    /// Removes one that never ran.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`] or [`EngineError::Refused`] for one that runs by now. One that is gone is no error.
+    pub async fn remove_unstarted(&self, name: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::default().v(true).build();
+        let doing = format!("remove container {name}, which never ran");
+        match self.docker.remove_container(name, Some(options)).await.map_err(|error| sort(&doing, error)) {
+            Err(EngineError::NotFound { .. }) => Ok(()),
             other => other,
         }
     }

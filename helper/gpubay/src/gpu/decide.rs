@@ -2,7 +2,7 @@
 
 use super::direct::{self, Kit, Obstacle};
 use super::inventory::Inventory;
-use super::lease::{Claims, Kind};
+use super::lease::{Claims, Held, Kind, Lease};
 use super::offer::{self, CDI_KIND, Candidate, Placed, cdi_name, is_slice};
 use super::select::choose;
 use super::{GpuError, Plan, Promise, name_of, plural};
@@ -42,6 +42,24 @@ pub fn decide_beside(
     let plan = planned(wanted, info, inventory, direct, claims)?;
     claims.allow(&plan, &wanted.select.typed())?;
     Ok(plan)
+}
+
+/// What would do for it, if it were free. `None`: it needs none.
+///
+/// # Errors
+/// As of [`decide`].
+pub fn would_do(
+    wanted: &Gpus,
+    info: &EngineInfo,
+    inventory: Option<&Inventory>,
+    direct: Option<&Result<Kit, Obstacle>>,
+) -> Result<Option<Held>, GpuError> {
+    let everything = Lease { kind: Kind::Exclusive, held: Held::Everything, who: String::new() };
+    let claims = Claims { kind: Kind::Exclusive, leases: vec![everything], ahead: Vec::new() };
+    match decide_beside(wanted, info, inventory, direct, &claims) {
+        Err(GpuError::Taken { would_do, .. }) => Ok(Some(would_do)),
+        other => other.map(|_| None),
+    }
 }
 
 fn planned(
@@ -389,9 +407,11 @@ pub fn select_inside(
     wanted: &GpuSelection,
     inside: &[Placed],
     inventory: Option<&Inventory>,
+    claims: &Claims,
 ) -> Result<Vec<String>, GpuError> {
-    let offered = offer::of_places(inside, inventory);
-    let chosen = choose(wanted, &offered, Kind::Shared)?;
+    let mut offered = offer::of_places(inside, inventory);
+    claims.mark(&mut offered);
+    let chosen = choose(wanted, &offered, claims.kind)?;
     Ok(chosen.into_iter().map(|at| inside[at].uuid.clone()).collect())
 }
 

@@ -151,16 +151,19 @@ fn hard_isolation_keeps_the_asked_order() {
 fn another_selection_inside_is_made_of_what_is_inside() {
     let inside = super::super::read("0=GPU-0,1=GPU-1,2:0=MIG-x,3=nonsense");
     assert_eq!(inside.len(), 3);
-    let select = |select: &GpuSelection| select_inside(select, &inside, Some(&driver()));
+    let select = |select: &GpuSelection| select_inside(select, &inside, Some(&driver()), &Claims::default());
     assert_eq!(select(&GpuSelection::None).expect("none"), Vec::<String>::new());
-    assert_eq!(select_inside(&named(&["2:0"]), &inside, None).expect("a slice"), ["MIG-x"]);
+    assert_eq!(select_inside(&named(&["2:0"]), &inside, None, &Claims::default()).expect("a slice"), ["MIG-x"]);
     assert_eq!(select(&named(&["2:0"])).expect_err("taken away since").code(), "gpu_trouble");
     assert_eq!(select(&named(&["7"])).expect_err("not inside").code(), "gpu_unknown");
     let divided = Inventory {
         gpus: vec![Gpu { slices: vec![Slice { uuid: "MIG-x".to_owned(), ..Slice::default() }], ..Gpu::default() }],
         ..Inventory::default()
     };
-    assert_eq!(select_inside(&GpuSelection::All, &inside, Some(&divided)).expect("what is left"), ["MIG-x"]);
+    assert_eq!(
+        select_inside(&GpuSelection::All, &inside, Some(&divided), &Claims::default()).expect("what is left"),
+        ["MIG-x"]
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use gpubay_protocol::agent::is_gpu_uuid;
 
-use super::offer::{CDI_KIND, Candidate, Place, Placed, place, read, written};
+use super::offer::{CDI_KIND, Candidate, Place, Placed, place, placed, read, written};
 use super::{GpuError, Plan};
 
 /// How who asks would hold what it gets.
@@ -70,6 +70,15 @@ impl Held {
         (!chosen.is_empty()).then(|| Self::placed(&chosen))
     }
 
+    /// For the labels from which [`Held::given`] reads it.
+    pub fn labels(&self) -> (String, String) {
+        let Self::These(devices) = self else { return ("all".to_owned(), String::new()) };
+        let known = |one: &Named| Some(Placed { place: one.place, uuid: one.uuid.clone()? });
+        let known: Option<Vec<Placed>> = devices.iter().map(known).collect();
+        let name = |one: &Named| one.place.map(placed).or_else(|| one.uuid.clone()).unwrap_or_default();
+        (devices.iter().map(name).collect::<Vec<_>>().join(","), known.map(|known| written(&known)).unwrap_or_default())
+    }
+
     fn placed(devices: &[Placed]) -> Self {
         let named = |device: &Placed| Named { place: device.place, uuid: Some(device.uuid.clone()) };
         Self::These(devices.iter().map(named).collect())
@@ -99,6 +108,13 @@ impl Held {
             Self::Everything => true,
             Self::These(devices) => devices.iter().any(|one| self.has(one.place, one.uuid.as_deref())),
         }
+    }
+}
+
+impl Plan {
+    /// What a container holds that is made by it; with `soft` isolation, all that is inside.
+    pub fn held(&self) -> Option<Held> {
+        Held::given(&self.label, &written(&self.devices))
     }
 }
 
@@ -148,7 +164,7 @@ impl Claims {
     /// # Errors
     /// [`GpuError::Taken`]
     pub(super) fn allow(&self, plan: &Plan, asked: &str) -> Result<(), GpuError> {
-        let Some(given) = Held::given(&plan.label, &written(&plan.devices)) else { return Ok(()) };
+        let Some(given) = plan.held() else { return Ok(()) };
         match self.standing(&|held| held.meets(&given)).taken {
             Some(why) => Err(GpuError::Taken {
                 asked: asked.to_owned(),
@@ -179,6 +195,10 @@ mod tests {
         assert_eq!(given("nvidia.com/gpu=all", "0=GPU-a"), given("", "0=GPU-a"), "who they are counts more");
         assert_eq!(Held::selected("0=GPU-a,1=GPU-b", &["GPU-b".to_owned()]), Some(given("", "1=GPU-b")));
         assert_eq!(Held::selected("0=GPU-a", &[]), None);
+        for held in [given("all", ""), given("0,1:2,GPU-x", ""), given("", "0=GPU-a,=MIG-b")] {
+            let (gpus, devices) = held.labels();
+            assert_eq!(Held::given(&gpus, &devices), Some(held));
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod reading;
 mod require;
 mod select;
 
-pub use self::decide::{Made, decide, decide_beside, has_a_way, made, remembered, select_inside};
+pub use self::decide::{Made, decide, decide_beside, has_a_way, made, remembered, select_inside, would_do};
 pub(crate) use self::kernel::driver_version;
 pub(crate) use self::nvml::on_this_machine;
 pub use self::nvml::{Driver, Lack, inventory_of};
@@ -175,7 +175,7 @@ pub fn name_of_isolation(isolation: Isolation) -> &'static str {
 }
 
 /// GPU memory is sold and asked for in these.
-fn gib(bytes: u64) -> String {
+pub(crate) fn gib(bytes: u64) -> String {
     let tenths = (u128::from(bytes) * 10) >> 30;
     format!("{}.{} GiB", tenths / 10, tenths % 10)
 }

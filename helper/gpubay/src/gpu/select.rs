@@ -114,7 +114,7 @@ fn too_little(wish: &GpuCount, one: &Candidate) -> Option<String> {
     (free < wish.min_free?).then(|| format!("has {} free", gib(free)))
 }
 
-/// The least used first: nobody has it alone, nobody is on it, few share it, little to do, much memory free.
+/// The least used first: nobody has it alone, nobody is on it, little to do, few share it, much memory free.
 fn best_first(offered: &[Candidate], mut of: Vec<usize>) -> Vec<usize> {
     of.sort_by_key(|at| {
         let one = &offered[*at];
@@ -122,7 +122,8 @@ fn best_first(offered: &[Candidate], mut of: Vec<usize>) -> Vec<usize> {
         let busy = known.is_some_and(|known| known.processes > 0);
         let use_ = known.and_then(|known| known.utilization).unwrap_or(0);
         let standing = &one.standing;
-        (standing.alone, busy, standing.sharers, use_, std::cmp::Reverse(one.free().unwrap_or(0)), *at)
+        // Figures sway; who shares does not.
+        (standing.alone, busy, use_ / 10, standing.sharers, use_, std::cmp::Reverse(one.free().unwrap_or(0)), *at)
     });
     of
 }

@@ -13,6 +13,7 @@ use crate::config::model::{Injection, Isolation};
 use crate::error::Error;
 use crate::gpu::Driver;
 use crate::gpu::inventory::Inventory;
+use crate::gpu::lease::Claims;
 use crate::quoting::printable;
 use crate::workspace::choice;
 use crate::workspace::gpus::{GpusReport, OfferedGpu};
@@ -80,7 +81,7 @@ pub(super) async fn select_gpus(asked: &str) -> Result<SelectedGpus, Failure> {
     };
     let inside = gpu::read(&now.inside);
     let inventory = Driver::default().inventory().await.ok();
-    choice::select(&run_folder(), &select, true, &inside, inventory.as_ref())?;
+    choice::select(&run_folder(), &select, true, &inside, inventory.as_ref(), &Claims::default())?;
     Ok(SelectedGpus { gpu: gpu_report().await?, drift: Vec::new() })
 }
 
@@ -143,6 +144,7 @@ pub(super) async fn gpus(driver: &Driver) -> Result<GpusReport, Failure> {
             // Whose the processes are nobody in here can know: their numbers are the machine's.
             .map(|device| if let Some(told) = &told { device.with_figures(told) } else { device })
             .collect(),
+        waiting: Vec::new(),
         other_names: Vec::new(),
         driver: told.as_ref().and_then(|told| told.driver.clone()),
         cuda: told.as_ref().and_then(Inventory::cuda_version),

@@ -186,6 +186,8 @@ pub struct RunParams {
     pub gpus: Option<String>,
     /// On a frozen copy of the sources.
     pub snapshot: bool,
+    /// Beside jobs that have the GPUs already, instead of waiting for them.
+    pub share: bool,
 }
 
 /// A job that was started, and goes on by itself.

@@ -3,37 +3,46 @@
 //!
 //! The folder is in the container's hands: what is read is believed only as far as the labels allow it.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use gpubay_protocol::agent::{CHOICE_LIMIT, CHOICE_NAME, GpuChoice};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat, renameat, unlinkat};
 
+use super::leases::Asking;
 use super::report::GpuDevice;
-use super::{Workspace, labels};
+use super::{Workspace, labels, leases};
 use crate::HostPath;
 use crate::config::model::{GpuSelection, Isolation};
 use crate::engine::Container;
 use crate::error::{Error, Result};
 use crate::gpu::inventory::Inventory;
+use crate::gpu::lease::Claims;
 use crate::gpu::{self, Placed};
 
 /// What is selected in a container; `None`: its isolation is `hard`, so that there is nothing to select.
 pub(super) fn current(container: &Container, run: &HostPath) -> Option<GpuChoice> {
-    if container.label(labels::ISOLATION) != gpu::name_of_isolation(Isolation::Soft) {
+    of_labels(&container.labels, Some(run))
+}
+
+/// The same of what carries these labels. Without the run folder: what was selected first.
+pub(super) fn of_labels(labels: &BTreeMap<String, String>, run: Option<&HostPath>) -> Option<GpuChoice> {
+    let label = |name: &str| labels.get(name).map_or("", String::as_str);
+    if label(labels::ISOLATION) != gpu::name_of_isolation(Isolation::Soft) {
         return None;
     }
-    let inside = gpu::read(container.label(labels::DEVICES));
-    let later = read(run).filter(|choice| is_meant(choice, &inside));
-    Some(later.unwrap_or_else(|| made_with(container)))
+    let inside = gpu::read(label(labels::DEVICES));
+    let later = run.and_then(read).filter(|choice| is_meant(choice, &inside));
+    Some(later.unwrap_or_else(|| made_with(&label)))
 }
 
 /// What was selected when the container was made.
-fn made_with(container: &Container) -> GpuChoice {
+fn made_with<'a>(label: &dyn Fn(&str) -> &'a str) -> GpuChoice {
     GpuChoice {
-        visible: uuids(container.label(labels::VISIBLE)),
-        asked: container.label(labels::ASKED).to_owned(),
-        explicit: !container.label(labels::CHOSEN).is_empty(),
-        inside: container.label(labels::DEVICES).to_owned(),
+        visible: uuids(label(labels::VISIBLE)),
+        asked: label(labels::ASKED).to_owned(),
+        explicit: !label(labels::CHOSEN).is_empty(),
+        inside: label(labels::DEVICES).to_owned(),
     }
 }
 
@@ -51,7 +60,7 @@ fn is_meant(choice: &GpuChoice, inside: &[Placed]) -> bool {
         // One that has fallen ill since was well when it was selected.
         GpuSelection::All => !choice.visible.is_empty(),
         GpuSelection::None | GpuSelection::Named(_) => {
-            gpu::select_inside(&select, inside, None).is_ok_and(|uuids| uuids == choice.visible)
+            gpu::select_inside(&select, inside, None, &Claims::default()).is_ok_and(|uuids| uuids == choice.visible)
         }
     };
     all_inside && meant && select.typed() == choice.asked
@@ -85,13 +94,17 @@ pub(super) async fn settle(workspace: &Workspace, container: &Container, run: &H
     if asked == current.asked {
         return place(run, GpuChoice { explicit, ..current }).map(Some);
     }
-    // Only who has to find the best one asks the driver, which takes its time.
-    let inventory = match wanted {
-        GpuSelection::Auto | GpuSelection::Count(_) => gpu::inventory_of(&workspace.engine).await.ok(),
-        GpuSelection::All | GpuSelection::None | GpuSelection::Named(_) => None,
+    // Only who has to find the best one asks what is on them, which takes its time.
+    let (inventory, claims) = match wanted {
+        GpuSelection::Auto | GpuSelection::Count(_) => {
+            let claims = leases::claims(workspace, Asking::default());
+            let (inventory, claims) = tokio::join!(gpu::inventory_of(&workspace.engine), claims);
+            (inventory.ok(), claims?)
+        }
+        GpuSelection::All | GpuSelection::None | GpuSelection::Named(_) => (None, Claims::default()),
     };
     let inside = gpu::read(container.label(labels::DEVICES));
-    select(run, wanted, explicit, &inside, inventory.as_ref()).map(Some)
+    select(run, wanted, explicit, &inside, inventory.as_ref(), &claims).map(Some)
 }
 
 /// Selects some of what is `inside`.
@@ -104,8 +117,9 @@ pub(crate) fn select(
     explicit: bool,
     inside: &[Placed],
     inventory: Option<&Inventory>,
+    claims: &Claims,
 ) -> Result<GpuChoice> {
-    let visible = gpu::select_inside(select, inside, inventory)?;
+    let visible = gpu::select_inside(select, inside, inventory, claims)?;
     place(run, GpuChoice { visible, asked: select.typed(), explicit, inside: gpu::written(inside) })
 }
 

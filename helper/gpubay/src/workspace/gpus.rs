@@ -8,8 +8,7 @@ use tokio::time::Instant;
 
 use super::elsewhere::Elsewhere;
 use super::holders::Holders;
-use super::offered;
-use super::{HostUser, Workspace};
+use super::{HostUser, Workspace, leases, offered};
 use crate::config::model::{GpuSelection, Gpus, Injection, Isolation, User};
 use crate::engine::{Engine, EngineInfo};
 use crate::error::Result;
@@ -36,6 +35,8 @@ pub struct GpusReport {
     /// driver knows it.
     pub complete: bool,
     pub devices: Vec<OfferedGpu>,
+    /// Jobs that wait for GPUs, in their order.
+    pub waiting: Vec<GpuLease>,
     /// Names that the engine takes and that cannot be matched with a device from here: UUIDs, `all`.
     pub other_names: Vec<String>,
     /// The driver's version.
@@ -75,6 +76,25 @@ pub struct OfferedGpu {
     pub trouble: Option<String>,
     /// Whose processes are on it, the one with the most memory first.
     pub holders: Vec<GpuHolder>,
+    /// Which containers have it, whether or not anything runs on it: jobs have it for themselves, dev containers share.
+    pub leases: Vec<GpuLease>,
+}
+
+/// A container that has a GPU, or waits for one. What is not known is `null`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct GpuLease {
+    /// `exclusive`: no other job gets it meanwhile. `shared`, `waiting`.
+    pub kind: String,
+    pub workspace: String,
+    /// `null`: it is a dev container.
+    pub job: Option<String>,
+    /// Whose container it is: the user's name, or the number.
+    pub user: Option<String>,
+    /// The container's name; one that waits has none yet.
+    pub container: Option<String>,
+    /// Since when: RFC 3339.
+    pub since: Option<String>,
 }
 
 /// In bytes.
@@ -172,10 +192,11 @@ impl Viewer {
         let processes: Vec<Process> = told.as_ref().map(offered::processes).unwrap_or_default();
         let holders = self.holders.find(&self.engine, &processes).await;
         let (devices, other_names) = offered::devices(&info, plan.injection, told.as_ref().ok(), &holders);
-        let devices = match &direct {
+        let mut devices = match &direct {
             Some(Ok(kit)) if plan.injection == Injection::Direct => offered::directly(devices, kit, told.as_ref().ok()),
             _ => devices,
         };
+        let waiting = leases::show(&self.engine, &mut self.holders, &mut devices).await?;
         let told_all = plan.injection != Injection::NvidiaRuntime || told.is_ok();
         Ok(GpusReport {
             engine: self.engine.located().endpoint.to_string(),
@@ -183,6 +204,7 @@ impl Viewer {
             reason: plan.reason,
             complete: told_all,
             devices,
+            waiting,
             other_names,
             driver: told.as_ref().ok().and_then(|told| told.driver.clone()),
             cuda: told.as_ref().ok().and_then(Inventory::cuda_version),
@@ -302,6 +324,7 @@ mod tests {
             reason: String::new(),
             complete: true,
             devices: vec![device.clone()],
+            waiting: Vec::new(),
             other_names: Vec::new(),
             driver: None,
             cuda: None,

@@ -123,7 +123,7 @@ impl Holders {
     }
 
     /// The name of a user of this machine, or the number.
-    async fn user(&mut self, uid: u32) -> String {
+    pub(super) async fn user(&mut self, uid: u32) -> String {
         if let Some(name) = self.users.get(&uid) {
             return name.clone();
         }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt, stream};
 
 use super::labels;
+use super::leases::{self, Asking};
+use super::queue::{self, Place};
 use super::report::Row;
 use super::spec::{Planned, Task, plan};
-use super::{
-    Workspace, delivery, dev, down, exec, exposure, host_env, lock, lost, record, unique, up, visibility, waiting,
-};
+use super::{Workspace, delivery, dev, down, exec, exposure, lock, lost, record, unique, up, visibility, waiting};
 use crate::ContainerPath;
 use crate::agent;
 use crate::config;
@@ -18,6 +18,7 @@ use crate::engine::{Attached, ContainerState, Engine, EngineError, Listed, LogCh
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::gpu;
+use crate::gpu::lease::Kind;
 use gpubay_protocol::agent::{MOUNT_MOVED, StatusRequest};
 
 #[derive(Clone, Debug)]
@@ -26,6 +27,10 @@ pub struct RunOptions {
     /// `None`: a short one is made up.
     pub name: Option<String>,
     pub gpus: Option<GpuSelection>,
+    /// Shared: beside jobs that have them already.
+    pub lease: Kind,
+    /// Where all that would do are taken.
+    pub wait: Wait,
     pub stdio: Stdio,
     /// The caller's working directory; used where the container can see it.
     pub cwd: std::path::PathBuf,
@@ -37,6 +42,15 @@ pub struct RunOptions {
     pub snapshot: Option<Vec<String>>,
     /// Run this one again: its image, its folder and its sources.
     pub again: Option<Box<record::Kept>>,
+}
+
+/// How long a job waits for its GPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    Not,
+    AtMost(Duration),
+    /// Until somebody cancels it.
+    Always,
 }
 
 /// A job that has been made and, unless it is attached to, started.
@@ -129,21 +143,23 @@ pub(super) fn name_of(options: &RunOptions) -> Result<String> {
 /// # Errors
 /// `job_exists` when the name is taken; those of `up` for what is prepared; GPUs that do not answer.
 pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
-    match run_once(workspace, options).await {
-        // The venv is to be made there, too.
-        Err(error) if error.code == visibility::MOVED => run_once(workspace, options).await,
-        other => other,
+    let mut place = Place::new(name_of(options)?);
+    let job = queue::run_in_turn(workspace, options, &mut place).await;
+    if let Some(ticket) = place.ticket.take() {
+        ticket.give_back(workspace).await;
     }
+    job
 }
 
-async fn run_once(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
+/// One attempt.
+pub(super) async fn run_once(workspace: &Workspace, options: &RunOptions, place: &mut Place) -> Result<Job> {
     if !up::is_prepared(workspace) {
         up::up(workspace, super::Recreate::WhenNothingIsLost).await?;
     } else if crate::venv::install::is_stale(&workspace.venv_folder(), &workspace.config().venv.requirements) {
         let what = "the requirements are not those that were installed: the job starts with the packages of the last `gpubay up`";
         workspace.progress.warn(what.to_owned());
     }
-    let name = name_of(options)?;
+    let name = place.name.clone();
     let cwd = options.folder(workspace)?;
     let env = options.variables(workspace.config());
     let selection = gpus_of(workspace, options);
@@ -151,8 +167,9 @@ async fn run_once(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     let lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     let facts = tokio::task::spawn_blocking(record::Facts::gather(workspace));
     let again = options.again.as_deref();
+    let asking = Asking { kind: options.lease, ticket: place.ticket.as_ref() };
     let image = again.map(|kept| kept.record.image.id.as_str());
-    let (ground, facts) = tokio::join!(up::ground_of(workspace, &selection, None, image), facts);
+    let (ground, facts) = tokio::join!(up::ground_of(workspace, &selection, None, image, asking), facts);
     let (mut ground, facts) = (ground?, facts.unwrap_or_default());
     workspace.reach("job.planned")?;
     let asked = options.gpus.as_ref().filter(|gpus| matches!(gpus, GpuSelection::All | GpuSelection::Count(_)));
@@ -165,21 +182,24 @@ async fn run_once(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     std::fs::create_dir_all(ground.places.run.as_path())
         .and_then(|()| mode.map_or(Ok(()), |mode| std::fs::set_permissions(ground.places.run.as_path(), mode)))
         .map_err(delivery::at(ground.places.run.as_path()))?;
-    let folder = record::Folder::make(workspace, &name)?;
-    let frozen = match &options.snapshot {
-        Some(live) => Some(folder.freeze(workspace, host_env::names(workspace), live, again).await?),
-        None => None,
-    };
+    place.settle(workspace, options).await?;
+    let Some((folder, frozen)) = &place.folder else { return Err(Error::new("internal", "a job without a record")) };
     let frozen = frozen.as_ref();
     let task = Task::Job { name: &name, argv: &options.argv, cwd: Some(&cwd), env: &env, stdio: options.stdio, frozen };
     let mut planned = plan(&ground.inputs(workspace), &task);
     planned.spec.labels.extend(folder.labels(&ground, &facts));
+    planned.spec.labels.insert(labels::LEASE.to_owned(), leases::written(options.lease).to_owned());
     dev::prepare_mount_points(&planned)?;
     exposure::refuse_volumes_that_are_folders(workspace, &planned.spec.mounts).await?;
     let id = create(workspace, &planned, &ground, &name).await?;
     drop(lock);
     let start = async {
         failpoint::reach("job.created").await?;
+        if options.lease == Kind::Exclusive
+            && let Some(held) = ground.gpu.held()
+        {
+            leases::confirm(workspace, &id, &held).await?;
+        }
         let attached = match options.stdio {
             Stdio::Attached { .. } => Some(workspace.engine.attach(&id).await?),
             Stdio::Detached => None,
@@ -199,7 +219,11 @@ async fn run_once(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
         for difference in &differences {
             workspace.progress.note(format!("not as it was: {}", difference.text));
         }
-        workspace.engine.start(&id).await?;
+        match workspace.engine.start(&id).await {
+            // Who waited for it took it for one that was left behind.
+            Err(EngineError::NotFound { .. }) => return Err(leases::raced()),
+            started => started?,
+        }
         workspace.reach("job.started")?;
         if ground.gpu.promised != gpu::Promise::Nothing {
             tokio::select! {
@@ -232,7 +256,9 @@ async fn run_once(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     match started {
         Ok((attached, differences)) => {
             let record = folder.name.clone();
-            folder.keep();
+            if let Some((folder, _)) = place.folder.take() {
+                folder.keep();
+            }
             Ok(Job { id, container: planned.spec.name, name, attached, record, differences })
         }
         Err(error) => {

@@ -44,6 +44,8 @@ pub(super) const VISIBLE: &str = "gpubay.visible";
 pub(super) const DRIVER: &str = "gpubay.driver";
 /// The wish that led to it, as `--gpus` takes it.
 pub(super) const ASKED: &str = "gpubay.asked";
+/// How its GPUs are held: `exclusive` or `shared`, on jobs; `waiting` on what stands in a queue for some.
+pub(super) const LEASE: &str = "gpubay.lease";
 /// Who the users inside are outside, so that the engine need not be asked for it again.
 pub(super) const USERS: &str = "gpubay.users";
 

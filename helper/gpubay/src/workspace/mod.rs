@@ -29,6 +29,7 @@ mod imports;
 pub mod jobs;
 mod known;
 mod labels;
+mod leases;
 mod lock;
 pub(crate) mod lost;
 mod mirrored;
@@ -37,6 +38,7 @@ pub mod print;
 pub mod prune;
 mod published;
 mod python;
+mod queue;
 pub mod record;
 pub mod report;
 mod spec;
@@ -217,7 +219,9 @@ impl Workspace {
 
     /// Helpers of this workspace that are there while its lock is ours were left behind by a process that was killed.
     async fn remove_stale_helpers(&self) -> Result<()> {
-        for stale in self.engine.list(&[(ID, self.id()), (ROLE, Role::Helper.as_str())]).await? {
+        let mut found = self.engine.list(&[(ID, self.id()), (ROLE, Role::Helper.as_str())]).await?;
+        found.retain(|helper| !leases::is_ticket(helper));
+        for stale in found {
             self.engine.remove(&stale.id).await?;
         }
         Ok(())

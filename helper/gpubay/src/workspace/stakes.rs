@@ -191,6 +191,7 @@ mod tests {
             labels: std::collections::BTreeMap::new(),
             state: ContainerState::Running,
             user: String::new(),
+            created: 0,
             started_at: String::new(),
             finished: None,
             env: vec!["HOME=/home/ada".to_owned()],

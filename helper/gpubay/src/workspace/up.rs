@@ -7,13 +7,14 @@ use gpubay_protocol::agent::{Entrypoint, StatusRequest};
 use super::dev::{self, Dev, Wanted};
 use super::exposure::{self, Protected};
 use super::image::{self, Desired};
+use super::leases::Asking;
 use super::report::{ContainerReport, GpuDevice, GpuReport, ImageReport, UpReport};
 use super::spec::{Inputs, Places, Task, plan};
 use super::stages::Stages;
 use super::user::{self, ContainerUser};
 use super::{
-    Drift, Recreate, Workspace, attach, choice, delivery, fit, host_env, labels, lock, lost, python, visibility,
-    waiting,
+    Drift, Recreate, Workspace, attach, choice, delivery, fit, host_env, labels, leases, lock, lost, python,
+    visibility, waiting,
 };
 use crate::HostPath;
 use crate::agent;
@@ -21,6 +22,7 @@ use crate::config::model::{GpuSelection, Gpus, Isolation, Paths};
 use crate::engine::{self, Container, ContainerState, EngineInfo, Image as EngineImage, UserMap};
 use crate::error::{Error, Result};
 use crate::gpu::direct::{Kit, Obstacle};
+use crate::gpu::lease::{Claims, Held};
 use crate::gpu::{self, cuda::Machine, inventory::Inventory, lost::LostGpus};
 
 /// How often everything is planned anew for a container.
@@ -90,7 +92,7 @@ impl Ground {
 
 /// Finds out, and builds or pulls, what a container is made of. `running` is the one to keep, if any.
 pub(super) async fn ground(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>) -> Result<Ground> {
-    ground_of(workspace, gpus, running, None).await
+    ground_of(workspace, gpus, running, None, Asking::default()).await
 }
 
 /// As [`ground`], with the image of that id where it is still there.
@@ -99,9 +101,10 @@ pub(super) async fn ground_of(
     gpus: &Gpus,
     running: Option<&Container>,
     image: Option<&str>,
+    asking: Asking<'_>,
 ) -> Result<Ground> {
     // Before a build that may take minutes: what cannot work is said at once.
-    let offered = offered(workspace, gpus, running).await?;
+    let offered = offered(workspace, gpus, running, asking).await?;
     let desired = image::desired(workspace, offered.users).await?;
     let earlier = match image {
         Some(id) => workspace.engine.image(id).await?,
@@ -122,7 +125,7 @@ pub(super) async fn ground_of(
 /// What [`ground`] would find, as far as it can be known with nothing built, pulled or made; and whether the image is
 /// there. Where it is not, its users and its environment are those of an image that says nothing.
 pub(super) async fn expected_ground(workspace: &Workspace, gpus: &Gpus) -> Result<(Ground, bool)> {
-    let offered = offered(workspace, gpus, None).await?;
+    let offered = offered(workspace, gpus, None, Asking::default()).await?;
     let desired = image::desired(workspace, offered.users).await?;
     let there = desired.found.is_some();
     let users = known_users(workspace, desired.found.as_ref(), Busy::Wait).await?.unwrap_or_default();
@@ -179,7 +182,7 @@ pub(super) async fn compare(
     devices: &[GpuDevice],
 ) -> Result<(GpuReport, Vec<Drift>)> {
     let (gpus, _) = selection(workspace, Some(found));
-    let offered = offered(workspace, &gpus, Some(found)).await?;
+    let offered = offered(workspace, &gpus, Some(found), Asking::default()).await?;
     let desired = image::desired(workspace, offered.users).await?;
     let (image, outdated) = match desired.found {
         Some(image) => (Some(image), false),
@@ -266,7 +269,12 @@ struct Offered {
     machine: Option<Machine>,
 }
 
-async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>) -> Result<Offered> {
+async fn offered(
+    workspace: &Workspace,
+    gpus: &Gpus,
+    running: Option<&Container>,
+    asking: Asking<'_>,
+) -> Result<Offered> {
     let remembered = running.filter(|container| container.state == ContainerState::Running).and_then(|container| {
         let label = |name| container.label(name);
         let users = UserMap::named(label(labels::USERS))?;
@@ -277,6 +285,34 @@ async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>
     if let Some(offered) = remembered {
         return Ok(offered);
     }
+    let claims = async {
+        if gpus.select == GpuSelection::None { Ok(Claims::default()) } else { leases::claims(workspace, asking).await }
+    };
+    let (told, claims) = tokio::join!(told(workspace, gpus), claims);
+    let Told { info, driver, direct } = told?;
+    if info.os != "linux" {
+        return Err(Error::new("engine_os", format!("the engine runs {} containers", info.os))
+            .with_hint("Switch it to Linux containers."));
+    }
+    let gpu = gpu::decide_beside(gpus, &info, driver.as_ref(), direct.as_ref(), &claims?)?;
+    let machine = fit::machine(workspace, &gpu, driver.as_ref()).await;
+    Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked, machine })
+}
+
+/// Which GPUs would do for what is wanted, if nobody had them. `None`: none is needed.
+pub(super) async fn would_do(workspace: &Workspace, gpus: &Gpus) -> Result<Option<Held>> {
+    let Told { info, driver, direct } = told(workspace, gpus).await?;
+    Ok(gpu::would_do(gpus, &info, driver.as_ref(), direct.as_ref())?)
+}
+
+/// What the engine says of itself; where that can be asked, the driver of its machine, and what can be given without it.
+struct Told {
+    info: EngineInfo,
+    driver: Option<Inventory>,
+    direct: Option<std::result::Result<Kit, Obstacle>>,
+}
+
+async fn told(workspace: &Workspace, gpus: &Gpus) -> Result<Told> {
     let driver = async {
         // The CPU needs no driver, and a sick one makes everybody wait.
         if gpus.select == GpuSelection::None { None } else { gpu::inventory_of(&workspace.engine).await.ok() }
@@ -291,14 +327,8 @@ async fn offered(workspace: &Workspace, gpus: &Gpus, running: Option<&Container>
         }
         None => None,
     };
-    if info.os != "linux" {
-        return Err(Error::new("engine_os", format!("the engine runs {} containers", info.os))
-            .with_hint("Switch it to Linux containers."));
-    }
     let direct = directly(workspace, gpus, &info, driver.as_ref()).await;
-    let gpu = gpu::decide(gpus, &info, driver.as_ref(), direct.as_ref())?;
-    let machine = fit::machine(workspace, &gpu, driver.as_ref()).await;
-    Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked, machine })
+    Ok(Told { info, driver, direct })
 }
 
 /// What can be given without the engine's help. `told`: by the driver of its machine.

@@ -5,7 +5,8 @@ use super::super::wire::{Failure, RunParams, StartedJob};
 use crate::config::parse_gpus;
 use crate::engine::Stdio;
 use crate::error::Error;
-use crate::workspace::jobs::{self, RunOptions};
+use crate::gpu::lease;
+use crate::workspace::jobs::{self, RunOptions, Wait};
 
 pub(in crate::server) struct Run;
 
@@ -33,6 +34,8 @@ impl Method for Run {
             argv,
             name: params.name,
             gpus,
+            lease: if params.share { lease::Kind::Shared } else { lease::Kind::Exclusive },
+            wait: Wait::Always,
             stdio: Stdio::Detached,
             cwd: call.folder.clone(),
             env: Vec::new(),

@@ -1,0 +1,115 @@
+//! A job that waits for its GPUs: it stands in a queue with those of everybody who shares the engine, and tries again when
+//! something has changed.
+
+use std::time::Instant;
+
+use super::jobs::{self, Job, RunOptions, Wait};
+use super::leases::{self, Ticket};
+use super::record::{self, Frozen};
+use super::{Workspace, host_env, lock, up, visibility};
+use crate::config::model::{GpuSelection, Gpus};
+use crate::error::{Error, Result};
+use crate::progress::{Step, long};
+
+/// What a job keeps from one attempt to the next.
+pub(super) struct Place {
+    pub(super) name: String,
+    pub(super) ticket: Option<Ticket>,
+    /// Where its record will be, and its sources as they were when it was asked for.
+    pub(super) folder: Option<(record::Folder, Option<Frozen>)>,
+    seen: Option<leases::Seen>,
+    /// How many were before it when that was told.
+    told: Option<usize>,
+    step: Option<Step>,
+    began: Instant,
+}
+
+impl Place {
+    /// Makes the record's folder and freezes the sources where that is asked for and not done yet.
+    pub(super) async fn settle(&mut self, workspace: &Workspace, options: &RunOptions) -> Result<()> {
+        if self.folder.is_none() {
+            let folder = record::Folder::make(workspace, &self.name)?;
+            let again = options.again.as_deref();
+            let frozen = match &options.snapshot {
+                Some(live) => Some(folder.freeze(workspace, host_env::names(workspace), live, again).await?),
+                None => None,
+            };
+            self.folder = Some((folder, frozen));
+        }
+        Ok(())
+    }
+
+    pub(super) fn new(name: String) -> Self {
+        Self { name, ticket: None, folder: None, seen: None, told: None, step: None, began: Instant::now() }
+    }
+}
+
+pub(super) async fn run_in_turn(workspace: &Workspace, options: &RunOptions, place: &mut Place) -> Result<Job> {
+    let mut moved = false;
+    loop {
+        match jobs::run_once(workspace, options, place).await {
+            // The venv is to be made there, too.
+            Err(error) if error.code == visibility::MOVED && !moved => moved = true,
+            Err(error) if error.code == leases::RACED => {}
+            Err(error) if error.code == leases::TAKEN && options.wait != Wait::Not => {
+                stand_in_line(workspace, options, place, error).await?;
+            }
+            Err(error) if error.code == leases::TAKEN => return Err(leases::with_idle(workspace, error).await),
+            other => {
+                if let Some(step) = place.step.take() {
+                    step.done();
+                }
+                return other;
+            }
+        }
+    }
+}
+
+/// Stands in the queue until it is worth to try again.
+async fn stand_in_line(workspace: &Workspace, options: &RunOptions, place: &mut Place, taken: Error) -> Result<()> {
+    let limit = match options.wait {
+        Wait::AtMost(limit) => Some(limit),
+        Wait::Not | Wait::Always => None,
+    };
+    place.settle(workspace, options).await?;
+    let name = place.name.clone();
+    if place.ticket.is_none() {
+        let selection = jobs::gpus_of(workspace, options);
+        let Some(wanted) = up::would_do(workspace, &selection).await? else { return Ok(()) };
+        // The image, and our program where the engine sees it.
+        let cpu = Gpus { select: GpuSelection::None, ..selection };
+        let lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
+        let ground = up::ground(workspace, &cpu, None).await?;
+        drop(lock);
+        let ticket = Ticket::take(workspace, &name, wanted, &ground.image.id, &ground.places.agent).await?;
+        place.ticket = Some(ticket);
+        place.step = Some(workspace.progress.step("Waiting for GPUs"));
+    }
+    let Some(ticket) = &place.ticket else { return Ok(()) };
+    let last = &mut place.told;
+    let mut told = |before: usize| {
+        if *last != Some(before) {
+            *last = Some(before);
+            let queue = match before {
+                0 => "next in the queue".to_owned(),
+                1 => "one waits before it".to_owned(),
+                more => format!("{more} wait before it"),
+            };
+            workspace.progress.note(format!("job {name} waits, {queue}: {}", taken.message));
+        }
+    };
+    let turn = ticket.turn(workspace, &mut place.seen, &mut told);
+    let left = limit.map(|limit| limit.saturating_sub(place.began.elapsed()));
+    match left {
+        None => turn.await,
+        Some(left) => match tokio::time::timeout(left, turn).await {
+            Ok(turn) => turn,
+            Err(_) => {
+                let waited = long(time::Duration::seconds(place.began.elapsed().as_secs() as i64));
+                let message = format!("{} (waited for {waited})", taken.message);
+                let error = Error { message, ..taken };
+                Err(leases::with_idle(workspace, error).await)
+            }
+        },
+    }
+}

@@ -1,0 +1,199 @@
+//! Who has which GPU: jobs alone, dev containers beside each other, and a queue for those who wait.
+//!
+//! The driver's library is the lab's fake; engine, CDI, containers and agents are real.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use gpubay_e2e::{Bench, Driver, Ran, Who, ended};
+use serde_json::{Value, json};
+
+/// One that the other tests start no job with GPUs on.
+const ENGINE: &str = "docker28-containerd";
+const SLEEPS: &[&str] = &["--", "sleep", "1000"];
+
+fn bench(name: &str, who: Who) -> (Bench, Driver) {
+    let mut bench = Bench::new(ENGINE, who, name);
+    let driver = Driver::of(&mut bench, ["", ""]);
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
+    bench.json(&["up", "--gpus", "device=0"]);
+    (bench, driver)
+}
+
+fn job(bench: &Bench, name: &str, args: &[&str]) -> Value {
+    bench.json(&[&["run", "--detach", "--name", name][..], args].concat())
+}
+
+/// In the foreground, with its output.
+fn spawn(bench: &Bench, args: &[&str]) -> Child {
+    let mut command = bench.gpubay(args);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started")
+}
+
+fn end(child: Child) -> Ran {
+    Ran::of(&child.wait_with_output().expect("ended"), &["run"])
+}
+
+/// The names of those who wait, in their order.
+fn waiting(bench: &Bench) -> Vec<String> {
+    let report = bench.json(&["gpus"]);
+    let name = |lease: &Value| lease["job"].as_str().expect("a job's").to_owned();
+    report["waiting"].as_array().expect("a list").iter().map(name).collect()
+}
+
+#[track_caller]
+fn until<T: std::fmt::Debug>(what: &str, mut ask: impl FnMut() -> Result<(), T>) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while let Err(seen) = ask() {
+        assert!(Instant::now() < deadline, "{what} never came: {seen:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[track_caller]
+fn until_waiting(bench: &Bench, names: &[&str]) {
+    until("the queue", || {
+        let found = waiting(bench);
+        if found == names { Ok(()) } else { Err(found) }
+    });
+}
+
+/// What a container was given: `nvidia.com/gpu=1`.
+fn given(bench: &Bench, container: &str) -> String {
+    bench.inspect(container)["Config"]["Labels"]["gpubay.gpus"].as_str().expect("a label").to_owned()
+}
+
+#[test]
+fn a_second_job_waits_until_the_first_has_ended() {
+    let (bench, _driver) = bench("queue", Who::Ordinary);
+    // The workspace's own dev container has that GPU, and is in nobody's way.
+    let first = job(&bench, "first", &[&["--gpus", "device=0"][..], SLEEPS].concat());
+    let gpu = &bench.json(&["gpus"])["devices"][0];
+    let kinds: Vec<_> = gpu["leases"].as_array().expect("leases").iter().map(|lease| &lease["kind"]).collect();
+    assert_eq!(kinds, ["exclusive", "shared"], "{gpu:#}");
+    assert_eq!((&gpu["leases"][0]["job"], &gpu["leases"][1]["job"]), (&json!("first"), &Value::Null));
+
+    let (code, ran) = bench.error(&["run", "--no-wait", "--gpus", "device=0", "--", "true"]);
+    assert_eq!(code, "gpu_taken");
+    let said = ran.json()["error"]["message"].as_str().expect("said").to_owned();
+    assert!(said.contains("GPU 0 is held by job first of this workspace"), "{said}");
+    let (code, ran) = bench.error(&["run", "--wait=1s", "--gpus", "device=0", "--", "true"]);
+    assert_eq!(code, "gpu_taken");
+    assert!(ran.json()["error"]["message"].as_str().is_some_and(|said| said.contains("waited for")), "{ran:?}");
+
+    let echo = |name: &'static str| ["run", "--name", name, "--gpus", "device=0", "--", "echo", name];
+    let second = spawn(&bench, &echo("second"));
+    until_waiting(&bench, &["second"]);
+    let third = spawn(&bench, &echo("third"));
+    until_waiting(&bench, &["second", "third"]);
+    // Another GPU is another queue; and whoever comes later waits behind those who wait.
+    job(&bench, "elsewhere", &["--gpus", "device=1", "--", "true"]);
+    // Beside who has it.
+    let shared = bench.run(&["run", "--share", "--gpus", "device=0", "--", "echo", "shared"]);
+    assert_eq!(shared.succeeded().stdout.trim(), "shared");
+    until_waiting(&bench, &["second", "third"]);
+
+    bench.docker(&["kill", first["id"].as_str().expect("an id")]).succeeded();
+    for (child, name) in [(second, "second"), (third, "third")] {
+        let ran = end(child);
+        assert_eq!(ran.succeeded().stdout.trim(), name);
+        assert!(ran.stderr.contains("waits") && ran.stderr.contains("is held by job first"), "{ran:?}");
+    }
+    until_waiting(&bench, &[]);
+    assert_eq!(bench.docker(&["ps", "-aq", "--filter", "name=gpubay-waits-"]).succeeded().stdout.trim(), "");
+}
+
+#[test]
+fn two_jobs_at_the_same_moment_get_two_gpus() {
+    let (one, _driver) = bench("one", Who::Ordinary);
+    let (two, _other) = bench("two", Who::Root);
+    // Both have chosen and made their container before either looks at the other.
+    let held = [one.outside().join("held"), two.outside().join("held")];
+    one.own(one.outside());
+    let start = |bench: &Bench, held: &std::path::Path| {
+        let mut command =
+            bench.gpubay(&["run", "--json", "--detach", "--name", "job", "--gpus", "1", "--", "sleep", "1000"]);
+        command.env("GPUBAY_FAILPOINT", format!("job.created:hold={}", held.display()));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started")
+    };
+    let jobs = [start(&one, &held[0]), start(&two, &held[1])];
+    until("both", || if held.iter().all(|file| file.exists()) { Ok(()) } else { Err(()) });
+    for file in held {
+        std::fs::remove_file(file).expect("removed");
+    }
+    let got: Vec<String> = jobs
+        .into_iter()
+        .zip([&one, &two])
+        .map(|(child, bench)| given(bench, end(child).succeeded().json()["id"].as_str().expect("an id")))
+        .collect();
+    assert_ne!(got[0], got[1]);
+}
+
+#[test]
+fn who_dies_leaves_the_queue_and_what_it_held() {
+    let (bench, _driver) = bench("dies", Who::Ordinary);
+    let all = |name: &'static str| [&["run", "--name", name, "--gpus", "all"][..], SLEEPS].concat();
+    // The command that watches it is killed: the job goes on, and so does its lease.
+    let mut first = spawn(&bench, &all("first"));
+    let alone = || {
+        let gpus = bench.json(&["gpus"]);
+        let held =
+            |gpu: &Value| gpu["leases"].as_array().is_some_and(|all| all.iter().any(|one| one["kind"] == "exclusive"));
+        if gpus["devices"].as_array().expect("devices").iter().all(held) { Ok(()) } else { Err(gpus) }
+    };
+    until("the first job's leases", alone);
+    first.kill().expect("killed");
+    ended(&mut first);
+    let mut second = spawn(&bench, &["run", "--name", "second", "--gpus", "1", "--", "echo", "second"]);
+    until_waiting(&bench, &["second"]);
+    let third = spawn(&bench, &["run", "--name", "third", "--gpus", "1", "--", "echo", "third"]);
+    until_waiting(&bench, &["second", "third"]);
+    second.kill().expect("killed");
+    ended(&mut second);
+    until_waiting(&bench, &["third"]);
+    alone().expect("the job goes on without who watched it");
+    bench.run(&["rm", "--force", "first"]).succeeded();
+    assert_eq!(end(third).succeeded().stdout.trim(), "third");
+}
+
+#[test]
+fn what_was_left_before_it_started_holds_nothing() {
+    let (bench, _driver) = bench("left", Who::Ordinary);
+    let mut left = bench.gpubay(&["run", "--detach", "--name", "left", "--gpus", "all", "--", "true"]);
+    let left = left.env("GPUBAY_FAILPOINT", "job.created:abort").status().expect("started");
+    assert!(!left.success());
+    // It may be about to start, for a while.
+    let next = spawn(&bench, &["run", "--wait", "--gpus", "all", "--", "echo", "next"]);
+    assert_eq!(end(next).succeeded().stdout.trim(), "next");
+}
+
+#[test]
+fn a_snapshot_is_of_the_moment_when_it_was_asked_for() {
+    let (bench, _driver) = bench("frozen", Who::Ordinary);
+    bench.write("words.txt", "then\n");
+    job(&bench, "first", &[&["--gpus", "device=1"][..], SLEEPS].concat());
+    let args = ["run", "--snapshot", "--name", "second", "--gpus", "device=1", "--", "cat", "words.txt"];
+    let second = spawn(&bench, &args);
+    until_waiting(&bench, &["second"]);
+    bench.write("words.txt", "now\n");
+    bench.run(&["rm", "--force", "first"]).succeeded();
+    assert_eq!(end(second).succeeded().stdout.trim(), "then");
+}
+
+#[test]
+fn what_others_have_counts_where_the_choice_is_ours() {
+    let (one, _driver) = bench("others", Who::Ordinary);
+    let (two, _other) = bench("choice", Who::Root);
+    job(&one, "first", &[&["--gpus", "device=0"][..], SLEEPS].concat());
+    let second = job(&two, "second", &[&["--gpus", "1"][..], SLEEPS].concat());
+    assert_eq!(given(&two, second["id"].as_str().expect("an id")), "nvidia.com/gpu=1");
+    // A dev container starts beside anybody.
+    two.run(&["down", "--force"]).succeeded();
+    let up = two.json(&["up"]);
+    assert_eq!(up["gpu"]["devices"][0]["index"], 1, "the one that nobody has alone: {up:#}");
+    let (code, ran) = two.error(&["run", "--no-wait", "--gpus", "2", "--", "true"]);
+    assert_eq!(code, "gpu_taken");
+    let said = ran.json()["error"]["message"].as_str().expect("said").to_owned();
+    let user = &gpubay_e2e::lab().user;
+    assert!(said.contains("job first of") && said.contains(&format!("({user})")), "who it is, too: {said}");
+}
