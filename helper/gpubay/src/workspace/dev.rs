@@ -7,10 +7,10 @@ use gpubay_protocol::agent::{DRIVER_LIBRARIES, Status};
 
 use super::drift::{self, Drift};
 use super::exposure;
+use super::given::Offer;
 use super::labels::{self, Role};
 use super::spec::{Places, Planned, owned_folders};
 use super::stakes::{self, Losses};
-use super::up::Offer;
 use super::user::ContainerUser;
 use super::waiting::{ask, ready};
 use super::{Recreate, Workspace, choice, visibility};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Workspace, fingerprint, image, up};
+use super::{Workspace, fingerprint, given, image};
 use crate::config::model::{Dockerfile, GpuSelection, Gpus, Image as ImageConfig, Injection};
 use crate::engine::build::dockerfile::parse;
 use crate::engine::{EngineInfo, Image};
@@ -133,7 +133,7 @@ pub(crate) async fn machine_of(workspace: &Workspace, info: &EngineInfo) -> Opti
         }
         None => None,
     };
-    let direct = up::directly(workspace, &any, info, told.as_ref()).await;
+    let direct = given::directly(workspace, &any, info, told.as_ref()).await;
     let plan = gpu::decide(&any, info, told.as_ref(), direct.as_ref()).ok()?;
     machine(workspace, &plan, told.as_ref()).await
 }

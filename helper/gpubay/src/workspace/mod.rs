@@ -20,6 +20,7 @@ pub mod exec;
 mod exposure;
 pub mod fingerprint;
 pub(crate) mod fit;
+mod given;
 pub mod gpus;
 mod helper;
 mod holders;

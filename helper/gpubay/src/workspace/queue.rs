@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::jobs::{self, Job, RunOptions, Wait};
 use super::leases::{self, Ticket};
 use super::record::{self, Frozen};
-use super::{Workspace, host_env, lock, up, visibility};
+use super::{Workspace, given, host_env, lock, up, visibility};
 use crate::config::model::{GpuSelection, Gpus};
 use crate::error::{Error, Result};
 use crate::progress::{Step, long};
@@ -75,7 +75,7 @@ async fn stand_in_line(workspace: &Workspace, options: &RunOptions, place: &mut 
     let name = place.name.clone();
     if place.ticket.is_none() {
         let selection = jobs::gpus_of(workspace, options);
-        let Some(wanted) = up::would_do(workspace, &selection).await? else { return Ok(()) };
+        let Some(wanted) = given::would_do(workspace, &selection).await? else { return Ok(()) };
         // The image, and our program where the engine sees it.
         let cpu = Gpus { select: GpuSelection::None, ..selection };
         let lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;

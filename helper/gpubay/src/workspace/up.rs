@@ -6,6 +6,7 @@ use gpubay_protocol::agent::{Entrypoint, StatusRequest};
 
 use super::dev::{self, Dev, Wanted};
 use super::exposure::{self, Protected};
+use super::given::{self, Offer, Offered, made_with};
 use super::image::{self, Desired};
 use super::leases::Asking;
 use super::report::{ContainerReport, GpuDevice, GpuReport, ImageReport, UpReport};
@@ -13,29 +14,18 @@ use super::spec::{Inputs, Places, Task, plan};
 use super::stages::Stages;
 use super::user::{self, ContainerUser};
 use super::{
-    Drift, Recreate, Workspace, attach, choice, delivery, fit, host_env, labels, leases, lock, lost, python,
-    visibility, waiting,
+    Drift, Recreate, Workspace, attach, choice, delivery, fit, host_env, labels, lock, lost, python, visibility,
+    waiting,
 };
 use crate::HostPath;
 use crate::agent;
-use crate::config::model::{GpuSelection, Gpus, Isolation, Paths};
-use crate::engine::{self, Container, ContainerState, EngineInfo, Image as EngineImage, UserMap};
-use crate::error::{Error, Result};
-use crate::gpu::direct::{Kit, Obstacle};
-use crate::gpu::lease::{Claims, Held};
-use crate::gpu::{self, cuda::Machine, inventory::Inventory, lost::LostGpus};
+use crate::config::model::{Gpus, Isolation, Paths};
+use crate::engine::{self, Container, ContainerState, Image as EngineImage, UserMap};
+use crate::error::Result;
+use crate::gpu::{self, cuda::Machine, lost::LostGpus};
 
 /// How often everything is planned anew for a container.
 const TRIES: u32 = 4;
-
-/// Where the GPUs' plan comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Offer {
-    /// The engine has just said what it offers: good for a new container.
-    Asked,
-    /// The labels of the container that runs. An engine takes 20 ms to say what it offers.
-    Remembered,
-}
 
 /// Everything that a container of this workspace is planned from.
 #[derive(Debug)]
@@ -104,7 +94,7 @@ pub(super) async fn ground_of(
     asking: Asking<'_>,
 ) -> Result<Ground> {
     // Before a build that may take minutes: what cannot work is said at once.
-    let offered = offered(workspace, gpus, running, asking).await?;
+    let offered = given::offered(workspace, gpus, running, asking).await?;
     let desired = image::desired(workspace, offered.users).await?;
     let earlier = match image {
         Some(id) => workspace.engine.image(id).await?,
@@ -125,7 +115,7 @@ pub(super) async fn ground_of(
 /// What [`ground`] would find, as far as it can be known with nothing built, pulled or made; and whether the image is
 /// there. Where it is not, its users and its environment are those of an image that says nothing.
 pub(super) async fn expected_ground(workspace: &Workspace, gpus: &Gpus) -> Result<(Ground, bool)> {
-    let offered = offered(workspace, gpus, None, Asking::default()).await?;
+    let offered = given::offered(workspace, gpus, None, Asking::default()).await?;
     let desired = image::desired(workspace, offered.users).await?;
     let there = desired.found.is_some();
     let users = known_users(workspace, desired.found.as_ref(), Busy::Wait).await?.unwrap_or_default();
@@ -182,7 +172,7 @@ pub(super) async fn compare(
     devices: &[GpuDevice],
 ) -> Result<(GpuReport, Vec<Drift>)> {
     let (gpus, _) = selection(workspace, Some(found));
-    let offered = offered(workspace, &gpus, Some(found), Asking::default()).await?;
+    let offered = given::offered(workspace, &gpus, Some(found), Asking::default()).await?;
     let desired = image::desired(workspace, offered.users).await?;
     let (image, outdated) = match desired.found {
         Some(image) => (Some(image), false),
@@ -256,102 +246,6 @@ fn protected_paths(workspace: &Workspace, python: &host_env::Place) -> Vec<HostP
     paths.sort_by(|a, b| a.as_path().cmp(b.as_path()));
     paths.dedup();
     paths
-}
-
-/// What follows from what the engine offers.
-struct Offered {
-    gpu: gpu::Plan,
-    /// The engine's, in bytes; 0 where it was not asked.
-    memory: u64,
-    users: UserMap,
-    offer: Offer,
-    /// What programs with GPUs would meet, where that was asked.
-    machine: Option<Machine>,
-}
-
-async fn offered(
-    workspace: &Workspace,
-    gpus: &Gpus,
-    running: Option<&Container>,
-    asking: Asking<'_>,
-) -> Result<Offered> {
-    let remembered = running.filter(|container| container.state == ContainerState::Running).and_then(|container| {
-        let label = |name| container.label(name);
-        let users = UserMap::named(label(labels::USERS))?;
-        let may_give = workspace.engine.heeds_gpu_requests() || gpu::direct::may_be_here();
-        let gpu = gpu::remembered(gpus, may_give, made_with(container))?;
-        Some(Offered { gpu, memory: 0, users, offer: Offer::Remembered, machine: None })
-    });
-    if let Some(offered) = remembered {
-        return Ok(offered);
-    }
-    let claims = async {
-        if gpus.select == GpuSelection::None { Ok(Claims::default()) } else { leases::claims(workspace, asking).await }
-    };
-    let (told, claims) = tokio::join!(told(workspace, gpus), claims);
-    let Told { info, driver, direct } = told?;
-    if info.os != "linux" {
-        return Err(Error::new("engine_os", format!("the engine runs {} containers", info.os))
-            .with_hint("Switch it to Linux containers."));
-    }
-    let gpu = gpu::decide_beside(gpus, &info, driver.as_ref(), direct.as_ref(), &claims?)?;
-    let machine = fit::machine(workspace, &gpu, driver.as_ref()).await;
-    Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked, machine })
-}
-
-/// Which GPUs would do for what is wanted, if nobody had them. `None`: none is needed.
-pub(super) async fn would_do(workspace: &Workspace, gpus: &Gpus) -> Result<Option<Held>> {
-    let Told { info, driver, direct } = told(workspace, gpus).await?;
-    Ok(gpu::would_do(gpus, &info, driver.as_ref(), direct.as_ref())?)
-}
-
-/// What the engine says of itself; where that can be asked, the driver of its machine, and what can be given without it.
-struct Told {
-    info: EngineInfo,
-    driver: Option<Inventory>,
-    direct: Option<std::result::Result<Kit, Obstacle>>,
-}
-
-async fn told(workspace: &Workspace, gpus: &Gpus) -> Result<Told> {
-    let driver = async {
-        // The CPU needs no driver, and a sick one makes everybody wait.
-        if gpus.select == GpuSelection::None { None } else { gpu::inventory_of(&workspace.engine).await.ok() }
-    };
-    let (info, driver) = tokio::join!(workspace.engine.info(), driver);
-    let info = info?;
-    let driver = match driver {
-        // The indices of one machine's driver say nothing of another machine's engine.
-        Some(driver) => {
-            let machine = workspace.engine.condition().await?.machine;
-            Some(driver).filter(|_| gpu::on_this_machine(&workspace.engine, Some(&machine)).is_ok())
-        }
-        None => None,
-    };
-    let direct = directly(workspace, gpus, &info, driver.as_ref()).await;
-    Ok(Told { info, driver, direct })
-}
-
-/// What can be given without the engine's help. `told`: by the driver of its machine.
-pub(super) async fn directly(
-    workspace: &Workspace,
-    gpus: &Gpus,
-    info: &EngineInfo,
-    told: Option<&Inventory>,
-) -> Option<std::result::Result<Kit, Obstacle>> {
-    let opener = workspace.host.opener(&workspace.config().container.user, info.rootless);
-    gpu::direct::look(&workspace.engine, gpus, info, told, opener).await
-}
-
-fn made_with(container: &Container) -> gpu::Made<'_> {
-    gpu::Made {
-        injection: container.label(labels::INJECTION),
-        gpus: container.label(labels::GPUS),
-        reason: container.label(labels::REASON),
-        isolation: container.label(labels::ISOLATION),
-        devices: container.label(labels::DEVICES),
-        visible: container.labels.get(labels::VISIBLE).map(String::as_str),
-        driver: container.labels.get(labels::DRIVER).map(String::as_str),
-    }
 }
 
 /// The image that a container is made from.

@@ -1,0 +1,120 @@
+//! Which GPUs a container is to be given: what the engine offers, the driver tells and others hold, put together.
+
+use super::leases::Asking;
+use super::{Workspace, fit, labels, leases};
+use crate::config::model::{GpuSelection, Gpus};
+use crate::engine::{Container, ContainerState, EngineInfo, UserMap};
+use crate::error::{Error, Result};
+use crate::gpu::direct::{Kit, Obstacle};
+use crate::gpu::lease::{Claims, Held};
+use crate::gpu::{self, cuda::Machine, inventory::Inventory};
+
+/// Where the GPUs' plan comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// The engine has just said what it offers: good for a new container.
+    Asked,
+    /// The labels of the container that runs. An engine takes 20 ms to say what it offers.
+    Remembered,
+}
+
+/// What follows from what the engine offers.
+pub(super) struct Offered {
+    pub(super) gpu: gpu::Plan,
+    /// The engine's, in bytes; 0 where it was not asked.
+    pub(super) memory: u64,
+    pub(super) users: UserMap,
+    pub(super) offer: Offer,
+    /// What programs with GPUs would meet, where that was asked.
+    pub(super) machine: Option<Machine>,
+}
+
+/// What a container gets that is made now, or has that runs.
+///
+/// # Errors
+/// Of [`gpu::decide_beside`], and the engine's own.
+pub(super) async fn offered(
+    workspace: &Workspace,
+    gpus: &Gpus,
+    running: Option<&Container>,
+    asking: Asking<'_>,
+) -> Result<Offered> {
+    let remembered = running.filter(|container| container.state == ContainerState::Running).and_then(|container| {
+        let label = |name| container.label(name);
+        let users = UserMap::named(label(labels::USERS))?;
+        let may_give = workspace.engine.heeds_gpu_requests() || gpu::direct::may_be_here();
+        let gpu = gpu::remembered(gpus, may_give, made_with(container))?;
+        Some(Offered { gpu, memory: 0, users, offer: Offer::Remembered, machine: None })
+    });
+    if let Some(offered) = remembered {
+        return Ok(offered);
+    }
+    let claims = async {
+        if gpus.select == GpuSelection::None { Ok(Claims::default()) } else { leases::claims(workspace, asking).await }
+    };
+    let (told, claims) = tokio::join!(told(workspace, gpus), claims);
+    let Told { info, driver, direct } = told?;
+    if info.os != "linux" {
+        return Err(Error::new("engine_os", format!("the engine runs {} containers", info.os))
+            .with_hint("Switch it to Linux containers."));
+    }
+    let gpu = gpu::decide_beside(gpus, &info, driver.as_ref(), direct.as_ref(), &claims?)?;
+    let machine = fit::machine(workspace, &gpu, driver.as_ref()).await;
+    Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked, machine })
+}
+
+/// Which GPUs would do for what is wanted, if nobody had them. `None`: none is needed.
+pub(super) async fn would_do(workspace: &Workspace, gpus: &Gpus) -> Result<Option<Held>> {
+    let Told { info, driver, direct } = told(workspace, gpus).await?;
+    Ok(gpu::would_do(gpus, &info, driver.as_ref(), direct.as_ref())?)
+}
+
+/// What the engine says of itself; where that can be asked, the driver of its machine, and what can be given without it.
+struct Told {
+    info: EngineInfo,
+    driver: Option<Inventory>,
+    direct: Option<std::result::Result<Kit, Obstacle>>,
+}
+
+async fn told(workspace: &Workspace, gpus: &Gpus) -> Result<Told> {
+    let driver = async {
+        // The CPU needs no driver, and a sick one makes everybody wait.
+        if gpus.select == GpuSelection::None { None } else { gpu::inventory_of(&workspace.engine).await.ok() }
+    };
+    let (info, driver) = tokio::join!(workspace.engine.info(), driver);
+    let info = info?;
+    let driver = match driver {
+        // The indices of one machine's driver say nothing of another machine's engine.
+        Some(driver) => {
+            let machine = workspace.engine.condition().await?.machine;
+            Some(driver).filter(|_| gpu::on_this_machine(&workspace.engine, Some(&machine)).is_ok())
+        }
+        None => None,
+    };
+    let direct = directly(workspace, gpus, &info, driver.as_ref()).await;
+    Ok(Told { info, driver, direct })
+}
+
+/// What can be given without the engine's help. `told`: by the driver of its machine.
+pub(super) async fn directly(
+    workspace: &Workspace,
+    gpus: &Gpus,
+    info: &EngineInfo,
+    told: Option<&Inventory>,
+) -> Option<std::result::Result<Kit, Obstacle>> {
+    let opener = workspace.host.opener(&workspace.config().container.user, info.rootless);
+    gpu::direct::look(&workspace.engine, gpus, info, told, opener).await
+}
+
+/// From a container's labels.
+pub(super) fn made_with(container: &Container) -> gpu::Made<'_> {
+    gpu::Made {
+        injection: container.label(labels::INJECTION),
+        gpus: container.label(labels::GPUS),
+        reason: container.label(labels::REASON),
+        isolation: container.label(labels::ISOLATION),
+        devices: container.label(labels::DEVICES),
+        visible: container.labels.get(labels::VISIBLE).map(String::as_str),
+        driver: container.labels.get(labels::DRIVER).map(String::as_str),
+    }
+}
