@@ -72,11 +72,19 @@ function isFailure(data: unknown): data is Failure {
  */
 export function sentence({ code, message, hint }: Failure, folder?: string): string {
   const [first = "", ...rest] = message.split("\n");
-  const line = folder !== undefined && first.startsWith(`${folder}/`) ? first.slice(folder.length + 1) : first;
+  const line = folder === undefined ? first : fromFolder(first, folder);
   const said = ended(code === "build_step_failed" ? withReason(line, rest) : line);
   const next = hint === null ? undefined : l10n.foreign ? (nextStep(code) ?? inEditor(hint)) : inEditor(hint);
   const whole = next === undefined ? said : `${said} ${next}`;
   return /^[a-z]+ /.test(whole) ? whole.charAt(0).toUpperCase() + whole.slice(1) : whole;
+}
+
+/** In the editor a folder goes by its name. */
+function fromFolder(line: string, folder: string): string {
+  if (line.startsWith(`${folder} `)) {
+    return `“${folder.slice(folder.lastIndexOf("/") + 1)}”${line.slice(folder.length)}`;
+  }
+  return line.startsWith(`${folder}/`) ? line.slice(folder.length + 1) : line;
 }
 
 function ended(text: string): string {

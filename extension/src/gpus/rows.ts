@@ -53,10 +53,15 @@ function detail(gpu: OfferedGpu, { driver }: GpusReport): string | undefined {
     return plain(short(gpu.trouble, 160));
   }
   if (driver !== null) {
-    return holdersText(gpu) || l10n.t("nobody is on it");
+    return holdersText(gpu) || nobody(gpu);
   }
   const parts = [gpu.uuid, gpu.cdi].filter((part) => part !== null);
   return parts.length > 0 ? plain(parts.join(" · ")) : undefined;
+}
+
+/** Who is not seen may be there all the same: a container shows no processes of others. */
+function nobody({ utilization }: OfferedGpu): string {
+  return (utilization ?? 0) > 10 ? l10n.t("a process that cannot be seen") : l10n.t("nobody is on it");
 }
 
 /**

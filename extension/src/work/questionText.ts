@@ -90,7 +90,7 @@ export function runningQuestion(folder: string, title: string, running: readonly
 export function recreateQuestion(folder: string, drift: string[], lost: string[], gpus?: string): Question {
   const parts: string[] = [];
   if (drift.length > 0) {
-    parts.push(l10n.t("What changes:"), ...drift.map((line) => `• ${line}`), "");
+    parts.push(l10n.t("Why it is made anew:"), ...drift.map((line) => `• ${line}`), "");
   }
   if (lost.length > 0) {
     parts.push(l10n.t("What runs and what is lost:"), ...lost.map((line) => `• ${line}`), "");

@@ -35,6 +35,7 @@ describe("failures", () => {
       "Dockerfile:3: it ended with 3. Start it with «Start GPU Container», or look at `gpubay ps`; «Recreate…» ends it.",
     );
     assert.equal(sentence(failure("x", "/w/ab/Dockerfile:3: no"), "/w/a"), "/w/ab/Dockerfile:3: no.");
+    assert.equal(sentence(failure("x", "/w/a has no Dockerfile"), "/w/a"), "“a” has no Dockerfile.");
   });
 
   it("say of a build why the step failed, and in another language what to do next", () => {

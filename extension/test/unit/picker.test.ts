@@ -90,7 +90,8 @@ describe("GPU picker", () => {
       holders: [holder],
     };
     const lost = { ...device(1), trouble: "the driver has lost it" };
-    const live = { ...report, driver: "580", devices: [{ ...busy, name: "NVIDIA L4" }, lost, device(2)] };
+    const unseen = { ...device(3), utilization: 97 };
+    const live = { ...report, driver: "580", devices: [{ ...busy, name: "NVIDIA L4" }, lost, device(2), unseen] };
     const made = rows(live, null).filter((row): row is Choice => row.kind === "gpu");
     assert.deepEqual(
       made.map(({ label, description, detail }) => [label, description, detail]),
@@ -102,6 +103,7 @@ describe("GPU picker", () => {
         ],
         ["$(warning) GPU 1", "NVIDIA H100 $ (alert)", "the driver has lost it"],
         ["$(circuit-board) GPU 2", "NVIDIA H100 $ (alert)", "nobody is on it"],
+        ["$(circuit-board) GPU 3", "NVIDIA H100 $ (alert)  97 %", "a process that cannot be seen"],
       ],
     );
   });

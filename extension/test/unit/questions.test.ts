@@ -28,7 +28,8 @@ describe("questions", () => {
 
   it("list what runs and what is lost", () => {
     const { detail } = recreateQuestion("model", ["memory was 1g and is now 2g"], ["it runs python train.py (7)"]);
-    assert.match(detail, /• memory was 1g/);
+    // Also what was lost, which is no change, stands under it.
+    assert.match(detail, /^Why it is made anew:\n• memory was 1g/);
     assert.match(detail, /• it runs python train\.py \(7\)/);
     assert.match(recreateQuestion("model", [], []).detail, /nothing is lost/);
     assert.match(runningQuestion("model", "Stopping", ["it runs sleep (9)"]).detail, /• it runs sleep/);

@@ -93,7 +93,7 @@ test("of several Dockerfiles one is chosen, once", async () => {
 test("where there is nothing to build from it is offered to write it", async () => {
     await open("nothing");
     await window.command("GPU Bay: Start GPU Container");
-    const { message, buttons } = await told(/nothing has no Dockerfile/);
+    const { message, buttons } = await told(/^“nothing” has no Dockerfile/);
     await window.screenshot("offered");
     assert.equal(buttons[0], "Initialize…", message);
 });

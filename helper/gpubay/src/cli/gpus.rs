@@ -128,7 +128,12 @@ fn table(devices: &[OfferedGpu], told: bool, now: OffsetDateTime) -> String {
         let idle = device.leases.iter().filter(|lease| device.holders.iter().all(|on| on.container != lease.container));
         let holders = device.holders.iter().map(|holder| held(holder, now));
         let mut holders = holders.chain(idle.map(|lease| leased(lease, now))).map(|text| plain(&text));
-        let free = if device.trouble.is_some() { "-" } else { "nobody" };
+        let free = match device.utilization {
+            _ if device.trouble.is_some() => "-",
+            // Who is not seen may be there all the same: a container shows no processes of others.
+            Some(percent) if percent > 10 => "a process that cannot be seen",
+            _ => "nobody",
+        };
         cells.push(vec![
             shown(place),
             shown(name),
@@ -265,6 +270,7 @@ mod tests {
             profile: Some("1g.10gb".to_owned()),
             ..OfferedGpu::default()
         };
+        let unseen = OfferedGpu { index: Some(3), utilization: Some(11), ..OfferedGpu::default() };
         let lost = OfferedGpu { index: Some(2), trouble: Some("it is lost".to_owned()), ..OfferedGpu::default() };
         expect_test::expect![[r"
             GPU  NAME          MEMORY       USE   TEMP   POWER        HELD BY
@@ -273,7 +279,8 @@ mod tests {
                                                                       bob: dev container of other, shared, for 30 min
             1:2  H100 1g.10gb  -            -     -      -            nobody
             2    -             -            -     -      -            -
+            3    -             -            11 %  -      -            a process that cannot be seen
         "]]
-        .assert_eq(&table(&[gpu, slice, lost], true, at("2026-01-01T12:30:00Z")));
+        .assert_eq(&table(&[gpu, slice, lost, unseen], true, at("2026-01-01T12:30:00Z")));
     }
 }
