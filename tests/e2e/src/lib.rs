@@ -155,13 +155,18 @@ impl Bench {
     /// The same for tests that are not about GPUs: what they start asks for none, so that it waits for nobody who has them.
     pub fn on_cpu(engine: &str, who: Who, name: &str) -> Self {
         let bench = Self::new(engine, who, name);
-        let folder = bench.home.join(".config/gpubay");
-        std::fs::create_dir_all(&folder).expect("made");
-        std::fs::write(folder.join("config.toml"), "[gpus]\nuse = \"none\"\n").expect("written");
-        for path in [bench.home.join(".config"), folder.clone(), folder.join("config.toml")] {
-            bench.own(&path);
-        }
+        bench.prefer("\"none\"");
         bench
+    }
+
+    /// What the user's own configuration says of GPUs: `auto` looks at what other tests have.
+    pub fn prefer(&self, gpus: &str) {
+        let folder = self.home.join(".config/gpubay");
+        std::fs::create_dir_all(&folder).expect("made");
+        std::fs::write(folder.join("config.toml"), format!("[gpus]\nuse = {gpus}\n")).expect("written");
+        for path in [self.home.join(".config"), folder.clone(), folder.join("config.toml")] {
+            self.own(&path);
+        }
     }
 
     /// A folder of this test that lies outside of the home.

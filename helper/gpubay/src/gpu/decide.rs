@@ -112,7 +112,9 @@ fn planned(
             None => Err(GpuError::NotDirectly(Obstacle::NoDriver)),
         },
         Injection::None => {
-            let reason = if heeds {
+            let reason = if wanted.injection == Some(Injection::None) {
+                "[gpus] injection = \"none\" keeps them out".to_owned()
+            } else if heeds {
                 format!(
                     "the engine ({}) offers no GPU: no CDI device of the kind nvidia.com/gpu and no NVIDIA runtime",
                     info.version

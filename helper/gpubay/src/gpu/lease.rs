@@ -84,29 +84,43 @@ impl Held {
         Self::These(devices.iter().map(named).collect())
     }
 
-    /// Whether one of its devices is that one. What is known of both decides; a GPU and a slice of it are in each
-    /// other's way.
+    /// Whether one of its devices is that one.
     pub fn has(&self, at: Option<Place>, uuid: Option<&str>) -> bool {
-        let same = |one: &Named| match (one.uuid.as_deref(), uuid, one.place, at) {
-            (Some(held), Some(asked), ..) if held == asked => true,
-            (Some(held), Some(asked), ..) if held.get(..4) == asked.get(..4) => false,
-            (_, _, Some((held, slice)), Some((asked, of))) => {
-                held == asked && (slice == of || slice.is_none() || of.is_none())
-            }
-            // Nothing tells them apart, nothing tells that they are one.
-            _ => false,
-        };
-        match self {
-            Self::Everything => true,
-            Self::These(devices) => devices.iter().any(same),
-        }
+        self.is(at, uuid) == Some(true)
     }
 
-    /// Whether they have a device in common.
+    /// Whether one of its devices may be that one: of the one only the number is known, of the other only the UUID.
+    pub fn may_have(&self, at: Option<Place>, uuid: Option<&str>) -> bool {
+        self.is(at, uuid) != Some(false)
+    }
+
+    /// What is known of both decides; a GPU and a slice of it are in each other's way.
+    fn is(&self, at: Option<Place>, uuid: Option<&str>) -> Option<bool> {
+        let same = |one: &Named| match (one.uuid.as_deref(), uuid, one.place, at) {
+            (Some(held), Some(asked), ..) if held == asked => Some(true),
+            (Some(held), Some(asked), ..) if held.get(..4) == asked.get(..4) => Some(false),
+            (_, _, Some((held, slice)), Some((asked, of))) => {
+                Some(held == asked && (slice == of || slice.is_none() || of.is_none()))
+            }
+            _ => None,
+        };
+        let Self::These(devices) = self else { return Some(true) };
+        let mut whole = Some(false);
+        for one in devices {
+            match same(one) {
+                Some(true) => return Some(true),
+                None => whole = None,
+                Some(false) => {}
+            }
+        }
+        whole
+    }
+
+    /// Whether they may have a device in common.
     pub fn meets(&self, other: &Self) -> bool {
         match other {
             Self::Everything => true,
-            Self::These(devices) => devices.iter().any(|one| self.has(one.place, one.uuid.as_deref())),
+            Self::These(devices) => devices.iter().any(|one| self.may_have(one.place, one.uuid.as_deref())),
         }
     }
 }
@@ -142,7 +156,7 @@ pub(super) struct Standing {
 impl Claims {
     pub(super) fn mark(&self, offered: &mut [Candidate]) {
         for one in offered {
-            one.standing = self.standing(&|held| held.has(one.place, one.uuid.as_deref()));
+            one.standing = self.standing(&|held| held.may_have(one.place, one.uuid.as_deref()));
         }
     }
 
@@ -215,6 +229,7 @@ mod tests {
         ] {
             assert_eq!(pair.has(place, uuid), held, "{place:?} {uuid:?}");
         }
+        assert!(pair.may_have(None, Some("GPU-a")), "it may be that number");
         let known = given("", "0=GPU-a,1:0=MIG-a");
         for (place, uuid, held) in [
             (Some((5, None)), Some("GPU-a"), true),
@@ -226,7 +241,8 @@ mod tests {
             assert_eq!(known.has(place, uuid), held, "{place:?} {uuid:?}");
         }
         assert!(known.meets(&pair) && pair.meets(&known) && Held::Everything.meets(&pair));
-        assert!(!given("GPU-x", "").meets(&known));
+        assert!(!given("GPU-x", "").meets(&given("", "0=GPU-a")));
+        assert!(given("GPU-x", "").meets(&pair), "nobody can tell");
     }
 
     #[test]

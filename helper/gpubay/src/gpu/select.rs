@@ -66,7 +66,9 @@ fn count(wish: &GpuCount, offered: &[Candidate], kind: Kind) -> Result<Vec<usize
     let now = |at: &usize| offered[*at].standing.taken.is_none() && too_little(wish, &offered[*at]).is_none();
     let fitting: Vec<usize> = like.iter().copied().filter(now).collect();
     let asked = wish.count as usize;
-    if fitting.len() < asked && like.len() >= asked && kind == Kind::Exclusive {
+    // What others have is waited for; that memory comes free where nobody has anything may never be.
+    let taken_by_others = like.iter().any(|at| offered[*at].standing.taken.is_some());
+    if fitting.len() < asked && like.len() >= asked && kind == Kind::Exclusive && taken_by_others {
         return Err(taken(&GpuSelection::Count(wish.clone()), offered, &like, Some(wish)));
     }
     if fitting.len() < asked {

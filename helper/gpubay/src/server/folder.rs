@@ -58,6 +58,8 @@ pub(super) struct Folder {
     /// What the line said that had failed.
     failed_line: Option<String>,
     pub(super) work: Option<(Work, CancellationToken)>,
+    /// What goes on beside it.
+    pub(super) beside: Vec<Aside>,
     /// The work that is shown: until it is known what came of it.
     pub(super) shown: Option<Work>,
     pub(super) looking: bool,
@@ -72,6 +74,13 @@ pub(super) struct Folder {
     watching: Option<DropGuard>,
     /// Who listens to the agents of its containers.
     pub(super) guard: Guard,
+}
+
+/// A request that goes on beside work.
+pub(super) struct Aside {
+    pub(super) number: u64,
+    pub(super) token: Option<String>,
+    pub(super) cancel: CancellationToken,
 }
 
 /// What was found out about a folder.
@@ -202,9 +211,22 @@ impl Folder {
 
     /// It is no folder of the window any more; what is under way for it ends.
     pub(super) fn leave(self) {
+        self.take_back();
+    }
+
+    /// Whatever is under way is not wanted any more.
+    pub(super) fn take_back(&self) {
         if let Some((_, cancel)) = &self.work {
             cancel.cancel();
         }
+        for one in &self.beside {
+            one.cancel.cancel();
+        }
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.work.is_none() && self.beside.is_empty()
     }
 }
 

@@ -21,6 +21,8 @@ use crate::workspace::{Recreate, Workspace};
 pub(super) enum Kind {
     /// Beside anything.
     Reads,
+    /// Beside anything, too, as a job that may wait for hours; taken back with its progress or the session, as work is.
+    Starts,
     /// One at a time in a folder; shown as its work.
     Works,
 }

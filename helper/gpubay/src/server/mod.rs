@@ -47,7 +47,7 @@ use tower_lsp::lsp_types::{
 use tower_lsp::{LanguageServer, LspService, Server};
 use tower_service::Service;
 
-use self::method::{About, Kind, Method};
+use self::method::{About, Method};
 use self::outgoing::Outgoing;
 use self::owner::{Asked, Event, Help, Owner};
 use self::wire::{Capabilities, Failure, Options, PROTOCOL, TrustParams};
@@ -153,7 +153,7 @@ impl Backend {
         let taken_back = cancel.clone().drop_guard();
         let asked = Asked {
             method: M::NAME,
-            works: M::KIND == Kind::Works,
+            kind: M::KIND,
             folder: params.folder().to_owned(),
             token: params.token().map(str::to_owned),
             cancel,

@@ -12,11 +12,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tower_lsp::lsp_types::{CompletionItem, Hover, Position, Url};
 
-use super::folder::{self, Derived, Folder};
+use super::folder::{self, Aside, Derived, Folder};
 use super::gpu_watch::GpuWatch;
 use super::inside;
 use super::language::{self, Facts, Kind};
-use super::method::{Call, Method, request};
+use super::method::{self, Call, Method, request};
 use super::methods::status::Status;
 use super::outgoing::{Outgoing, Pump};
 use super::wire::{Failure, PackagesParams, Phase, Work};
@@ -33,8 +33,8 @@ type Start = Box<dyn FnOnce(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>
 /// A request on its way.
 pub(super) struct Asked {
     pub(super) method: &'static str,
-    /// It is work, of which a folder has one at a time.
-    pub(super) works: bool,
+    /// How it goes beside the others of its folder.
+    pub(super) kind: method::Kind,
     pub(super) folder: String,
     pub(super) token: Option<String>,
     /// Cancelled when the client takes the request back.
@@ -67,6 +67,11 @@ pub(super) enum Event {
     Worked {
         folder: PathBuf,
         failure: Option<Failure>,
+    },
+    /// What went beside work is over: of the request of that number.
+    Started {
+        folder: PathBuf,
+        number: u64,
     },
     /// `window/workDoneProgress/cancel`
     Cancel(String),
@@ -158,7 +163,7 @@ impl Owner {
             if ends {
                 deadline = Some(tokio::time::Instant::now() + CLEANING);
             }
-            if self.ending.is_some() && self.folders.values().all(|folder| folder.work.is_none()) {
+            if self.ending.is_some() && self.folders.values().all(Folder::is_at_rest) {
                 break;
             }
         }
@@ -206,8 +211,16 @@ impl Owner {
                     self.look_at(&folder).await;
                 }
             }
+            Event::Started { folder, number } => {
+                if let Some(known) = self.folders.get_mut(&folder) {
+                    known.beside.retain(|one| one.number != number);
+                }
+            }
             Event::Cancel(token) => {
                 for folder in self.folders.values() {
+                    for one in folder.beside.iter().filter(|one| one.token.as_deref() == Some(&token)) {
+                        one.cancel.cancel();
+                    }
                     if let Some((work, cancel)) = &folder.work
                         && work.token.as_deref() == Some(&token)
                     {
@@ -232,11 +245,7 @@ impl Owner {
             Event::Panicked(text) => self.out.tell_of_bug(&text).await,
             Event::Shutdown => self.shut_down = true,
             Event::End(ending) => {
-                for folder in self.folders.values() {
-                    if let Some((_, cancel)) = &folder.work {
-                        cancel.cancel();
-                    }
-                }
+                self.folders.values().for_each(Folder::take_back);
                 self.gpus.stop();
                 self.ending = Some(ending);
             }
@@ -248,7 +257,8 @@ impl Owner {
     }
 
     async fn asked(&mut self, asked: Asked) {
-        let Asked { method, works, folder, token, cancel, start, reply } = asked;
+        let Asked { method, kind, folder, token, cancel, start, reply } = asked;
+        let works = kind == method::Kind::Works;
         self.requests += 1;
         let folder = PathBuf::from(folder);
         let refusal = self.refusal(&folder, method, works);
@@ -258,6 +268,7 @@ impl Owner {
         }
         let name = method.trim_start_matches("gpubay/");
         let (out, events) = (self.out.clone(), self.events.clone());
+        let number = self.requests;
         let (progress, pump) = if works || token.is_some() {
             let (progress, pump) = Pump::start(out.clone(), folder.display().to_string(), token.clone(), name);
             (progress, Some(pump))
@@ -276,6 +287,11 @@ impl Owner {
                 }
             }
         });
+        if kind == method::Kind::Starts
+            && let Some(known) = self.folders.get_mut(&folder)
+        {
+            known.beside.push(Aside { number, token: token.clone(), cancel: work_cancel.clone() });
+        }
         if works && let Some(known) = self.folders.get_mut(&folder) {
             let work = Work { method: name.to_owned(), token };
             known.shown = Some(work.clone());
@@ -288,7 +304,7 @@ impl Owner {
             // Who asks wants what is shown to be true as well.
             self.look_at(&folder).await;
         }
-        let call = Call { folder: folder.clone(), progress, out, events: events.clone(), number: self.requests };
+        let call = Call { folder: folder.clone(), progress, out, events: events.clone(), number };
         tokio::spawn(async move {
             let answered = match tokio::spawn(start(call)).await {
                 Ok(answered) => answered,
@@ -297,6 +313,9 @@ impl Owner {
             over.cancel();
             if let Some(pump) = pump {
                 pump.finish().await;
+            }
+            if kind == method::Kind::Starts {
+                let _ = events.send(Event::Started { folder: folder.clone(), number });
             }
             if works {
                 let failure = answered.as_ref().err().filter(|failure| !is_no_failure(failure.code)).cloned();

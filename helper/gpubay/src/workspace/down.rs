@@ -308,5 +308,5 @@ pub(super) fn oldest_first(found: &mut [Listed]) {
 
 /// Something of it may go on: it runs, or waits for its `unpause`.
 fn is_alive(container: &Listed) -> bool {
-    matches!(container.state.as_str(), "running" | "paused")
+    matches!(container.state.as_str(), "running" | "paused" | "stopping")
 }

@@ -91,7 +91,7 @@ pub struct GpuLease {
     pub job: Option<String>,
     /// Whose container it is: the user's name, or the number.
     pub user: Option<String>,
-    /// The container's name; one that waits has none yet.
+    /// The container's name; of one that waits, of what stands in the queue for it.
     pub container: Option<String>,
     /// Since when: RFC 3339.
     pub since: Option<String>,

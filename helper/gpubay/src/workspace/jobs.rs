@@ -221,7 +221,9 @@ pub(super) async fn run_once(workspace: &Workspace, options: &RunOptions, place:
         }
         match workspace.engine.start(&id).await {
             // Who waited for it took it for one that was left behind.
-            Err(EngineError::NotFound { .. }) => return Err(leases::raced()),
+            Err(EngineError::NotFound { .. }) if workspace.engine.container(&id).await?.is_none() => {
+                return Err(leases::raced());
+            }
             started => started?,
         }
         workspace.reach("job.started")?;
@@ -286,15 +288,25 @@ async fn create(workspace: &Workspace, planned: &Planned, ground: &up::Ground, n
             }
         },
         // Its run folder is the other job's.
-        Err(EngineError::Conflict { .. }) => {
-            return Err(Error::new("job_exists", format!("there is a job named {name} already")).with_hint(format!(
-                "Give this one another name with --name, or remove the old one: gpubay rm {name}"
-            )));
-        }
+        Err(EngineError::Conflict { .. }) => return Err(taken(name)),
         Err(error) => visibility::refusal(workspace, error, &planned.spec).await,
     };
     let _ = std::fs::remove_dir_all(run.as_path());
     Err(visibility::settle(workspace, &planned.spec.image, problem).await)
+}
+
+fn taken(name: &str) -> Error {
+    Error::new("job_exists", format!("there is a job named {name} already"))
+        .with_hint(format!("Give this one another name with --name, or remove the old one: gpubay rm {name}"))
+}
+
+/// # Errors
+/// `job_exists` where there is one of that name.
+pub(super) async fn refuse_taken(workspace: &Workspace, name: &str) -> Result<()> {
+    match workspace.engine.container(&format!("{}-{name}", workspace.base_name())).await? {
+        Some(_) => Err(taken(name)),
+        None => Ok(()),
+    }
 }
 
 /// Before anything else runs, the agent compares what is live with what was held open here. Later it would be the

@@ -74,16 +74,24 @@ fn is_unstarted(container: &Listed) -> bool {
 }
 
 fn is_alive(container: &Listed) -> bool {
-    matches!(container.state.as_str(), "running" | "paused" | "restarting")
+    // What is told to stop, as Podman has it, still computes.
+    matches!(container.state.as_str(), "running" | "paused" | "restarting" | "stopping")
 }
 
 /// What a container holds now. One that is about to start holds its GPUs as well, for the short while that this may take.
 /// `selected`: in a dev container in which the environment selects.
+///
+/// The clocks of two machines differ: this is good for a choice, of which [`confirm`] makes certain.
 fn holding<'a>(by: &'a Listed, selected: Option<&[String]>, now: i64) -> Option<Holding<'a>> {
-    let (gpus, devices) = (by.label(labels::GPUS), by.label(labels::DEVICES));
     let starts = is_unstarted(by) && now.saturating_sub(by.created) < STARTS_WITHIN.as_secs() as i64;
+    may_hold(by, selected).filter(|_| is_alive(by) || starts)
+}
+
+/// The same, however long it has been about to start.
+fn may_hold<'a>(by: &'a Listed, selected: Option<&[String]>) -> Option<Holding<'a>> {
+    let (gpus, devices) = (by.label(labels::GPUS), by.label(labels::DEVICES));
     match by.label(labels::ROLE) {
-        "job" if is_alive(by) || starts => {
+        "job" if is_alive(by) || is_unstarted(by) => {
             let kind = if by.label(labels::LEASE) == written(Kind::Shared) { Kind::Shared } else { Kind::Exclusive };
             Some(Holding { by, kind, held: Held::given(gpus, devices)? })
         }
@@ -149,7 +157,7 @@ pub(super) async fn show(engine: &Engine, people: &mut Holders, devices: &mut [O
             let lease = lease(WAITING, by, people).await;
             // A list tells the second only, in which several may have come.
             let created = engine.container(&by.id).await?.map_or(0, |seen| seen.created);
-            waiting.push((created, GpuLease { container: None, ..lease }));
+            waiting.push((created, lease));
             continue;
         }
         let selected = selected(by, engine.is_local());
@@ -170,8 +178,15 @@ pub(super) async fn show(engine: &Engine, people: &mut Holders, devices: &mut [O
     Ok(waiting.into_iter().map(|(_, lease)| lease).collect())
 }
 
+/// What a label says, as far as anybody would read it.
+fn text(by: &Listed, label: &str) -> Option<String> {
+    const MOST: usize = 200;
+    let text: String = printable(by.label(label)).chars().take(MOST).collect();
+    Some(text).filter(|text| !text.is_empty())
+}
+
 async fn lease(kind: &str, by: &Listed, people: &mut Holders) -> GpuLease {
-    let text = |label| Some(printable(by.label(label))).filter(|text| !text.is_empty());
+    let text = |label| text(by, label);
     let since = OffsetDateTime::from_unix_timestamp(by.created).ok().and_then(|since| since.format(&Rfc3339).ok());
     GpuLease {
         kind: kind.to_owned(),
@@ -189,11 +204,13 @@ async fn lease(kind: &str, by: &Listed, people: &mut Holders) -> GpuLease {
 /// `job train of /home/ann/proj (ann), for 12 min`
 async fn who(workspace: &Workspace, people: &mut Holders, by: &Listed) -> String {
     let own = by.label(labels::ID) == workspace.id();
-    let folder = if own { "this workspace".to_owned() } else { printable(by.label(labels::WORKSPACE)) };
-    let what = match by.label(labels::JOB) {
-        "" => format!("the dev container of {folder}"),
-        job => format!("job {} of {folder}", printable(job)),
+    let folder = if own { "this workspace".to_owned() } else { text(by, labels::WORKSPACE).unwrap_or_default() };
+    let what = match by.label(labels::ROLE) {
+        "dev" => format!("the dev container of {folder}"),
+        _ => format!("job {} of {folder}", text(by, labels::JOB).unwrap_or_default()),
     };
+    // Who is not ours may say anything on its labels; its name is the engine's.
+    let what = if own { what } else { format!("{what} (container {})", printable(&by.name)) };
     let user = match by.label(labels::OWNER).parse() {
         Ok(uid) if uid != workspace.host.uid => format!(" ({})", people.user(uid).await),
         _ => String::new(),
@@ -234,7 +251,7 @@ pub(super) async fn confirm(workspace: &Workspace, id: &str, held: &Held) -> Res
     let began = tokio::time::Instant::now();
     loop {
         let found = workspace.engine.list(&[(labels::ID, ""), (labels::ROLE, Role::Job.as_str())]).await?;
-        let rivals = found.iter().filter(|rival| rival.id != id).filter_map(|rival| holding(rival, None, now()));
+        let rivals = found.iter().filter(|rival| rival.id != id).filter_map(|rival| may_hold(rival, None));
         let rivals: Vec<&Listed> = rivals
             .filter(|rival| rival.kind == Kind::Exclusive && rival.held.meets(held))
             .map(|rival| rival.by)
@@ -244,11 +261,15 @@ pub(super) async fn confirm(workspace: &Workspace, id: &str, held: &Held) -> Res
         }
         for rival in rivals {
             let Some(seen) = workspace.engine.container(&rival.id).await? else { continue };
-            if is_alive(rival) || (seen.created, &seen.id) < (own, &id.to_owned()) {
+            // Both by the engine's clock.
+            let left = own - seen.created > STARTS_WITHIN.as_nanos() as i128 || began.elapsed() > STARTS_WITHIN;
+            let first = (seen.created, seen.id.as_str()) < (own, id);
+            if is_alive(rival) || first && !left {
                 return Err(raced());
             }
-            // It was made later: it will see us and go, or it has seen nobody and starts.
-            if began.elapsed() > STARTS_WITHIN {
+            // One that was made later will see us and go, or it has seen nobody and starts. Who takes so long has no process
+            // any more, or one that sleeps and will find its container gone.
+            if left {
                 match workspace.engine.remove_unstarted(&rival.id).await {
                     Ok(()) => {}
                     Err(EngineError::Conflict { .. } | EngineError::Refused { .. }) => return Err(raced()),

@@ -1,15 +1,20 @@
 //! A job that waits for its GPUs: it stands in a queue with those of everybody who shares the engine, and tries again when
 //! something has changed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::jobs::{self, Job, RunOptions, Wait};
-use super::leases::{self, Ticket};
+use super::leases::{self, Asking, Ticket};
 use super::record::{self, Frozen};
 use super::{Workspace, given, host_env, lock, up, visibility};
 use crate::config::model::{GpuSelection, Gpus};
 use crate::error::{Error, Result};
 use crate::progress::{Step, long};
+
+/// How often somebody else may be given the same GPU at the same moment.
+const RACES: u32 = 20;
+/// Who was first has started by then, and is seen.
+const BETWEEN_RACES: Duration = Duration::from_millis(300);
 
 /// What a job keeps from one attempt to the next.
 pub(super) struct Place {
@@ -45,12 +50,15 @@ impl Place {
 }
 
 pub(super) async fn run_in_turn(workspace: &Workspace, options: &RunOptions, place: &mut Place) -> Result<Job> {
-    let mut moved = false;
+    let (mut moved, mut races) = (false, 0);
     loop {
         match jobs::run_once(workspace, options, place).await {
             // The venv is to be made there, too.
             Err(error) if error.code == visibility::MOVED && !moved => moved = true,
-            Err(error) if error.code == leases::RACED => {}
+            Err(error) if error.code == leases::RACED && races < RACES => {
+                races += 1;
+                tokio::time::sleep(BETWEEN_RACES).await;
+            }
             Err(error) if error.code == leases::TAKEN && options.wait != Wait::Not => {
                 stand_in_line(workspace, options, place, error).await?;
             }
@@ -74,6 +82,8 @@ async fn stand_in_line(workspace: &Workspace, options: &RunOptions, place: &mut 
     place.settle(workspace, options).await?;
     let name = place.name.clone();
     if place.ticket.is_none() {
+        // Before it waits for hours, and finds its name taken then.
+        jobs::refuse_taken(workspace, &name).await?;
         let selection = jobs::gpus_of(workspace, options);
         let Some(wanted) = given::would_do(workspace, &selection).await? else { return Ok(()) };
         // The image, and our program where the engine sees it.
@@ -106,8 +116,14 @@ async fn stand_in_line(workspace: &Workspace, options: &RunOptions, place: &mut 
             Ok(turn) => turn,
             Err(_) => {
                 let waited = long(time::Duration::seconds(place.began.elapsed().as_secs() as i64));
+                // As it is now, not as it was.
+                let asking = Asking { kind: options.lease, ticket: Some(ticket) };
+                let now = given::offered(workspace, &jobs::gpus_of(workspace, options), None, asking).await;
+                let taken = now.err().filter(|error| error.code == leases::TAKEN).unwrap_or(taken);
                 let message = format!("{} (waited for {waited})", taken.message);
-                let error = Error { message, ..taken };
+                let error = Error { message, ..taken }.with_hint(
+                    "Give it more time with --wait=TIME, or let it share with --share; `gpubay gpus` shows who waits, too.",
+                );
                 Err(leases::with_idle(workspace, error).await)
             }
         },

@@ -8,6 +8,7 @@ use crate::said::says;
 #[test]
 fn a_workspaces_day() {
     let mut bench = Bench::new("docker28", Who::Ordinary, "day");
+    bench.prefer("[\"0\"]");
     bench.write("Dockerfile", "FROM gpubay-lab/python\n");
     says(
         &bench,

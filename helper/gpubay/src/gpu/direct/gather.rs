@@ -39,6 +39,12 @@ const SMI: [&str; 5] = [
     "/run/current-system/sw/bin/nvidia-smi",
 ];
 
+fn is_elf(path: &Path) -> bool {
+    use std::io::Read;
+    let mut start = [0; 4];
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"\x7fELF"
+}
+
 fn root() -> PathBuf {
     std::env::var_os(ROOT)
         .filter(|root| Path::new(root).is_absolute())
@@ -114,7 +120,10 @@ pub(super) fn facts(root: &Path, divided: bool) -> Facts {
         .iter()
         .filter_map(|place| text::card(place, &read(&format!("/proc/driver/nvidia/gpus/{place}/information"))?))
         .collect();
-    let smi = SMI.iter().map(|path| resolved(root, &below(root, path))).find(|path| path.is_file());
+    let smi: Vec<PathBuf> =
+        SMI.iter().map(|path| resolved(root, &below(root, path))).filter(|path| path.is_file()).collect();
+    // What only calls the program at another place finds none there in a container.
+    let smi = smi.iter().find(|path| is_elf(path)).or(smi.first()).cloned();
     let instances = match &smi {
         Some(smi) if divided => text::instances(&said(smi.as_os_str(), &["-q".as_ref(), "-x".as_ref()])),
         _ => Vec::new(),

@@ -25,7 +25,9 @@ impl Machine {
         machine.link("libcuda.so.580.65.06", &format!("{current}/libcuda.so.1"));
         machine.link("/usr/lib/x86_64-linux-gnu/nvidia/current/libcuda.so.1", "etc/alternatives/libcuda.so.1");
         machine.link("/etc/alternatives/libcuda.so.1", "usr/lib/x86_64-linux-gnu/libcuda.so.1");
-        machine.write("usr/bin/nvidia-smi", "");
+        // On some machines that is a script, which calls the program where a container has none.
+        machine.write("usr/bin/nvidia-smi", "#!/bin/sh");
+        machine.write("usr/local/nvidia/bin/nvidia-smi", "\x7fELF");
         machine
     }
 
@@ -61,7 +63,7 @@ fn a_machine_is_read_as_it_lies() {
     let cards: Vec<_> = found.cards.iter().map(|card| (card.minor, card.uuid.as_deref())).collect();
     assert_eq!(cards, [(1, Some("GPU-bb")), (0, Some("GPU-aa"))], "by their places");
     assert_eq!(found.capabilities.len(), 1);
-    assert_eq!((found.smi, found.wsl), (Some(machine.0.path().join("usr/bin/nvidia-smi")), Vec::new()));
+    assert_eq!((found.smi, found.wsl), (Some(machine.0.path().join("usr/local/nvidia/bin/nvidia-smi")), Vec::new()));
     // No linker's cache is there: the usual places tell.
     let folder = machine.0.path().join("usr/lib/x86_64-linux-gnu/nvidia/current");
     assert_eq!(found.folders.iter().map(|folder| folder.path.clone()).collect::<Vec<_>>(), [folder]);

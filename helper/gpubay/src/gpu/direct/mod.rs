@@ -133,6 +133,11 @@ impl Node {
     fn shown_group(&self) -> String {
         self.group.clone().unwrap_or_else(|| self.gid.to_string())
     }
+
+    /// Whether who is in its group may use it, and is nothing more by that.
+    fn group_helps(&self) -> bool {
+        self.mode & 0o060 == 0o060 && self.gid != 0
+    }
 }
 
 impl Explain for Obstacle {
@@ -176,6 +181,10 @@ impl Explain for Obstacle {
                 "Open the nodes to all, which is NVIDIA's default (NVreg_DeviceFileMode=0666 of its module), or use an engine \
                  of root's."
                     .to_owned()
+            }
+            // A group that is let in by nothing, or that is root's, helps nobody.
+            Self::NotPermitted(refusal) if !refusal.node.group_helps() => {
+                "Open the nodes to all, which is NVIDIA's default (NVreg_DeviceFileMode=0666 of its module).".to_owned()
             }
             Self::NotPermitted(refusal) => format!(
                 "`sudo usermod -aG {} $USER` and a new login, or open the nodes to all, which is NVIDIA's default \

@@ -12,7 +12,7 @@ pub(in crate::server) struct Run;
 
 impl Method for Run {
     const NAME: &'static str = "gpubay/run";
-    const KIND: Kind = Kind::Works;
+    const KIND: Kind = Kind::Starts;
     type Params = RunParams;
     type Answer = StartedJob;
 
