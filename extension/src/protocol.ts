@@ -340,7 +340,7 @@ job: string | null,
  */
 user: string | null, 
 /**
- * The container's name; one that waits has none yet.
+ * The container's name; of one that waits, of what stands in the queue for it.
  */
 container: string | null, 
 /**

@@ -5,7 +5,7 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use gpubay_e2e::{Bench, Driver, Ran, Who, ended};
+use gpubay_e2e::{Bench, Driver, Editor, Ran, Who, ended};
 use serde_json::{Value, json};
 
 /// One that the other tests start no job with GPUs on.
@@ -165,6 +165,73 @@ fn what_was_left_before_it_started_holds_nothing() {
     // It may be about to start, for a while.
     let next = spawn(&bench, &["run", "--wait", "--gpus", "all", "--", "echo", "next"]);
     assert_eq!(end(next).succeeded().stdout.trim(), "next");
+    // It can never start any more.
+    assert_eq!(
+        bench.docker(&["ps", "-aq", "--filter", "name=-left"]).succeeded().stdout.lines().count(),
+        1,
+        "the dev one"
+    );
+}
+
+#[test]
+fn who_sleeps_before_the_start_loses_its_place() {
+    let (bench, _driver) = bench("sleeps", Who::Ordinary);
+    bench.own(bench.outside());
+    let held = bench.outside().join("held");
+    let mut slow =
+        bench.gpubay(&["run", "--detach", "--name", "slow", "--no-wait", "--gpus", "device=1", "--", "true"]);
+    slow.env("GPUBAY_FAILPOINT", format!("job.checked:hold={}", held.display()));
+    let slow = slow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    until("the slow one's container", || if held.exists() { Ok(()) } else { Err(()) });
+    let quick = spawn(&bench, &[&["run", "--name", "quick", "--gpus", "device=1"][..], SLEEPS].concat());
+    until("the other one's", || {
+        let leases = bench.json(&["gpus"])["devices"][1]["leases"].clone();
+        if leases[0]["job"] == "quick" { Ok(()) } else { Err(leases) }
+    });
+    std::fs::remove_file(held).expect("removed");
+    end(slow).failed("is held by job quick");
+    let alone = bench.json(&["gpus"])["devices"][1]["leases"].clone();
+    assert_eq!(alone.as_array().map(Vec::len), Some(1), "{alone:#}");
+    bench.run(&["rm", "--force", "quick"]).succeeded();
+    let _ = quick.wait_with_output();
+}
+
+#[test]
+fn a_start_that_cannot_be_is_said() {
+    let (bench, _driver) = bench("network", Who::Ordinary);
+    let network = format!("gpubay-test-{}", std::process::id());
+    bench.docker(&["network", "create", &network]).succeeded();
+    bench.write("gpubay.toml", &format!("[container]\nnetwork = \"{network}\"\n"));
+    let allow = format!("network:{network}");
+    bench.json(&["up", "--recreate", "--allow", &allow]);
+    bench.run(&["down", "--force"]).succeeded();
+    bench.docker(&["network", "rm", &network]).succeeded();
+    bench.run(&["run", "--gpus", "none", "--", "true"]).failed(&network);
+}
+
+#[test]
+fn a_waiting_job_hinders_nothing_in_an_editor() {
+    let (bench, _driver) = bench("editor", Who::Ordinary);
+    job(&bench, "first", &[&["--gpus", "device=0"][..], SLEEPS].concat());
+    let mut editor = Editor::of(&bench);
+    let run =
+        |name: &str, gpus: &str| json!({ "folder": bench.workspace, "argv": ["true"], "name": name, "gpus": gpus });
+    let second = editor.ask("gpubay/run", run("second", "device=0"));
+    until_waiting(&bench, &["second"]);
+    editor.request("gpubay/run", run("third", "device=1")).expect("it runs beside");
+    // What it waits for can be taken away there, too.
+    let first = json!({ "folder": bench.workspace, "names": ["first"], "consent": true });
+    editor.request("gpubay/rm", first).expect("removed");
+    assert_eq!(editor.answer(second).expect("it ran")["name"], "second");
+    // Whoever closes the window leaves the queue.
+    job(&bench, "fourth", &[&["--gpus", "device=0"][..], SLEEPS].concat());
+    editor.ask("gpubay/run", run("fifth", "device=0"));
+    until_waiting(&bench, &["fifth"]);
+    let prune = bench.run(&["prune", "--yes"]);
+    assert!(!prune.succeeded().stdout.contains("gpubay-waits"), "it waits: {prune:?}");
+    until_waiting(&bench, &["fifth"]);
+    drop(editor);
+    until_waiting(&bench, &[]);
 }
 
 #[test]

@@ -117,8 +117,8 @@ fn a_workspaces_day() {
             cdi: the engine has discovered 2 nvidia.com/gpu devices through CDI
             driver 580.65.06, CUDA up to 13.0
             GPU  NAME  MEMORY  USE  TEMP  POWER  HELD BY
-            0  GPU Bay Fake 24G  0.6 / 24 GiB  0 %  31 °C  22 / 300 W  nobody
-            1  GPU Bay Fake 24G  12 / 24 GiB  97 %  31 °C  22 / 300 W  nobody
+            0  GPU Bay Fake 24G  0.6 / 24 GiB  0 %  31 °C  22 / 300 W  HOLDERS
+            1  GPU Bay Fake 24G  12 / 24 GiB  97 %  31 °C  22 / 300 W  HOLDERS
             also: nvidia.com/gpu=all
         "#]],
     );
@@ -166,7 +166,7 @@ fn a_workspaces_day() {
     );
     says(
         &bench,
-        &["run", "nonsense"],
+        &["run", "--gpus", "none", "nonsense"],
         &expect![[r#"
             exit 127
             --- stderr
@@ -175,7 +175,7 @@ fn a_workspaces_day() {
     );
     says(
         &bench,
-        &["run", "--", "sh", "-c", "echo out; exit 4"],
+        &["run", "--gpus", "none", "--", "sh", "-c", "echo out; exit 4"],
         &expect![[r#"
         exit 4
         --- stdout
@@ -184,7 +184,7 @@ fn a_workspaces_day() {
     );
     says(
         &bench,
-        &["run", "--detach", "--name", "long", "--", "sleep", "1000"],
+        &["run", "--gpus", "none", "--detach", "--name", "long", "--", "sleep", "1000"],
         &expect![[r#"
         exit 0
         --- stdout
@@ -193,7 +193,7 @@ fn a_workspaces_day() {
     );
     says(
         &bench,
-        &["run", "--detach", "--name", "long", "--", "sleep", "1000"],
+        &["run", "--gpus", "none", "--detach", "--name", "long", "--", "sleep", "1000"],
         &expect![[r#"
         exit 1
         --- stderr
@@ -203,7 +203,7 @@ fn a_workspaces_day() {
     );
     says(
         &bench,
-        &["run", "--detach", "--name", "bad name", "--", "true"],
+        &["run", "--gpus", "none", "--detach", "--name", "bad name", "--", "true"],
         &expect![[r#"
             exit 2
             --- stderr
@@ -214,7 +214,7 @@ fn a_workspaces_day() {
     );
     says(
         &bench,
-        &["run", "--detach", "--name", "short", "--", "echo", "said"],
+        &["run", "--gpus", "none", "--detach", "--name", "short", "--", "echo", "said"],
         &expect![[r#"
         exit 0
         --- stdout
@@ -238,8 +238,8 @@ fn a_workspaces_day() {
             --- stdout
             NAME  ROLE  STATUS  GPUS  COMMAND
             gpubay-day-ID  dev  Up TIME  0
-            long  job  Up TIME  0  sleep 1000
-            short  job  Exited (0) TIME ago  0  echo said
+            long  job  Up TIME  none  sleep 1000
+            short  job  Exited (0) TIME ago  none  echo said
         "#]],
     );
     says(
