@@ -32,7 +32,7 @@ use crate::workspace::{print as printed, record};
     In the foreground it ends with the code of the command, like `gpubay exec`, and leaves no container."
 )]
 pub(super) struct Run {
-    /// Return at once; `gpubay logs` and `gpubay ps` follow it
+    /// Return when it runs; `gpubay logs` and `gpubay ps` follow it
     #[arg(long, short)]
     detach: bool,
     /// A name for it
