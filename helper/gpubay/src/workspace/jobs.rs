@@ -219,12 +219,13 @@ pub(super) async fn run_once(workspace: &Workspace, options: &RunOptions, place:
         for difference in &differences {
             workspace.progress.note(format!("not as it was: {}", difference.text));
         }
-        match workspace.engine.start(&id).await {
-            // Who waited for it took it for one that was left behind.
-            Err(EngineError::NotFound { .. }) if workspace.engine.container(&id).await?.is_none() => {
-                return Err(leases::raced());
-            }
-            started => started?,
+        if let Err(error) = workspace.engine.start(&id).await {
+            // Who waited for its GPU took it for one that was left behind, and has removed it or is about to.
+            let gone = match workspace.engine.container(&id).await? {
+                None => true,
+                Some(found) => found.state == ContainerState::Dead,
+            };
+            return Err(if gone { leases::raced() } else { error.into() });
         }
         workspace.reach("job.started")?;
         if ground.gpu.promised != gpu::Promise::Nothing {
