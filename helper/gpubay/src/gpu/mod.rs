@@ -30,6 +30,18 @@ use crate::config::model::{Injection, Isolation};
 use crate::engine::GpuRequest;
 use crate::error::Explain;
 
+/// Where the driver's libraries lie, unknown to the linker: images of GPU clusters, Nix, driver containers.
+const LIBRARY_FOLDERS: [&str; 8] = [
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+    "/usr/lib/nvidia/current",
+    "/usr/local/nvidia/lib64",
+    "/run/nvidia/driver/usr/lib/x86_64-linux-gnu",
+    "/run/opengl-driver/lib",
+];
+
 /// What a container is given, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {

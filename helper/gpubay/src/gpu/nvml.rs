@@ -12,24 +12,15 @@ use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 use tokio::sync::Mutex;
 
+use super::LIBRARY_FOLDERS;
 use super::inventory::Inventory;
 use super::reading::{self, Modes};
 use crate::engine::Engine;
 use crate::error::Explain;
 
 const LIBRARY: &str = "libnvidia-ml.so.1";
-/// Where it also lies, unknown to the loader: WSL, the driver containers of clusters, Nix.
-const PLACES: [&str; 9] = [
-    "/usr/lib/wsl/lib",
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib64",
-    "/usr/lib",
-    "/usr/lib/nvidia/current",
-    "/usr/local/nvidia/lib64",
-    "/run/nvidia/driver/usr/lib/x86_64-linux-gnu",
-    "/run/opengl-driver/lib",
-];
+/// Where it also lies, on WSL alone.
+const WSL: &str = "/usr/lib/wsl/lib";
 /// A GPU without a persistent driver wakes up first: seconds, with eight of them more.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -169,7 +160,7 @@ fn ask(kept: &mut Option<Kept>) -> Result<Inventory, Lack> {
 fn load() -> Result<Nvml, Lack> {
     let by_name = Nvml::builder().lib_path(LIBRARY.as_ref()).init();
     let Err(error @ NvmlError::LibloadingError(_)) = by_name else { return by_name.map_err(lack) };
-    for place in PLACES.map(|folder| Path::new(folder).join(LIBRARY)) {
+    for place in [WSL].iter().chain(&LIBRARY_FOLDERS).map(|folder| Path::new(folder).join(LIBRARY)) {
         if place.exists() {
             match Nvml::builder().lib_path(place.as_os_str()).init() {
                 // Of another machine type, say.

@@ -12,22 +12,11 @@ use crate::config::model::{GpuSelection, Gpus, Injection};
 use crate::engine::{Engine, EngineInfo};
 use crate::files;
 use crate::gpu::inventory::Inventory;
-use crate::gpu::{has_a_way, on_this_machine};
+use crate::gpu::{LIBRARY_FOLDERS, has_a_way, on_this_machine};
 
 /// Another root than `/`, below which the driver's `/proc`, `/dev`, linker cache and libraries lie: the folder of a driver
 /// that a container brought (`/run/nvidia/driver`), or a tree made for a test.
 const ROOT: &str = "GPUBAY_DRIVER_ROOT";
-/// Where the libraries also lie, unknown to the linker: images of GPU clusters, Nix, driver containers.
-const PLACES: [&str; 8] = [
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib64",
-    "/usr/lib",
-    "/usr/lib/nvidia/current",
-    "/usr/local/nvidia/lib64",
-    "/run/nvidia/driver/usr/lib/x86_64-linux-gnu",
-    "/run/opengl-driver/lib",
-];
 /// By their names the linker knows the folders of the driver's libraries.
 const ASKED_FOR: [&str; 3] = ["libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-ptxjitcompiler.so.1"];
 const LDCONFIG: [&str; 3] = ["/sbin/ldconfig", "/usr/sbin/ldconfig", "/usr/bin/ldconfig"];
@@ -209,12 +198,13 @@ fn folders(root: &Path) -> Vec<Folder> {
     let mut paths: Vec<PathBuf> =
         ASKED_FOR.iter().flat_map(|name| text::in_the_cache(&listed, name)).filter_map(home).collect();
     if paths.is_empty() {
-        let in_places = PLACES.iter().flat_map(|place| ASKED_FOR.iter().map(move |name| Path::new(place).join(name)));
+        let in_places =
+            LIBRARY_FOLDERS.iter().flat_map(|place| ASKED_FOR.iter().map(move |name| Path::new(place).join(name)));
         paths.extend(in_places.filter_map(home));
     }
     if paths.is_empty() {
         // There, but under none of the names that programs ask for.
-        let places = PLACES.iter().map(|place| below(root, place));
+        let places = LIBRARY_FOLDERS.iter().map(|place| below(root, place));
         paths.extend(places.filter(|place| !text::versions(&names(place)).is_empty()));
     }
     let mut folders: Vec<Folder> = Vec::new();
