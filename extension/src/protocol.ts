@@ -344,6 +344,10 @@ user: string | null,
  */
 container: string | null, 
 /**
+ * As CUDA counts this GPU in there: 0 is `cuda:0`. `null` of one that waits, too.
+ */
+cuda: number | null, 
+/**
  * Since when: RFC 3339.
  */
 since: string | null, };
@@ -793,7 +797,16 @@ workspace_exists: boolean, state: string,
 /**
  * In the engine's words.
  */
-status: string, gpus: string, 
+status: string, 
+/**
+ * What the engine was asked for.
+ */
+gpus: string, 
+/**
+ * The GPUs that programs get in it that start now, in the order in which CUDA counts them; `null`: that is not known
+ * without asking in there.
+ */
+devices: Array<GpuDevice> | null, 
 /**
  * Why its GPUs do not answer any more, although they did when it started; `null`: nobody knows of it.
  */

@@ -141,6 +141,7 @@ describe("holders of GPUs", () => {
       workspace: "/home/ann/model",
       job: "train",
       container: "a",
+      cuda: 0,
       since: null,
     };
     const dev = { ...lease, kind: "shared", user: "bob", workspace: "/home/bob/other", job: null, container: "b" };

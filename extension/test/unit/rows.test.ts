@@ -31,6 +31,7 @@ function job(name: string, more: Partial<Row>): Row {
     state: "running",
     status: "Up 2 minutes",
     gpus: "",
+    devices: null,
     lost_gpus: null,
     record: null,
     commit: null,

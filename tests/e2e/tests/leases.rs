@@ -104,6 +104,26 @@ fn a_second_job_waits_until_the_first_has_ended() {
 }
 
 #[test]
+fn every_view_says_which_gpu_is_which_inside() {
+    let (bench, _driver) = bench("inside", Who::Ordinary);
+    let ran = bench.run(&[&["run", "--detach", "--name", "first", "--gpus", "device=1"][..], SLEEPS].concat());
+    assert_eq!(ran.succeeded().stdout.trim(), "first");
+    assert!(ran.stderr.contains("job first has GPU 1 = cuda:0 inside"), "{ran:?}");
+    // All are in the dev container, and one is selected.
+    let ps = bench.run(&["ps"]).succeeded().stdout.clone();
+    for (name, gpus) in [("first", "1 = cuda:0"), ("gpubay-inside", "0 = cuda:0")] {
+        let line = ps.lines().find(|line| line.starts_with(name)).expect("its line");
+        assert!(line.contains(&format!(" {gpus}")), "{ps}");
+    }
+    bench.run(&["up", "--gpus", "none"]).succeeded();
+    assert!(bench.run(&["ps"]).succeeded().stdout.contains(" none selected"), "soft, so that it is selected at once");
+    let leases = bench.json(&["gpus"])["devices"][1]["leases"].clone();
+    assert_eq!((&leases[0]["job"], &leases[0]["cuda"]), (&json!("first"), &json!(0)), "{leases:#}");
+    let record = bench.run(&["record", "first"]).succeeded().stdout.clone();
+    assert!(record.contains("GPU 1 = cuda:0"), "{record}");
+}
+
+#[test]
 fn two_jobs_at_the_same_moment_get_two_gpus() {
     let (one, _driver) = bench("one", Who::Ordinary);
     let (two, _other) = bench("two", Who::Root);

@@ -126,7 +126,11 @@ fn table(devices: &[OfferedGpu], told: bool, now: OffsetDateTime) -> String {
         });
         // A lease whose processes are told is told with them.
         let idle = device.leases.iter().filter(|lease| device.holders.iter().all(|on| on.container != lease.container));
-        let holders = device.holders.iter().map(|holder| held(holder, now));
+        let inside = |holder: &GpuHolder| {
+            let lease = device.leases.iter().find(|lease| lease.container == holder.container)?;
+            lease.cuda.filter(|_| holder.container.is_some())
+        };
+        let holders = device.holders.iter().map(|holder| held(holder, inside(holder), now));
         let mut holders = holders.chain(idle.map(|lease| leased(lease, now))).map(|text| plain(&text));
         let free = match device.utilization {
             _ if device.trouble.is_some() => "-",
@@ -167,8 +171,13 @@ fn gib(bytes: u64) -> String {
     }
 }
 
-/// `ann: job train of proj, python3 (4711), 12 GiB, for 2 h`
-fn held(holder: &GpuHolder, now: OffsetDateTime) -> String {
+/// `, cuda:0 inside`
+fn inside(cuda: Option<u32>) -> String {
+    cuda.map(|cuda| format!(", cuda:{cuda} inside")).unwrap_or_default()
+}
+
+/// `ann: job train of proj, cuda:0 inside, python3 (4711), 12 GiB, for 2 h`
+fn held(holder: &GpuHolder, cuda: Option<u32>, now: OffsetDateTime) -> String {
     let GpuHolder { pid, program, memory, user, container, workspace, job, since } = holder;
     let folder = workspace.as_deref().map(|folder| folder.rsplit('/').find(|part| !part.is_empty()).unwrap_or(folder));
     let place = match (job, folder, container) {
@@ -181,22 +190,23 @@ fn held(holder: &GpuHolder, now: OffsetDateTime) -> String {
         Some(program) => format!("{program} ({pid})"),
         None => format!("process {pid}"),
     };
+    let place = place.map(|place| place + &inside(cuda));
     let parts = [place, Some(process), memory.map(|bytes| format!("{} GiB", gib(bytes)))];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     let who = user.as_ref().map(|user| format!("{user}: ")).unwrap_or_default();
     format!("{who}{}{}", parts.join(", "), since_then(since.as_ref(), now))
 }
 
-/// `ann: job train of proj, exclusive, for 12 min`
+/// `ann: job train of proj, exclusive, cuda:0 inside, for 12 min`
 fn leased(lease: &GpuLease, now: OffsetDateTime) -> String {
-    let GpuLease { kind, workspace, job, user, since, .. } = lease;
+    let GpuLease { kind, workspace, job, user, cuda, since, .. } = lease;
     let folder = workspace.rsplit('/').find(|part| !part.is_empty()).unwrap_or(workspace);
     let what = match job {
         Some(job) => format!("job {job} of {folder}"),
         None => format!("dev container of {folder}"),
     };
     let who = user.as_ref().map(|user| format!("{user}: ")).unwrap_or_default();
-    format!("{who}{what}, {kind}{}", since_then(since.as_ref(), now))
+    format!("{who}{what}, {kind}{}{}", inside(*cuda), since_then(since.as_ref(), now))
 }
 
 fn since_then(since: Option<&String>, now: OffsetDateTime) -> String {
@@ -249,6 +259,7 @@ mod tests {
                     job: holder.job.clone(),
                     user: holder.user.clone(),
                     container: holder.container.clone(),
+                    cuda: Some(1),
                     since: holder.since.clone(),
                 },
                 GpuLease {
@@ -257,6 +268,7 @@ mod tests {
                     job: None,
                     user: Some("bob".to_owned()),
                     container: Some("gpubay-other-2".to_owned()),
+                    cuda: Some(0),
                     since: Some("2026-01-01T12:00:00Z".to_owned()),
                 },
             ],
@@ -274,9 +286,9 @@ mod tests {
         let lost = OfferedGpu { index: Some(2), trouble: Some("it is lost".to_owned()), ..OfferedGpu::default() };
         expect_test::expect![[r"
             GPU  NAME          MEMORY       USE   TEMP   POWER        HELD BY
-            0    H100          13 / 80 GiB  97 %  64 °C  412 / 700 W  ann: job train of proj, python3 (4711), 12 GiB, for 2 h
+            0    H100          13 / 80 GiB  97 %  64 °C  412 / 700 W  ann: job train of proj, cuda:1 inside, python3 (4711), 12 GiB, for 2 h
                                                                       ann: python3 (4711), for 2 h
-                                                                      bob: dev container of other, shared, for 30 min
+                                                                      bob: dev container of other, shared, cuda:0 inside, for 30 min
             1:2  H100 1g.10gb  -            -     -      -            nobody
             2    -             -            -     -      -            -
             3    -             -            11 %  -      -            a process that cannot be seen

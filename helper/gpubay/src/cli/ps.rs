@@ -10,7 +10,7 @@ use super::reach;
 use crate::error::Result;
 use crate::workspace::elsewhere::Elsewhere;
 use crate::workspace::jobs::{self, Scope};
-use crate::workspace::report::Row;
+use crate::workspace::report::{GpuDevice, Row};
 
 /// List the workspace's containers
 #[derive(Debug, Args)]
@@ -42,6 +42,16 @@ pub(super) async fn run(common: &Common, command: &Ps, output: &Output) -> Resul
     Ok(())
 }
 
+/// `3 = cuda:0`: what is selected, of all that may be inside.
+fn gpus(row: &Row) -> String {
+    let given = row.gpus.replace("nvidia.com/gpu=", "");
+    match row.devices.as_deref() {
+        Some([]) if !matches!(given.as_str(), "" | "none") => "none selected".to_owned(),
+        None | Some([]) => plain(&given),
+        Some(devices) => devices.iter().map(GpuDevice::inside).collect::<Vec<_>>().join(", "),
+    }
+}
+
 fn table(rows: &[Row], scope: Scope) -> String {
     if rows.is_empty() {
         return "no containers; `gpubay up` starts one\n".to_owned();
@@ -60,7 +70,7 @@ fn table(rows: &[Row], scope: Scope) -> String {
                 Some(lost) => format!("{}, GPUs lost ({})", row.status, lost.cause.in_short()),
                 None => row.status.clone(),
             },
-            row.gpus.replace("nvidia.com/gpu=", ""),
+            gpus(row),
             plain(&command).replace('\n', " "),
         ];
         if scope == Scope::All {

@@ -121,8 +121,9 @@ fn text(kept: &Kept) -> String {
         .devices
         .iter()
         .map(|device| {
-            let name = device.name.as_deref().unwrap_or("GPU");
-            device.uuid.as_ref().map_or_else(|| name.to_owned(), |uuid| format!("{name} {uuid}"))
+            let parts = [device.name.as_deref(), device.uuid.as_deref()].into_iter().flatten().collect::<Vec<_>>();
+            let what = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(" ")) };
+            format!("GPU {}{what}", device.inside())
         })
         .collect();
     line("GPUs", &if devices.is_empty() { record.gpus.given.clone() } else { devices.join(", ") });

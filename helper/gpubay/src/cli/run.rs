@@ -21,6 +21,7 @@ use crate::engine::{Attached, Stdio};
 use crate::error::{Error, Result};
 use crate::gpu::lease::Kind;
 use crate::workspace::jobs::{self, Job, RunOptions, Wait};
+use crate::workspace::report::GpuDevice;
 use crate::workspace::{Drift, Workspace};
 use crate::workspace::{print as printed, record};
 
@@ -85,6 +86,8 @@ pub(super) struct Report {
     id: String,
     /// Its record's name.
     record: String,
+    /// Its GPUs in the order in which CUDA counts them, as far as their places are known.
+    gpus: Vec<GpuDevice>,
     /// With `--again`: what is not as it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     differences: Option<Vec<Drift>>,
@@ -137,9 +140,14 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
             container: job.container.clone(),
             id: job.id.clone(),
             record: job.record.clone(),
+            gpus: job.gpus.clone(),
             differences: options.again.is_some().then(|| job.differences.clone()),
             exit_code: None,
         };
+        if !job.gpus.is_empty() {
+            let inside: Vec<String> = job.gpus.iter().map(|gpu| format!("GPU {}", gpu.inside())).collect();
+            output.note(&format!("job {} has {} inside", job.name, inside.join(", ")));
+        }
         let Some(attached) = job.attached.take() else {
             output.answer(&report, || format!("{}\n", job.name));
             return Ok(0);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use gpubay_protocol::agent::{CHOICE_LIMIT, CHOICE_NAME, GpuChoice};
+use gpubay_protocol::agent::{CHOICE_LIMIT, CHOICE_NAME, GpuChoice, RUN_DIR};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat, renameat, unlinkat};
 
 use super::leases::Asking;
@@ -14,7 +14,7 @@ use super::report::GpuDevice;
 use super::{Workspace, labels, leases};
 use crate::HostPath;
 use crate::config::model::{GpuSelection, Isolation};
-use crate::engine::Container;
+use crate::engine::{Container, Listed};
 use crate::error::{Error, Result};
 use crate::gpu::inventory::Inventory;
 use crate::gpu::lease::Claims;
@@ -34,6 +34,13 @@ pub(super) fn of_labels(labels: &BTreeMap<String, String>, run: Option<&HostPath
     let inside = gpu::read(label(labels::DEVICES));
     let later = run.and_then(read).filter(|choice| is_meant(choice, &inside));
     Some(later.unwrap_or_else(|| made_with(&label)))
+}
+
+/// The same of a container of which a list tells: its run folder is on this machine, or nothing is known but its labels.
+pub(super) fn of_listed(container: &Listed, local: bool) -> Option<GpuChoice> {
+    let run = container.mounts.iter().find(|mount| mount.target == RUN_DIR).and_then(|mount| mount.source.as_ref());
+    let run = run.filter(|_| local).and_then(|run| HostPath::new(run).ok());
+    of_labels(&container.labels, run.as_ref())
 }
 
 /// What was selected when the container was made.
@@ -224,13 +231,18 @@ pub(crate) fn selected(inside: &[Placed], seen: &[GpuDevice], visible: &[String]
     visible.iter().enumerate().map(one).collect()
 }
 
-/// The GPUs that a container's programs get now, as the engine counts them. `seen`: what answered inside.
-pub(super) fn devices(container: &Container, seen: &[GpuDevice], choice: Option<&GpuChoice>) -> Vec<GpuDevice> {
-    let inside = gpu::read(container.label(labels::DEVICES));
+/// The GPUs that programs get now in what carries these labels, as the engine counts them. `seen`: what answered inside.
+pub(super) fn devices(
+    labels: &BTreeMap<String, String>,
+    seen: &[GpuDevice],
+    choice: Option<&GpuChoice>,
+) -> Vec<GpuDevice> {
+    let label = |name: &str| labels.get(name).map_or("", String::as_str);
+    let inside = gpu::read(label(labels::DEVICES));
     if let Some(choice) = choice {
         return selected(&inside, seen, &choice.visible);
     }
-    let names = gpu::places(container.label(labels::GPUS));
+    let names = gpu::places(label(labels::GPUS));
     let by_uuid = |device: &GpuDevice| inside.iter().find(|one| device.uuid.as_ref() == Some(&one.uuid))?.place;
     // Inside they are counted anew, in the same order.
     let by_order = |at: usize| names.as_ref().filter(|names| names.len() == seen.len())?.get(at).copied();
@@ -239,11 +251,75 @@ pub(super) fn devices(container: &Container, seen: &[GpuDevice], choice: Option<
         None => device.clone(),
     };
     let mut devices: Vec<GpuDevice> = seen.iter().enumerate().map(one).collect();
-    let asked = uuids(container.label(labels::VISIBLE));
+    let asked = uuids(label(labels::VISIBLE));
     let at = |device: &GpuDevice| asked.iter().position(|uuid| device.uuid.as_ref() == Some(uuid));
     devices.sort_by_key(|device| at(device).unwrap_or(usize::MAX));
     for (cuda, device) in devices.iter_mut().enumerate() {
         device.cuda = Some(cuda as u32);
     }
     devices
+}
+
+/// The same as far as the labels tell it, with nobody asked. `None`: they do not say which these are.
+pub(super) fn told(labels: &BTreeMap<String, String>, choice: Option<&GpuChoice>) -> Option<Vec<GpuDevice>> {
+    let label = |name: &str| labels.get(name).map_or("", String::as_str);
+    let inside = gpu::read(label(labels::DEVICES));
+    let known = |device: &Placed| Some((device.place?, Some(device.uuid.clone())));
+    let devices: Vec<(gpu::Place, Option<String>)> = match (choice, label(labels::GPUS)) {
+        (Some(choice), _) => {
+            let selected = |uuid: &String| known(inside.iter().find(|device| device.uuid == *uuid)?);
+            choice.visible.iter().map(selected).collect::<Option<_>>()?
+        }
+        (None, "" | "none") => Vec::new(),
+        (None, names) if inside.is_empty() => gpu::places(names)?.into_iter().map(|place| (place, None)).collect(),
+        (None, _) => {
+            let mut devices = inside.iter().map(known).collect::<Option<Vec<_>>>()?;
+            let asked = uuids(label(labels::VISIBLE));
+            let at = |uuid: &Option<String>| asked.iter().position(|one| Some(one) == uuid.as_ref());
+            devices.sort_by_key(|(place, uuid)| (at(uuid).unwrap_or(usize::MAX), *place));
+            devices
+        }
+    };
+    let one = |(cuda, ((index, slice), uuid))| GpuDevice { uuid, index, slice, name: None, cuda: Some(cuda as u32) };
+    Some(devices.into_iter().enumerate().map(one).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_tell_which_gpu_is_which_inside() {
+        let told = |gpus: &str, devices: &str, visible: Option<&str>, selected: Option<&[&str]>| {
+            let mut labels = BTreeMap::from([
+                (labels::GPUS.to_owned(), gpus.to_owned()),
+                (labels::DEVICES.to_owned(), devices.to_owned()),
+            ]);
+            labels.extend(visible.map(|visible| (labels::VISIBLE.to_owned(), visible.to_owned())));
+            let choice = selected.map(|selected| GpuChoice {
+                visible: selected.iter().map(|&uuid| uuid.to_owned()).collect(),
+                asked: String::new(),
+                explicit: false,
+                inside: devices.to_owned(),
+            });
+            let found = told(&labels, choice.as_ref())?;
+            Some(found.iter().map(GpuDevice::inside).collect::<Vec<_>>().join(", "))
+        };
+        for (gpus, devices, visible, selected, want) in [
+            ("none", "", None, None, Some("")),
+            ("nvidia.com/gpu=3", "", None, None, Some("3 = cuda:0")),
+            // CUDA counts by place, however they were named.
+            ("5,3", "", None, None, Some("3 = cuda:0, 5 = cuda:1")),
+            ("GPU-b,GPU-a", "5=GPU-b,3=GPU-a", None, None, Some("3 = cuda:0, 5 = cuda:1")),
+            ("GPU-b,GPU-a", "5=GPU-b,3=GPU-a", Some("GPU-b,GPU-a"), None, Some("5 = cuda:0, 3 = cuda:1")),
+            ("nvidia.com/gpu=1:2", "1:2=MIG-a", None, None, Some("1:2 = cuda:0")),
+            ("all", "0=GPU-a,1=GPU-b", Some("GPU-a"), Some(&["GPU-b"][..]), Some("1 = cuda:0")),
+            ("all", "0=GPU-a,1=GPU-b", Some("GPU-a"), Some(&[][..]), Some("")),
+            ("all", "0=GPU-a", None, Some(&["GPU-x"][..]), None),
+            ("all", "", None, None, None),
+            ("GPU-a", "", None, None, None),
+        ] {
+            assert_eq!(told(gpus, devices, visible, selected).as_deref(), want, "{gpus} {devices} {selected:?}");
+        }
+    }
 }

@@ -93,6 +93,8 @@ pub struct GpuLease {
     pub user: Option<String>,
     /// The container's name; of one that waits, of what stands in the queue for it.
     pub container: Option<String>,
+    /// As CUDA counts this GPU in there: 0 is `cuda:0`. `null` of one that waits, too.
+    pub cuda: Option<u32>,
     /// Since when: RFC 3339.
     pub since: Option<String>,
 }

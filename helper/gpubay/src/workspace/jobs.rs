@@ -7,9 +7,11 @@ use futures_util::{Stream, StreamExt, stream};
 use super::labels;
 use super::leases::{self, Asking};
 use super::queue::{self, Place};
-use super::report::Row;
+use super::report::{GpuDevice, Row};
 use super::spec::{Planned, Task, plan};
-use super::{Workspace, delivery, dev, down, exec, exposure, lock, lost, record, unique, up, visibility, waiting};
+use super::{
+    Workspace, choice, delivery, dev, down, exec, exposure, lock, lost, record, unique, up, visibility, waiting,
+};
 use crate::ContainerPath;
 use crate::agent;
 use crate::config;
@@ -64,6 +66,8 @@ pub struct Job {
     pub attached: Option<Attached>,
     /// The name of the record of what it was made of.
     pub record: String,
+    /// Its GPUs in the order in which CUDA counts them, as far as their places are known.
+    pub gpus: Vec<GpuDevice>,
     /// Of one that is run again: what is not as it was.
     pub differences: Vec<super::Drift>,
 }
@@ -228,11 +232,17 @@ pub(super) async fn run_once(workspace: &Workspace, options: &RunOptions, place:
             return Err(if gone { leases::raced() } else { error.into() });
         }
         workspace.reach("job.started")?;
+        let told = choice::told(&planned.spec.labels, None);
+        let mut gpus = told.clone().unwrap_or_default();
         if ground.gpu.promised != gpu::Promise::Nothing {
             tokio::select! {
                 checked = up::check_gpus(&ground.gpu, &ground.places.run) => match checked {
                     Ok(devices) => {
-                        record.gpus.devices = devices;
+                        record.gpus.devices = choice::devices(&planned.spec.labels, &devices, None);
+                        // By its UUID alone nobody knows its place.
+                        if told.is_some() || ground.gpu.label == "all" {
+                            gpus.clone_from(&record.gpus.devices);
+                        }
                         folder.write(&record)?;
                     }
                     Err(error) => {
@@ -250,19 +260,19 @@ pub(super) async fn run_once(workspace: &Workspace, options: &RunOptions, place:
         if attached.is_none() {
             begins(workspace, &id, &options.argv, &ground.places.run).await?;
         }
-        Ok::<_, Error>((attached, differences))
+        Ok::<_, Error>((attached, differences, gpus))
     };
     let started = tokio::select! {
         started = start => started,
         () = workspace.progress.cancel.cancelled() => Err(Error::new("cancelled", "cancelled while the job started")),
     };
     match started {
-        Ok((attached, differences)) => {
+        Ok((attached, differences, gpus)) => {
             let record = folder.name.clone();
             if let Some((folder, _)) = place.folder.take() {
                 folder.keep();
             }
-            Ok(Job { id, container: planned.spec.name, name, attached, record, differences })
+            Ok(Job { id, container: planned.spec.name, name, attached, record, gpus, differences })
         }
         Err(error) => {
             workspace.engine.remove(&id).await?;
@@ -451,7 +461,9 @@ pub(super) async fn rows(engine: &Engine, found: Vec<Listed>) -> Result<Vec<Row>
         } else {
             None
         };
-        rows.push(Row { lost_gpus, ..row(container, exit_code) });
+        let choice = choice::of_listed(&container, engine.is_local());
+        let devices = choice::told(&container.labels, choice.as_ref());
+        rows.push(Row { devices, lost_gpus, ..row(container, exit_code) });
     }
     Ok(rows)
 }
@@ -466,6 +478,7 @@ fn row(container: Listed, exit_code: Option<i64>) -> Row {
         workspace_exists: std::path::Path::new(&workspace).exists(),
         workspace,
         gpus: label(labels::GPUS).unwrap_or_default(),
+        devices: None,
         lost_gpus: None,
         record: label(labels::RECORD),
         commit: label(labels::COMMIT),

@@ -17,6 +17,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::gpus::{GpuLease, OfferedGpu};
 use super::holders::Holders;
+use super::report::GpuDevice;
 use super::{Role, Workspace, choice, delivery, labels, unique, visibility};
 use crate::config::model::{Mount, MountSource};
 use crate::engine::{Attached, Engine, EngineError, Listed, Stdio};
@@ -106,14 +107,6 @@ fn may_hold<'a>(by: &'a Listed, selected: Option<&[String]>) -> Option<Holding<'
     }
 }
 
-/// What is selected in a container of which a list tells: its run folder is on this machine, or nothing is known but its
-/// labels.
-fn selected(container: &Listed, local: bool) -> Option<Vec<String>> {
-    let run = container.mounts.iter().find(|mount| mount.target == RUN_DIR).and_then(|mount| mount.source.as_ref());
-    let run = run.filter(|_| local).and_then(|run| HostPath::new(run).ok());
-    choice::of_labels(&container.labels, run.as_ref()).map(|choice| choice.visible)
-}
-
 fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
@@ -128,7 +121,7 @@ pub(super) async fn claims(workspace: &Workspace, asking: Asking<'_>) -> Result<
     let mut leases = Vec::new();
     for by in &found {
         let own = by.label(labels::ID) == workspace.id();
-        let selected = selected(by, workspace.engine.is_local());
+        let selected = choice::of_listed(by, workspace.engine.is_local()).map(|choice| choice.visible);
         let Some(Holding { kind, held, .. }) = holding(by, selected.as_deref(), now()) else { continue };
         // A job may use what its own workspace's dev container uses.
         if !(own && kind == Kind::Shared && by.label(labels::ROLE) == Role::Dev.as_str()) {
@@ -160,13 +153,20 @@ pub(super) async fn show(engine: &Engine, people: &mut Holders, devices: &mut [O
             waiting.push((created, lease));
             continue;
         }
-        let selected = selected(by, engine.is_local());
-        let Some(Holding { kind, held, .. }) = holding(by, selected.as_deref(), now()) else { continue };
+        let choice = choice::of_listed(by, engine.is_local());
+        let selected = choice.as_ref().map(|choice| choice.visible.as_slice());
+        let Some(Holding { kind, held, .. }) = holding(by, selected, now()) else { continue };
         let lease = lease(written(kind), by, people).await;
+        let inside = choice::told(&by.labels, choice.as_ref()).unwrap_or_default();
         for device in devices.iter_mut() {
             let place = device.index.map(|index| (index, device.slice));
             if held.has(place, device.uuid.as_deref()) {
-                device.leases.push(lease.clone());
+                let is = |one: &&GpuDevice| match (&one.uuid, &device.uuid) {
+                    (Some(inside), Some(outside)) => inside == outside,
+                    _ => Some((one.index, one.slice)) == place,
+                };
+                let cuda = inside.iter().find(is).and_then(|one| one.cuda);
+                device.leases.push(GpuLease { cuda, ..lease.clone() });
             }
         }
     }
@@ -197,6 +197,7 @@ async fn lease(kind: &str, by: &Listed, people: &mut Holders) -> GpuLease {
             Err(_) => None,
         },
         container: Some(printable(&by.name)),
+        cuda: None,
         since,
     }
 }
@@ -505,11 +506,9 @@ mod tests {
         assert_eq!(held(&["GPU-b"]), Held::given("", "1=GPU-b"));
         assert_eq!(held(&[]), None);
         let soft = [(labels::ISOLATION, "soft"), (labels::VISIBLE, "GPU-a"), (labels::ASKED, "auto")];
-        assert_eq!(
-            selected(&container("running", 0, &[&dev[..], &soft].concat()), true),
-            Some(vec!["GPU-a".to_owned()])
-        );
-        assert_eq!(selected(&by, true), None);
+        let selected = |by: &Listed| choice::of_listed(by, true).map(|choice| choice.visible);
+        assert_eq!(selected(&container("running", 0, &[&dev[..], &soft].concat())), Some(vec!["GPU-a".to_owned()]));
+        assert_eq!(selected(&by), None);
     }
 
     #[test]

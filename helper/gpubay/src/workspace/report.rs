@@ -91,6 +91,19 @@ pub struct GpuDevice {
     pub cuda: Option<u32>,
 }
 
+impl GpuDevice {
+    /// `3`, `1:2` of a slice.
+    pub fn place(&self) -> String {
+        self.slice.map_or_else(|| self.index.to_string(), |slice| format!("{}:{slice}", self.index))
+    }
+
+    /// `3 = cuda:0`
+    pub fn inside(&self) -> String {
+        let cuda = self.cuda.map(|cuda| format!(" = cuda:{cuda}")).unwrap_or_default();
+        self.place() + &cuda
+    }
+}
+
 impl From<gpubay_protocol::agent::GpuSeen> for GpuDevice {
     /// As it is counted inside.
     fn from(seen: gpubay_protocol::agent::GpuSeen) -> Self {
@@ -162,7 +175,11 @@ pub struct Row {
     pub state: String,
     /// In the engine's words.
     pub status: String,
+    /// What the engine was asked for.
     pub gpus: String,
+    /// The GPUs that programs get in it that start now, in the order in which CUDA counts them; `null`: that is not known
+    /// without asking in there.
+    pub devices: Option<Vec<GpuDevice>>,
     /// Why its GPUs do not answer any more, although they did when it started; `null`: nobody knows of it.
     pub lost_gpus: Option<LostGpus>,
     /// Of a job: the name of the record of what it was made of, for `gpubay record`.

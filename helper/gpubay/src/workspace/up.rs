@@ -501,7 +501,7 @@ pub(super) fn gpu_report(workspace: &Workspace, container: &Container, seen: &[G
             .map(|choice| choice.asked.clone())
             .or_else(|| container.labels.get(labels::ASKED).cloned())
             .filter(|asked| !asked.is_empty()),
-        devices: choice::devices(container, seen, choice.as_ref()),
+        devices: choice::devices(&container.labels, seen, choice.as_ref()),
         visible: choice.map(|choice| choice.visible).or_else(made_with),
         lost: None,
     }

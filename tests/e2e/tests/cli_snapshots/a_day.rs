@@ -237,7 +237,7 @@ fn a_workspaces_day() {
             exit 0
             --- stdout
             NAME  ROLE  STATUS  GPUS  COMMAND
-            gpubay-day-ID  dev  Up TIME  0
+            gpubay-day-ID  dev  Up TIME  0 = cuda:0
             long  job  Up TIME  none  sleep 1000
             short  job  Exited (0) TIME ago  none  echo said
         "#]],
