@@ -2,28 +2,44 @@
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use gpubay_protocol::agent::{Exit, GpuReport, GpuSeen};
+use gpubay_protocol::agent::{Exit, GpuReport, GpuSeen, Smi};
 
 use crate::children;
 use crate::environment::{Variables, find_program};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(crate) fn report(variables: &Variables) -> GpuReport {
+fn program(variables: &Variables) -> Option<PathBuf> {
     let cwd = Path::new("/");
-    let program = find_program("nvidia-smi".as_ref(), variables, cwd)
-        .or_else(|_| find_program("/usr/bin/nvidia-smi".as_ref(), variables, cwd));
+    let found = find_program("nvidia-smi".as_ref(), variables, cwd);
+    found.or_else(|_| find_program("/usr/bin/nvidia-smi".as_ref(), variables, cwd)).ok()
+}
+
+/// All that the driver's own program tells of the machine's GPUs.
+pub(crate) fn smi(variables: &Variables) -> Smi {
+    let Some(program) = program(variables) else {
+        return Smi { query: "there is no nvidia-smi".into(), list: String::new() };
+    };
+    let words = |arguments: &[&str]| match ask(&program, variables, arguments) {
+        Ok(out) => out,
+        Err(NoAnswer::CannotRun(problem) | NoAnswer::Said(problem)) => problem,
+    };
+    Smi { query: words(&["-q", "-x"]), list: words(&["-L"]) }
+}
+
+pub(crate) fn report(variables: &Variables) -> GpuReport {
+    const QUESTION: [&str; 2] = ["--query-gpu=index,uuid,name", "--format=csv,noheader"];
     let said = |devices, problem| GpuReport { devices, asked: "nvidia-smi".into(), problem };
-    let problem = match program.map(|program| ask(&program, variables)) {
-        Ok(Ok(devices)) => return said(devices, None),
+    let problem = match program(variables).map(|program| ask(&program, variables, &QUESTION)) {
+        Some(Ok(out)) => return said(out.lines().filter_map(line).collect(), None),
         // Where the driver and its libraries do not fit, there are device nodes all the same, and nothing works.
-        Ok(Err(NoAnswer::Said(problem))) => return said(Vec::new(), Some(problem)),
-        Ok(Err(NoAnswer::CannotRun(problem))) => Some(problem),
-        Err(_) => None,
+        Some(Err(NoAnswer::Said(problem))) => return said(Vec::new(), Some(problem)),
+        Some(Err(NoAnswer::CannotRun(problem))) => Some(problem),
+        None => None,
     };
     let (devices, refused) = nodes();
     GpuReport { devices, asked: "the device nodes".into(), problem: problem.or(refused) }
@@ -36,9 +52,9 @@ enum NoAnswer {
     Said(String),
 }
 
-fn ask(program: &Path, variables: &Variables) -> Result<Vec<GpuSeen>, NoAnswer> {
+fn ask(program: &Path, variables: &Variables, arguments: &[&str]) -> Result<String, NoAnswer> {
     let mut command = Command::new(program);
-    command.args(["--query-gpu=index,uuid,name", "--format=csv,noheader"]);
+    command.args(arguments);
     command.env_clear().envs(variables).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0);
     let failed = |e: std::io::Error| NoAnswer::CannotRun(format!("nvidia-smi: {e}"));
@@ -61,7 +77,7 @@ fn ask(program: &Path, variables: &Variables) -> Result<Vec<GpuSeen>, NoAnswer> 
     let out = out.join().unwrap_or_default();
     let err = err.join().unwrap_or_default();
     if exit == Exit::Code(0) {
-        return Ok(out.lines().filter_map(line).collect());
+        return Ok(out);
     }
     // It says its errors on stdout.
     let text = format!("nvidia-smi: {}", [out.trim(), err.trim()].join(" ").trim());

@@ -117,6 +117,14 @@ fn answer(mut from: FromClient, client: Client, environment: &Environment) -> io
             client.send(&FromAgent::Pythons(python::find(&request, &environment.known().0)))
         }
         Some(ToAgent::Gpus) => client.send(&FromAgent::Gpus(gpus::report(&environment.known().0))),
+        Some(ToAgent::Smi) => loop {
+            client.send(&FromAgent::Smi(gpus::smi(&environment.known().0)))?;
+            match frame::read(&mut from)? {
+                Some(ToAgent::Smi) => {}
+                None => return Ok(()),
+                Some(_) => return client.fail(FailureKind::Protocol, "only the same may be asked again"),
+            }
+        },
         Some(ToAgent::WatchGpus) => guard::watch(from.get_ref(), &client),
         Some(ToAgent::Environment) => {
             let (variables, entrypoint) = environment.now();

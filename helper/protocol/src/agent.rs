@@ -91,6 +91,8 @@ pub enum ToAgent {
     /// Answered by [`FromAgent::Guarded`] at once, and again within [`GUARD_BEAT_MS`] of each change, until the client
     /// closes the connection.
     WatchGpus,
+    /// Answered by [`FromAgent::Smi`]; may be asked again on the same connection.
+    Smi,
 }
 
 /// How often the agent looks after the GPUs while somebody listens.
@@ -139,6 +141,16 @@ pub enum FromAgent {
         entrypoint: Entrypoint,
     },
     Guarded(GpuGuard),
+    Smi(Smi),
+}
+
+/// What `nvidia-smi` prints, or why it does not run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Smi {
+    /// `-q -x`
+    pub query: String,
+    /// `-L`
+    pub list: String,
 }
 
 /// How many bytes of a program's input the agent keeps; it reads no further message beyond that.

@@ -1,7 +1,7 @@
 //! What the driver tells of the GPUs, and whose the processes on them are.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -258,26 +258,85 @@ fn relayed(bench: &Bench) -> String {
             let there = UnixStream::connect(&socket).expect("the engine");
             let here = stream.expect("a connection");
             let (mut from, mut to) = (here.try_clone().expect("cloned"), there.try_clone().expect("cloned"));
-            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || (std::io::copy(&mut from, &mut to).ok(), to.shutdown(Shutdown::Write)));
             let (mut from, mut to) = (there, here);
-            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || (std::io::copy(&mut from, &mut to).ok(), to.shutdown(Shutdown::Write)));
         }
     });
     address
 }
 
 #[test]
-fn the_driver_of_another_machine_is_not_taken_for_this_ones() {
+fn the_driver_of_another_machine_is_asked_there() {
     let mut bench = Bench::new("docker28", Who::Ordinary, "elsewhere");
-    let driver = Driver::of(&mut bench, ["", ""]);
-    let mut command = bench.gpubay(&["gpus", "--json"]);
-    command.env("DOCKER_HOST", format!("tcp://{}", relayed(&bench)));
-    let ran = Ran::of(&output(&mut command), &["gpus"]);
-    let report = ran.succeeded().json();
-    assert_eq!((&report["driver"], &report["devices"][0]["memory"]), (&Value::Null, &Value::Null), "{report:#}");
-    assert_eq!(report["devices"][0]["cdi"], "nvidia.com/gpu=0");
+    // What is here says nothing of the GPUs there.
+    let driver = Driver::of(&mut bench, ["memory = 12288 / 24576\nutilization = 97", ""]);
+    let address = relayed(&bench);
+    let there = |args: &[&str]| {
+        let mut command = bench.gpubay(args);
+        command.env("DOCKER_HOST", format!("tcp://{address}"));
+        command
+    };
+    for args in [vec!["gpus", "--json"], vec!["gpus", "--json", "-C", "/nonexistent"]] {
+        let ran = Ran::of(&output(&mut there(&args)), &args);
+        let report = ran.succeeded().json();
+        assert_eq!((&report["driver"], &report["cuda"]), (&json!("580.65.06"), &json!("13.0")), "{report:#}");
+        assert_eq!(report["problem"], Value::Null);
+        let device = &report["devices"][1];
+        assert_eq!(device["memory"], json!({ "used": 640_u64 << 20, "total": 24_u64 << 30 }), "{device:#}");
+        let figures = ["utilization", "temperature", "power", "power_limit"].map(|name| &device[name]);
+        assert_eq!(figures, [&json!(11), &json!(41), &json!(33), &json!(300)]);
+        assert_eq!((&device["uuid"], &device["cdi"]), (&json!(Driver::uuid(1)), &json!("nvidia.com/gpu=1")));
+        assert_eq!(device["holders"], json!([]), "processes there are none of this machine's");
+    }
+    assert_eq!(bench.containers(), Vec::<String>::new());
+
+    // Its UUIDs are known, so that the environment can select; and what is selected is judged by what is there.
+    bench.write("Dockerfile", "FROM gpubay-lab/python\n");
+    let args = ["up", "--json", "--gpus", "count=2,min_free=20g"];
+    let report = Ran::of(&output(&mut there(&args)), &args).succeeded().json();
+    assert_eq!(
+        (&report["gpu"]["isolation"], &report["gpu"]["injection"]),
+        (&json!("soft"), &json!("cdi")),
+        "{report:#}"
+    );
+    let args = ["run", "--json", "--gpus", "min_free=30g", "--", "true"];
+    Ran::of(&output(&mut there(&args)), &args).failed("gpu_too_few");
+    let doctor = Ran::of(&output(&mut there(&["doctor", "--json"])), &["doctor"]).json();
+    let line = doctor["findings"].as_array().expect("lines").iter().find(|line| line["check"] == "driver");
+    assert_eq!(line.expect("a line")["text"], "580.65.06, CUDA up to 13.0, 2 GPUs", "{doctor:#}");
+    bench.run(&["down", "--force"]).succeeded();
+
+    // One container for as long as somebody looks, whatever else is done meanwhile, and none when they are killed.
+    let mut looks = Ends(there(&["gpus", "--watch", "--json"]).stdout(Stdio::piped()).spawn().expect("started"));
+    let mut lines = BufReader::new(looks.0.stdout.take().expect("piped")).lines();
+    lines.next().expect("a line").expect("text");
+    let helpers = || {
+        let folder = bench.workspace.canonicalize().expect("there");
+        let filter = format!("label=gpubay.workspace={}", folder.display());
+        let listed = bench.docker(&["ps", "-a", "--filter", &filter, "--filter", "label=gpubay.role=helper", "-q"]);
+        listed.succeeded().stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let first = helpers();
+    assert_eq!(first.len(), 1, "{first:?}");
+    let args = ["up", "--gpus", "none"];
+    Ran::of(&output(&mut there(&args)), &args).succeeded();
+    let left = bench.json(&["prune", "--dry-run"]);
+    assert!(!left.to_string().contains("gpubay-helper"), "{left:#}");
+    assert_eq!(helpers(), first);
+    let made = bench.inspect(&first[0]);
+    let host = &made["HostConfig"];
+    assert_eq!((&host["NetworkMode"], &host["CapDrop"]), (&json!("none"), &json!(["ALL"])), "{host:#}");
+    assert_eq!((made["Mounts"].as_array().map(Vec::len), &host["PidMode"]), (Some(0), &json!("")));
+    gpubay_e2e::kill(&mut looks.0);
+    eventually("its container goes with who looked", || helpers().is_empty());
+
+    let bare = Bench::new("docker20", Who::Ordinary, "nothing");
+    let mut command = bare.gpubay(&["gpus", "--json"]);
+    command.env("DOCKER_HOST", format!("tcp://{}", relayed(&bare)));
+    let report = Ran::of(&output(&mut command), &["gpus"]).succeeded().json();
     let problem = report["problem"].as_str().expect("said");
-    assert!(problem.contains("another machine's") && problem.contains("nvidia-smi"), "{problem}");
+    assert!(problem.contains("another machine's") && problem.contains("offers no GPU"), "{problem}");
     drop(driver);
 }
 

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use gpubay_protocol::agent::{
-    FindPythonRequest, FromAgent, GpuGuard, GpuReport, PROTOCOL, Pythons, SOCKET_NAME, Status, StatusRequest, ToAgent,
+    FindPythonRequest, FromAgent, GpuGuard, GpuReport, PROTOCOL, Pythons, SOCKET_NAME, Smi, Status, StatusRequest,
+    ToAgent,
 };
 use gpubay_protocol::paths::HostPath;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
@@ -117,12 +118,45 @@ impl Client {
         Ok(GpuWatch { from: self.from, _to: self.to })
     }
 
+    /// What `nvidia-smi` prints there, each time that it is asked.
+    pub fn smi(self) -> SmiLine {
+        SmiLine { from: self.from, to: self.to }
+    }
+
     async fn ask(mut self, request: ToAgent) -> Result<FromAgent, AgentError> {
         let answer = async {
             send(&mut self.to, &request).await?;
             self.from.next().await
         };
         timeout(ANSWER, answer).await.unwrap_or(Err(AgentError::Unanswered { after: ANSWER }))
+    }
+}
+
+/// A conversation in which one question is asked again and again.
+pub struct SmiLine {
+    from: Incoming,
+    to: Writer,
+}
+
+impl std::fmt::Debug for SmiLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SmiLine").finish_non_exhaustive()
+    }
+}
+
+impl SmiLine {
+    /// Whoever drops the future has to drop the conversation, too.
+    pub async fn ask(&mut self) -> Result<Smi, AgentError> {
+        let answer = async {
+            send(&mut self.to, &ToAgent::Smi).await?;
+            self.from.next().await
+        };
+        match timeout(ANSWER, answer).await {
+            Ok(Ok(FromAgent::Smi(said))) => Ok(said),
+            Ok(Ok(other)) => Err(unexpected(&other)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(AgentError::Unanswered { after: ANSWER }),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ mod exec;
 mod scan;
 mod wire;
 
-pub use client::{Client, GpuWatch, wait_ready};
+pub use client::{Client, GpuWatch, SmiLine, wait_ready};
 pub use error::AgentError;
 pub use exec::{CaptureLimits, Captured, ExecEvent, ExecEvents, ExecInput};
 pub use scan::{Fetching, FileEvent, Scanner};

@@ -3,6 +3,7 @@
 //! The script that `gpubay completions` prints asks this program anew each time. So no answer may take long, ask a question,
 //! say anything else, or reach an engine that was not approved: where something is in the way there is no candidate.
 
+use crate::workspace::gpus::Reach;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -79,7 +80,7 @@ pub(super) fn gpus() -> Vec<CompletionCandidate> {
     let words = [("all", "all that there are"), ("auto", "one that is free"), ("none", "the CPU")];
     let forms = [("count=", "so many"), ("min_free=", "with so much memory free, such as 20g")];
     let devices = of_workspace(async |workspace| {
-        let devices = crate::workspace::gpus::gpus(&workspace).await.ok()?.devices;
+        let devices = crate::workspace::gpus::gpus(&workspace, Reach::Here).await.ok()?.devices;
         let one = |device: crate::workspace::gpus::OfferedGpu| {
             let place = match (device.index?, device.slice) {
                 (index, Some(slice)) => format!("device={index}:{slice}"),

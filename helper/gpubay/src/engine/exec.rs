@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use bollard::query_parameters::AttachContainerOptionsBuilder;
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -65,6 +66,15 @@ impl AsyncWrite for ExecStream {
 }
 
 impl Engine {
+    /// The standard streams of a container that was made with them, before its start: what it says on stderr is an error here.
+    pub async fn attach_stream(&self, name: &str) -> Result<ExecStream, EngineError> {
+        let options =
+            AttachContainerOptionsBuilder::default().stdin(true).stdout(true).stderr(true).stream(true).build();
+        let doing = format!("attach to container {name}");
+        let attached = self.docker.attach_container(name, Some(options)).await.map_err(|error| sort(&doing, error))?;
+        Ok(ExecStream { output: attached.output, input: attached.input, rest: Bytes::new() })
+    }
+
     /// Starts `argv` in a running container, as `user` (`0:0`) or as the container's own.
     pub async fn exec_stream(
         &self,

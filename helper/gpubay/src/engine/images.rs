@@ -110,8 +110,16 @@ impl Engine {
     /// Images that carry this label, parents of others left out.
     pub async fn images_with(&self, label: &str) -> Result<Vec<OwnImage>, EngineError> {
         let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
-        let options = ListImagesOptionsBuilder::default().filters(&filters).shared_size(true).build();
-        let found = self.docker.list_images(Some(options)).await.map_err(|error| sort("list images", error))?;
+        self.listed(ListImagesOptionsBuilder::default().filters(&filters).shared_size(true)).await
+    }
+
+    /// All images, parents of others left out; what they share counts for each.
+    pub async fn images(&self) -> Result<Vec<OwnImage>, EngineError> {
+        self.listed(ListImagesOptionsBuilder::default()).await
+    }
+
+    async fn listed(&self, options: ListImagesOptionsBuilder) -> Result<Vec<OwnImage>, EngineError> {
+        let found = self.docker.list_images(Some(options.build())).await.map_err(|error| sort("list images", error))?;
         let own = |image: bollard::models::ImageSummary| OwnImage {
             id: image.id,
             tags: image

@@ -95,6 +95,8 @@ pub struct EngineInfo {
     pub storage_driver: String,
     /// Names of the log drivers, sorted.
     pub log_drivers: Vec<String>,
+    /// The name of its machine.
+    pub machine: String,
 }
 
 impl EngineInfo {
@@ -164,6 +166,7 @@ impl Engine {
             os: info.os_type.unwrap_or_else(|| "linux".to_owned()),
             storage_driver: info.driver.unwrap_or_default(),
             log_drivers: drivers.into_iter().collect(),
+            machine: info.name.unwrap_or_default(),
         })
     }
 }

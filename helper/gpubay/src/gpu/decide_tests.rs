@@ -18,6 +18,7 @@ fn engine(cdi: &[&str], runtimes: &[&str]) -> EngineInfo {
         os: "linux".to_owned(),
         storage_driver: "overlay2".to_owned(),
         log_drivers: vec!["json-file".to_owned()],
+        machine: "lab".to_owned(),
     }
 }
 

@@ -16,6 +16,7 @@ mod offer;
 mod reading;
 mod require;
 mod select;
+pub(crate) mod smi;
 
 pub use self::decide::{Made, decide, decide_beside, has_a_way, made, remembered, select_inside, would_do};
 pub(crate) use self::kernel::driver_version;

@@ -27,8 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Why nothing is known of the GPUs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Lack {
-    #[error("the engine at {0} is another machine's, whose driver is not asked yet")]
+    #[error("the engine at {0} is another machine's, and offers no GPU through which its driver could be asked")]
     Elsewhere(String),
+    #[error("the driver of the engine's machine is asked by its nvidia-smi in a container, and that does not run: {0}")]
+    NoImage(String),
     #[error("this machine has no NVIDIA driver")]
     NoDriver,
     #[error("the NVIDIA driver is here, and its library {LIBRARY} is not")]
@@ -50,7 +52,7 @@ pub enum Lack {
 impl Explain for Lack {
     fn code(&self) -> &'static str {
         match self {
-            Self::Elsewhere(_) => "gpu_driver_elsewhere",
+            Self::Elsewhere(_) | Self::NoImage(_) => "gpu_driver_elsewhere",
             Self::NoDriver => "gpu_no_driver",
             Self::NoLibrary | Self::Unloadable(_) => "gpu_no_library",
             Self::NotLoaded => "gpu_driver_not_loaded",
@@ -64,8 +66,9 @@ impl Explain for Lack {
     fn hint(&self) -> Option<String> {
         Some(
             match self {
-                Self::Elsewhere(_) => {
-                    "Run `gpubay gpus` on that machine, or `gpubay run --gpus all -- nvidia-smi` from here."
+                Self::Elsewhere(_) => "Run `gpubay gpus` on that machine, or `gpubay doctor`, which says what its engine lacks.",
+                Self::NoImage(_) => {
+                    "It takes an image with glibc that the engine has: build the workspace's (`gpubay build`), or pull one there."
                 }
                 Self::NoDriver => "Install it if there is an NVIDIA GPU in it.",
                 Self::NoLibrary => {
@@ -218,6 +221,7 @@ mod tests {
             lack(NvmlError::FailedToLoadSymbol("nvmlInit_v2".to_owned())),
             lack(NvmlError::Unknown),
             Lack::Elsewhere("tcp://h:2376".to_owned()),
+            Lack::NoImage("it has no image".to_owned()),
             Lack::NoDriver,
             Lack::NoLibrary,
             Lack::Silent,

@@ -1,5 +1,6 @@
 //! One folder of the window: what is known of it, and what makes that stale.
 
+use crate::workspace::gpus::Reach;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -542,10 +543,13 @@ pub(super) async fn facts(folder: &Path) -> Facts {
         let (loaded, _) = config::load_to_reach(&request(folder.to_owned(), None).ok()?).ok()?;
         config::consent::require_to_reach(&loaded, &[], None).ok()?;
         let workspace = Workspace::open(loaded, Progress::silent()).await.ok()?;
-        let gpus = crate::workspace::gpus::gpus(&workspace).await.map(|report| report.devices).unwrap_or_default();
+        let gpus = crate::workspace::gpus::gpus(&workspace, Reach::Here)
+            .await
+            .map(|report| report.devices)
+            .unwrap_or_default();
         let gpus = gpus.into_iter().map(known_gpu).collect();
         let machine = match workspace.engine.info().await {
-            Ok(info) => fit::machine_of(&workspace, &info).await,
+            Ok(info) => fit::machine_of(&workspace, &info, Reach::Here).await,
             Err(_) => None,
         };
         let other = Built { machine, ..Built::default() };

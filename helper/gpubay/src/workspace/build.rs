@@ -2,6 +2,7 @@
 
 use super::report::{BuildReport, ImageReport};
 use super::stages::Stages;
+use super::there::Reach;
 use super::{Workspace, fit, image, lock};
 use crate::engine;
 use crate::error::Result;
@@ -34,7 +35,7 @@ pub async fn build(workspace: &Workspace, cache: Cache) -> Result<BuildReport> {
         warnings.push(holes);
     }
     if desired.found.is_none() {
-        let machine = fit::machine_of(workspace, &info).await;
+        let machine = fit::machine_of(workspace, &info, Reach::Through).await;
         warnings.extend(fit::said(workspace, &desired.reference, None, machine.as_ref()).await);
     }
     let (image, reference, built) = image::ensure(workspace, desired, cache).await?;

@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat, renameat, unlinkat
 
 use super::leases::Asking;
 use super::report::GpuDevice;
-use super::{Workspace, labels, leases};
+use super::{Workspace, given, labels, leases};
 use crate::HostPath;
 use crate::config::model::{GpuSelection, Isolation};
 use crate::engine::{Container, Listed};
@@ -105,8 +105,8 @@ pub(super) async fn settle(workspace: &Workspace, container: &Container, run: &H
     let (inventory, claims) = match wanted {
         GpuSelection::Auto | GpuSelection::Count(_) => {
             let claims = leases::claims(workspace, Asking::default());
-            let (inventory, claims) = tokio::join!(gpu::inventory_of(&workspace.engine), claims);
-            (inventory.ok(), claims?)
+            let (inventory, claims) = tokio::join!(given::told_of(workspace), claims);
+            (inventory, claims?)
         }
         GpuSelection::All | GpuSelection::None | GpuSelection::Named(_) => (None, Claims::default()),
     };

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::report::{DownReport, Row};
+use super::there::Whose;
 use super::{HostUser, Recreate, down, jobs, known, labels, lock, visibility};
 use crate::config::{self, Bare, LoadRequest};
 use crate::engine::{Engine, EngineInfo, Listed, Surroundings, endpoint};
@@ -46,6 +47,11 @@ impl Elsewhere {
 
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    pub(super) fn whose(&self) -> Whose {
+        let (folder, id) = (self.bare.workspace.clone(), self.bare.identity.id.clone());
+        Whose { folder, id, uid: self.host.uid, injection: None }
     }
 
     /// Every container of this user's, whichever workspace it is of.

@@ -4,9 +4,10 @@
 //! Only warnings, also where GPUs are required: what a program needs of its image's CUDA nobody knows but itself (wheels bring
 //! their own), and whether the promised GPUs answer is asked inside after the start. [`judge`] is pure.
 
+use super::there::Reach;
 use std::collections::BTreeMap;
 
-use super::{Workspace, fingerprint, given, image};
+use super::{Workspace, fingerprint, given, image, there};
 use crate::config::model::{Dockerfile, GpuSelection, Gpus, Image as ImageConfig, Injection};
 use crate::engine::build::dockerfile::parse;
 use crate::engine::{EngineInfo, Image};
@@ -96,16 +97,20 @@ fn ended(image: &str, wants: Option<&Wants>, here: Option<&Image>, today: Day) -
 }
 
 /// What the programs of a container meet that gets GPUs by this plan. `told`: by the driver of the engine's machine.
-pub(crate) async fn machine(workspace: &Workspace, plan: &Plan, told: Option<&Inventory>) -> Option<Machine> {
+pub(crate) fn machine(
+    workspace: &Workspace,
+    plan: &Plan,
+    info: &EngineInfo,
+    told: Option<&Inventory>,
+) -> Option<Machine> {
     if plan.injection == Injection::None {
         return None;
     }
     if let Some(told) = told {
         return of_inventory(told, plan.injection);
     }
-    let driver = gpu::driver_version().filter(|_| workspace.engine.is_local())?;
-    let condition = workspace.engine.condition().await.ok()?;
-    gpu::on_this_machine(&workspace.engine, Some(&condition.machine)).ok()?;
+    let driver = gpu::driver_version()?;
+    gpu::on_this_machine(&workspace.engine, Some(&info.machine)).ok()?;
     Some(Machine { driver, ..Machine::default() })
 }
 
@@ -119,23 +124,17 @@ pub(crate) fn of_inventory(told: &Inventory, injection: Injection) -> Option<Mac
 }
 
 /// The same where nothing is planned: for a container that would get what there is.
-pub(crate) async fn machine_of(workspace: &Workspace, info: &EngineInfo) -> Option<Machine> {
+pub(crate) async fn machine_of(workspace: &Workspace, info: &EngineInfo, reach: Reach) -> Option<Machine> {
     let configured = &workspace.config().gpus;
     if configured.select == GpuSelection::None {
         return None;
     }
     let any = Gpus { select: GpuSelection::Auto, required: false, ..configured.clone() };
-    let told = gpu::inventory_of(&workspace.engine).await.ok();
-    let told = match told {
-        Some(told) => {
-            let condition = workspace.engine.condition().await.ok()?;
-            Some(told).filter(|_| gpu::on_this_machine(&workspace.engine, Some(&condition.machine)).is_ok())
-        }
-        None => None,
-    };
+    let told = gpu::inventory_of(&workspace.engine).await;
+    let told = there::settle(workspace, info, told, reach).await.ok();
     let direct = given::directly(workspace, &any, info, told.as_ref()).await;
     let plan = gpu::decide(&any, info, told.as_ref(), direct.as_ref()).ok()?;
-    machine(workspace, &plan, told.as_ref()).await
+    machine(workspace, &plan, info, told.as_ref())
 }
 
 /// An image that a container would stand on.

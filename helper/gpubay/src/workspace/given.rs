@@ -1,7 +1,8 @@
 //! Which GPUs a container is to be given: what the engine offers, the driver tells and others hold, put together.
 
 use super::leases::Asking;
-use super::{Workspace, fit, labels, leases};
+use super::there::Reach;
+use super::{Workspace, fit, labels, leases, there};
 use crate::config::model::{GpuSelection, Gpus};
 use crate::engine::{Container, ContainerState, EngineInfo, UserMap};
 use crate::error::{Error, Result};
@@ -59,7 +60,7 @@ pub(super) async fn offered(
             .with_hint("Switch it to Linux containers."));
     }
     let gpu = gpu::decide_beside(gpus, &info, driver.as_ref(), direct.as_ref(), &claims?)?;
-    let machine = fit::machine(workspace, &gpu, driver.as_ref()).await;
+    let machine = fit::machine(workspace, &gpu, &info, driver.as_ref());
     Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked, machine })
 }
 
@@ -79,20 +80,23 @@ struct Told {
 async fn told(workspace: &Workspace, gpus: &Gpus) -> Result<Told> {
     let driver = async {
         // The CPU needs no driver, and a sick one makes everybody wait.
-        if gpus.select == GpuSelection::None { None } else { gpu::inventory_of(&workspace.engine).await.ok() }
+        if gpus.select == GpuSelection::None { None } else { Some(gpu::inventory_of(&workspace.engine).await) }
     };
     let (info, driver) = tokio::join!(workspace.engine.info(), driver);
     let info = info?;
     let driver = match driver {
-        // The indices of one machine's driver say nothing of another machine's engine.
-        Some(driver) => {
-            let machine = workspace.engine.condition().await?.machine;
-            Some(driver).filter(|_| gpu::on_this_machine(&workspace.engine, Some(&machine)).is_ok())
-        }
+        Some(told) => there::settle(workspace, &info, told, Reach::Through).await.ok(),
         None => None,
     };
     let direct = directly(workspace, gpus, &info, driver.as_ref()).await;
     Ok(Told { info, driver, direct })
+}
+
+/// The driver of the engine's machine, where it can be asked.
+pub(super) async fn told_of(workspace: &Workspace) -> Option<Inventory> {
+    let told = gpu::inventory_of(&workspace.engine).await;
+    let info = workspace.engine.info().await.ok()?;
+    there::settle(workspace, &info, told, Reach::Through).await.ok()
 }
 
 /// What can be given without the engine's help. `told`: by the driver of its machine.

@@ -8,13 +8,16 @@ use tokio::time::Instant;
 
 use super::elsewhere::Elsewhere;
 use super::holders::Holders;
-use super::{HostUser, Workspace, leases, offered};
+use super::there::{There, Whose};
+use super::{HostUser, Workspace, leases, offered, there};
 use crate::config::model::{GpuSelection, Gpus, Injection, Isolation, User};
 use crate::engine::{Engine, EngineInfo};
 use crate::error::Result;
 use crate::gpu::direct::{Kit, Obstacle};
 use crate::gpu::inventory::{Inventory, Process};
 use crate::gpu::{self, Driver, Lack};
+
+pub use super::there::Reach;
 
 /// How often somebody who looks sees something new.
 pub const BEAT: Duration = Duration::from_secs(2);
@@ -141,6 +144,9 @@ pub struct Viewer {
     holders: Holders,
     offer: Option<Offer>,
     direct: Option<(Instant, Directly)>,
+    whose: Whose,
+    there: There,
+    reach: Reach,
 }
 
 /// What can be given without the engine's help, where somebody needs to know.
@@ -159,18 +165,25 @@ impl Viewer {
     /// At those of the workspace's engine, in the way that the workspace would use.
     pub fn of(workspace: &Workspace) -> Self {
         let wanted = Gpus { select: GpuSelection::All, required: false, ..workspace.config().gpus.clone() };
-        Self::new(workspace.engine.clone(), wanted, workspace.config().container.user.clone())
+        let whose = Whose::of(workspace);
+        Self::new(workspace.engine.clone(), wanted, workspace.config().container.user.clone(), whose)
     }
 
     /// Without a workspace.
     pub fn elsewhere(elsewhere: &Elsewhere) -> Self {
         let wanted = Gpus { select: GpuSelection::All, required: false, isolation: Isolation::Hard, injection: None };
-        Self::new(elsewhere.engine().clone(), wanted, User::Host)
+        Self::new(elsewhere.engine().clone(), wanted, User::Host, elsewhere.whose())
     }
 
-    fn new(engine: Engine, wanted: Gpus, user: User) -> Self {
+    fn new(engine: Engine, wanted: Gpus, user: User, whose: Whose) -> Self {
         let (host, driver, holders) = (HostUser::current(), Driver::default(), Holders::default());
-        Self { engine, wanted, host, user, driver, holders, offer: None, direct: None }
+        let (there, reach) = (There::default(), Reach::Through);
+        Self { engine, wanted, host, user, driver, holders, offer: None, direct: None, whose, there, reach }
+    }
+
+    #[must_use]
+    fn reaching(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// Asks this driver, which others ask too.
@@ -188,6 +201,12 @@ impl Viewer {
         let told = match here {
             Ok(()) => self.driver.inventory().await,
             Err(lack) => Err(lack),
+        };
+        let told = match told {
+            Err(lack) if self.reach == Reach::Through && there::may_tell(&lack, self.wanted.injection, &info) => {
+                self.there.inventory(&self.engine, &self.whose, &info).await
+            }
+            told => told,
         };
         let direct = self.direct(&info, told.as_ref().ok()).await;
         let plan = gpu::decide(&self.wanted, &info, told.as_ref().ok(), direct.as_ref())?;
@@ -227,8 +246,8 @@ impl Viewer {
         if let Some(offer) = self.offer.as_ref().filter(|offer| offer.at.elapsed() < OFFER_LASTS) {
             return Ok(offer.clone());
         }
-        let (info, condition) = tokio::try_join!(self.engine.info(), self.engine.condition())?;
-        let here = gpu::on_this_machine(&self.engine, Some(&condition.machine));
+        let info = self.engine.info().await?;
+        let here = gpu::on_this_machine(&self.engine, Some(&info.machine));
         Ok(self.offer.insert(Offer { at: Instant::now(), info, here }).clone())
     }
 }
@@ -237,8 +256,8 @@ impl Viewer {
 ///
 /// # Errors
 /// Of [`Viewer::look`].
-pub async fn gpus(workspace: &Workspace) -> Result<GpusReport> {
-    Viewer::of(workspace).look().await
+pub async fn gpus(workspace: &Workspace, reach: Reach) -> Result<GpusReport> {
+    Viewer::of(workspace).reaching(reach).look().await
 }
 
 impl GpusReport {

@@ -7,6 +7,7 @@
 //! Two that choose at the same moment both make their container first and look then ([`confirm`]): at least one of them
 //! sees the other, and the one that was made later goes back and chooses again.
 
+use super::there::Reach;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -286,7 +287,7 @@ pub(super) async fn confirm(workspace: &Workspace, id: &str, held: &Held) -> Res
 pub(super) async fn with_idle(workspace: &Workspace, error: Error) -> Error {
     /// What a context takes by itself is not worth a word.
     const WORTH: u64 = 1 << 30;
-    let Ok(report) = super::gpus::gpus(workspace).await else { return error };
+    let Ok(report) = super::gpus::gpus(workspace, Reach::Through).await else { return error };
     let idle: Vec<String> = report
         .devices
         .iter()

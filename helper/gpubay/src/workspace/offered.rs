@@ -228,6 +228,7 @@ mod tests {
             os: "linux".to_owned(),
             storage_driver: "overlay2".to_owned(),
             log_drivers: Vec::new(),
+            machine: "lab".to_owned(),
         }
     }
 

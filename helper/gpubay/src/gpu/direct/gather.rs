@@ -58,12 +58,8 @@ pub async fn look(
     if !comes_to_it(wanted, info) {
         return None;
     }
-    let mut local = engine.is_local();
-    if local && may_be_here() {
-        // A socket here may lead to an engine elsewhere.
-        let machine = engine.condition().await.ok()?.machine;
-        local = on_this_machine(engine, Some(&machine)).is_ok();
-    }
+    // A socket here may lead to an engine elsewhere.
+    let local = on_this_machine(engine, Some(&info.machine)).is_ok();
     let elsewhere = (!local).then(|| engine.located().endpoint.to_string());
     look_of(elsewhere, wanted, info, inventory, opener).await
 }

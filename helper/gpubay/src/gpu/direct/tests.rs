@@ -65,6 +65,7 @@ fn engine() -> EngineInfo {
         os: "linux".to_owned(),
         storage_driver: "overlay".to_owned(),
         log_drivers: Vec::new(),
+        machine: "lab".to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::super::inside;
 use super::super::method::{Call, Kind, Method};
 use super::super::wire::{Failure, FolderParams};
 use crate::gpu::Driver;
-use crate::workspace::gpus::{self, GpusReport};
+use crate::workspace::gpus::{self, GpusReport, Reach};
 
 pub(in crate::server) struct Gpus;
 
@@ -20,6 +20,6 @@ impl Method for Gpus {
             return inside::gpus(&Driver::default()).await;
         }
         let workspace = call.reach(&[]).await?;
-        Ok(gpus::gpus(&workspace).await?)
+        Ok(gpus::gpus(&workspace, Reach::Through).await?)
     }
 }

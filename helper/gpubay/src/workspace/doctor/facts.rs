@@ -21,6 +21,7 @@ use crate::workspace::HostUser;
 use crate::workspace::Workspace;
 use crate::workspace::fit::{self, Base};
 use crate::workspace::prune::{Kind, Prune};
+use crate::workspace::there::{self, There, Whose};
 use crate::workspace::visibility::{self, Sight, Subject};
 
 /// An engine that is asked how it is and does not answer is ill.
@@ -36,7 +37,7 @@ pub(super) struct Facts {
     pub(super) driver: Option<String>,
     /// Device nodes of its GPUs that have no link in /dev/char.
     pub(super) unlinked: Vec<String>,
-    /// What it tells; `None`: the engine is on another machine, or it is not known which one.
+    /// What the driver of the engine's machine tells; `None`: it is not known which engine.
     pub(super) told: Option<Result<Inventory, Lack>>,
     /// What the workspace's image is built from.
     pub(super) bases: Vec<Base>,
@@ -181,8 +182,13 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         _ => None,
     };
     step.done();
-    let told = match &engine {
-        Some(Ok(engine)) if engine.local => Some(Driver::default().inventory().await),
+    let told = match (&engine, &bare) {
+        (Some(Ok(engine)), Ok(bare)) => {
+            let (folder, id) = (bare.workspace.clone(), bare.identity.id.clone());
+            let injection = gpus.as_ref().and_then(|gpus| gpus.injection);
+            let whose = Whose { folder, id, uid: request.uid, injection };
+            Some(told(host.as_ref().and_then(|host| host.as_deref()), engine, &whose).await)
+        }
         _ => None,
     };
     let direct = match &engine {
@@ -271,6 +277,20 @@ async fn sight(host: Option<&str>, subject: &Subject<'_>) -> Option<Sight> {
         Ok(Ok(sight)) => sight,
         Ok(Err(error)) => Some(Sight::Unasked(error.message)),
         Err(_) => Some(Sight::Unasked("the engine does not answer".to_owned())),
+    }
+}
+
+/// By the driver's own library on this machine, else through the engine.
+async fn told(host: Option<&str>, facts: &EngineFacts, whose: &Whose) -> Result<Inventory, Lack> {
+    let told =
+        if facts.local { Driver::default().inventory().await } else { Err(Lack::Elsewhere(facts.address.clone())) };
+    match told {
+        Err(lack) if there::may_tell(&lack, whose.injection, &facts.info) => {
+            let Ok(located) = endpoint::locate(host, &Surroundings::of_process()) else { return Err(lack) };
+            let Ok(engine) = Engine::connect(located).await else { return Err(lack) };
+            There::default().inventory(&engine, whose, &facts.info).await
+        }
+        told => told,
     }
 }
 

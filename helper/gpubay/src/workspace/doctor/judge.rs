@@ -311,7 +311,7 @@ fn bases(facts: &Facts, engine: &EngineFacts) -> Vec<Finding> {
 /// What programs in containers would meet; `None` where they get no GPU, or that is not known.
 fn machine(facts: &Facts, engine: &EngineFacts) -> Option<Machine> {
     let wanted = facts.gpus.as_ref()?;
-    if wanted.select == GpuSelection::None || !engine.local {
+    if wanted.select == GpuSelection::None {
         return None;
     }
     let any = Gpus { select: GpuSelection::Auto, required: false, ..wanted.clone() };
@@ -320,7 +320,10 @@ fn machine(facts: &Facts, engine: &EngineFacts) -> Option<Machine> {
     match (plan.injection, told) {
         (Injection::None, _) => None,
         (injection, Some(told)) => fit::of_inventory(told, injection),
-        (_, None) => facts.driver.clone().map(|driver| Machine { driver, ..Machine::default() }),
+        (_, None) => {
+            let driver = facts.driver.clone().filter(|_| engine.local)?;
+            Some(Machine { driver, ..Machine::default() })
+        }
     }
 }
 

@@ -50,6 +50,7 @@ fn engine() -> EngineFacts {
             storage_driver: "overlay2".to_owned(),
             heeds_gpu_requests: true,
             log_drivers: vec!["json-file".to_owned()],
+            machine: "lab".to_owned(),
         },
         condition: Condition {
             api: "1.51".to_owned(),
