@@ -218,6 +218,19 @@ pub fn made(made: Made<'_>) -> Option<Plan> {
     Some(Plan { injection, isolation, reason, request, promised, label, devices, visible, driver })
 }
 
+/// Those that a container has which was stopped, by their names, where any of that number would do: another that happens to be
+/// freer now is no reason to make it anew. `None`: they are to be chosen.
+pub fn the_same(wanted: &Gpus, made: Made<'_>) -> Option<Gpus> {
+    let count = match &wanted.select {
+        GpuSelection::Auto => 1,
+        GpuSelection::Count(wish) if *wish == GpuCount::of(wish.count) => wish.count as usize,
+        _ => return None,
+    };
+    let names: Vec<String> = made.gpus.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let chosen = made.isolation != "soft" && names.len() == count && names.iter().all(|name| name != "all");
+    chosen.then(|| Gpus { select: GpuSelection::Named(names), ..wanted.clone() })
+}
+
 /// Whether no GPU at all is no error.
 fn can_go_without(wanted: &Gpus) -> bool {
     !wanted.required && wanted.injection.is_none() && !matches!(wanted.select, GpuSelection::Named(_))

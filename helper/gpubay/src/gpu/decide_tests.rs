@@ -207,6 +207,28 @@ fn a_container_that_went_without_does_not_know_what_came_since() {
 }
 
 #[test]
+fn a_stopped_container_keeps_gpus_that_any_would_do_for() {
+    let made = |gpus, isolation| Made { injection: "cdi", gpus, isolation, ..Made::default() };
+    let hard = |gpus| made(gpus, "hard");
+    let again = |select: GpuSelection, made| the_same(&wanted(select), made).map(|same| same.select);
+    let count = |count| GpuSelection::Count(GpuCount::of(count));
+    assert_eq!(again(GpuSelection::Auto, hard("nvidia.com/gpu=1")), Some(named(&["nvidia.com/gpu=1"])));
+    assert_eq!(again(count(2), hard("GPU-a,GPU-b")), Some(named(&["GPU-a", "GPU-b"])));
+    // Other wishes than before are met anew, and so are conditions: what was free then may not be now.
+    for (select, made) in [
+        (count(2), hard("nvidia.com/gpu=1")),
+        (GpuSelection::All, hard("all")),
+        (count(1), hard("all")),
+        (named(&["0"]), hard("nvidia.com/gpu=1")),
+        (GpuSelection::Count(GpuCount { min_free: Some(1), ..GpuCount::of(1) }), hard("nvidia.com/gpu=1")),
+        (GpuSelection::Auto, made("nvidia.com/gpu=1", "soft")),
+        (GpuSelection::Auto, hard("")),
+    ] {
+        assert_eq!(again(select.clone(), made), None, "{select:?}");
+    }
+}
+
+#[test]
 fn the_engine_decides_how() {
     let both = engine(&["0", "1", "GPU-a", "all"], &["runc", "nvidia"]);
     assert_eq!(decide(&wanted(GpuSelection::Auto), &both, None, None).expect("planned").injection, Injection::Cdi);

@@ -18,7 +18,7 @@ mod require;
 mod select;
 pub(crate) mod smi;
 
-pub use self::decide::{Made, decide, decide_beside, has_a_way, made, remembered, select_inside, would_do};
+pub use self::decide::{Made, decide, decide_beside, has_a_way, made, remembered, select_inside, the_same, would_do};
 pub(crate) use self::kernel::driver_version;
 pub(crate) use self::nvml::on_this_machine;
 pub use self::nvml::{Driver, Lack, inventory_of};

@@ -30,17 +30,17 @@ pub(super) struct Offered {
     pub(super) machine: Option<Machine>,
 }
 
-/// What a container gets that is made now, or has that runs.
+/// What a container gets that is made now, or has that is there.
 ///
 /// # Errors
 /// Of [`gpu::decide_beside`], and the engine's own.
 pub(super) async fn offered(
     workspace: &Workspace,
     gpus: &Gpus,
-    running: Option<&Container>,
+    existing: Option<&Container>,
     asking: Asking<'_>,
 ) -> Result<Offered> {
-    let remembered = running.filter(|container| container.state == ContainerState::Running).and_then(|container| {
+    let remembered = existing.filter(|container| container.state == ContainerState::Running).and_then(|container| {
         let label = |name| container.label(name);
         let users = UserMap::named(label(labels::USERS))?;
         let may_give = workspace.engine.heeds_gpu_requests() || gpu::direct::may_be_here();
@@ -59,7 +59,13 @@ pub(super) async fn offered(
         return Err(Error::new("engine_os", format!("the engine runs {} containers", info.os))
             .with_hint("Switch it to Linux containers."));
     }
-    let gpu = gpu::decide_beside(gpus, &info, driver.as_ref(), direct.as_ref(), &claims?)?;
+    let claims = claims?;
+    let decide = |gpus: &Gpus| gpu::decide_beside(gpus, &info, driver.as_ref(), direct.as_ref(), &claims);
+    let same = existing.and_then(|container| gpu::the_same(gpus, made_with(container)));
+    let gpu = match same.map(|same| decide(&same)) {
+        Some(Ok(plan)) => plan,
+        _ => decide(gpus)?,
+    };
     let machine = fit::machine(workspace, &gpu, &info, driver.as_ref());
     Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked, machine })
 }
