@@ -29,7 +29,17 @@ ENGINES = {
     "docker20": {"bookworm": ["docker.io", "containerd", "runc", "tini"]},
     # crun knows no machine where controllers of both versions of cgroups are in use.
     "podman": {"bookworm": ["podman", "conmon", "runc", "netavark", "aardvark-dns", "slirp4netns", "fuse-overlayfs", "catatonit"]},
+    # The API of 5.4 is the first that hands out GPUs. It wants newer libraries than the machine may have, so it has its own.
+    "podman5": {
+        "trixie": [
+            *("podman", "netavark", "aardvark-dns", "libc6", "libgcc-s1", "libgpgme11t64", "libassuan9", "libgpg-error0"),
+            *("libsubid5", "libseccomp2", "libsqlite3-0", "libselinux1", "libpcre2-8-0", "libaudit1", "libcap-ng0"),
+        ],
+        "bookworm": ["conmon", "runc", "fuse-overlayfs", "catatonit", "patchelf"],
+    },
 }
+WITH_OWN_LIBRARIES = {"podman5": ["podman", "netavark", "aardvark-dns"]}
+LIBRARY_FOLDER = Path("root/usr/lib/x86_64-linux-gnu")
 PROGRAMS = ["dockerd", "docker-proxy", "docker", "docker-init", "containerd", "containerd-shim-runc-v2", "ctr", "runc"]
 PODMAN_PROGRAMS = ["podman", "conmon", "runc", "netavark", "aardvark-dns", "rootlessport", "slirp4netns", "fuse-overlayfs", "catatonit"]
 ROOTLESS_PROGRAMS = ["rootlesskit", "slirp4netns"]
@@ -104,7 +114,8 @@ def source(name: str, suite: str, work: Path) -> Path:
 
 def engine(name: str) -> Path:
     """The engine's programs, unpacked beside the system: `bin/dockerd`, `bin/docker` and so on."""
-    daemon, programs = ("podman", PODMAN_PROGRAMS) if name == "podman" else ("dockerd", PROGRAMS)
+    daemon, programs = ("podman", PODMAN_PROGRAMS) if name.startswith("podman") else ("dockerd", PROGRAMS)
+    own = WITH_OWN_LIBRARIES.get(name, [])
 
     def make(folder: Path) -> None:
         root = folder / "root"
@@ -120,12 +131,19 @@ def engine(name: str) -> Path:
         (folder / "config").mkdir()
         # Absolute, as the docker CLI wants it, and therefore where the folder will be after the rename.
         (folder / "config/config.json").write_text('{"cliPluginsExtraDirs": ["%s"]}\n' % (CACHE / name / plugins.relative_to(folder)))
-        version = run(folder / "bin" / daemon, "--version").stdout.strip()
+        # Its own loader is not yet where it looks for it.
+        loader = [folder / LIBRARY_FOLDER / "ld-linux-x86-64.so.2", "--library-path", folder / LIBRARY_FOLDER] if own else []
+        version = run(*loader, folder / "bin" / daemon, "--version").stdout.strip()
         if name == "docker28" and "version 2" in version and tuple(map(int, version.split()[2].split("+")[0].split(".")[:2])) < (28, 2):
             raise LabError(f"Debian sid gave {version}: 28.2 is the first with CDI on by default")
+        for program in own:
+            # Absolute, and where the folder will be after the rename. RPATH holds for the libraries of libraries, too.
+            libraries = CACHE / name / LIBRARY_FOLDER
+            patch = ["--set-interpreter", libraries / "ld-linux-x86-64.so.2", "--force-rpath", "--set-rpath", libraries]
+            run(root / "usr/bin/patchelf", *patch, (folder / "bin" / program).resolve())
         (folder / "version").write_text(version + "\n")
 
-    return part(name, fingerprint(repr(ENGINES[name]), repr(programs), str(CACHE)), make)
+    return part(name, fingerprint(repr(ENGINES[name]), repr(programs), *own, str(CACHE)), make)
 
 
 def rootless() -> Path:

@@ -114,9 +114,10 @@ ENGINES = {
         Engine("docker28-rootless", programs="docker28", has_cdi=True, rootless=True),
         Engine("podman", is_podman=True),
         Engine("podman-rootless", programs="podman", is_podman=True, rootless=True),
+        Engine("podman5", is_podman=True, has_cdi=True),
     )
 }
-USUAL = ["docker28", "docker20", "docker28-containerd", "docker28-rootless", "podman", "podman-rootless"]
+USUAL = ["docker28", "docker20", "docker28-containerd", "docker28-rootless", "podman", "podman-rootless", "podman5"]
 
 
 def named(name: str) -> Engine:

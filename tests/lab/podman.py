@@ -12,11 +12,13 @@ import json
 import os
 import pwd
 import resource
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import debian
+import gpu
 from common import USER, LabError, run
 
 # A real Podman of this machine has a network called `podman`, and chains of the packet filter are named after it.
@@ -24,8 +26,12 @@ DRIVERS = [("overlay", None), ("overlay", "fuse-overlayfs"), ("vfs", None)]
 """Storage drivers, and what mounts for them; the first that works is taken."""
 
 
-def programs() -> Path:
-    return debian.engine("podman") / "bin"
+def unpacked(engine) -> Path:
+    return debian.engine(engine.programs or engine.name)
+
+
+def programs(engine) -> Path:
+    return unpacked(engine) / "bin"
 
 
 def files(engine) -> Path:
@@ -36,7 +42,7 @@ def files(engine) -> Path:
 def environment(engine) -> dict[str, str]:
     home = files(engine)
     return {
-        "PATH": f"{programs()}:{debian.PATH}",
+        "PATH": f"{programs(engine)}:{debian.PATH}",
         "HOME": str(home),
         "XDG_RUNTIME_DIR": str(engine.run_folder),
         "CONTAINERS_CONF": str(home / "containers.conf"),
@@ -54,12 +60,24 @@ def as_owner(engine) -> list[str]:
 
 
 def call(engine, *arguments: str) -> subprocess.CompletedProcess[str]:
-    argv = [*as_owner(engine), programs() / "podman", *arguments]
+    argv = [*as_owner(engine), programs(engine) / "podman", *arguments]
     return run(*argv, env=environment(engine), cwd="/", timeout=60)
 
 
 def service(engine) -> list[str]:
-    return [*as_owner(engine), str(programs() / "podman"), "system", "service", "--time=0", engine.host]
+    argv = [*as_owner(engine), str(programs(engine) / "podman"), "system", "service", "--time=0", engine.host]
+    return [*with_gpus(engine), *argv] if engine.has_cdi else argv
+
+
+def with_gpus(engine) -> list[str]:
+    """What comes before the service, so that it finds our CDI devices where this release looks for any: in an /etc/cdi that
+    only it sees, and whoever enters its mount namespace. The machine's own /etc is neither changed nor hidden from others."""
+    etc = engine.run_folder / "etc"
+    run("cp", "--archive", "/etc", etc)
+    shutil.rmtree(etc / "cdi", ignore_errors=True)
+    shutil.copytree(gpu.fake() / "cdi", etc / "cdi")
+    script = 'mount --bind "$0" /etc && exec "$@"'
+    return ["unshare", "--mount", "--propagation=slave", "sh", "-c", script, str(etc)]
 
 
 def configure(engine, subnet) -> None:
@@ -103,11 +121,13 @@ def own(engine, path: Path) -> None:
 
 
 def containers_conf(engine) -> str:
-    root = debian.engine("podman") / "root"
+    root = unpacked(engine) / "root"
     helpers = [str(root / "usr" / place) for place in ("lib/podman", "libexec/podman", "bin")]
     # Where root may not raise its own limits, as inside of a container, it may not raise those of a container.
     most = {"nofile": (resource.RLIMIT_NOFILE, 1 << 20), "nproc": (resource.RLIMIT_NPROC, 32768)}
     values = {name: min(value for value in (resource.getrlimit(limit)[1], wanted) if value >= 0) for name, (limit, wanted) in most.items()}
+    # Bookworm's netavark knows nothing else, and not the setting.
+    firewall = 'firewall_driver = "iptables"' if engine.has_cdi else ""
     # Locks in shared memory would be those of every other Podman of this machine, too.
     return f"""\
 [containers]
@@ -118,18 +138,19 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 lock_type = "file"
 runtime = "runc"
-conmon_path = [{json.dumps(str(programs() / "conmon"))}]
+conmon_path = [{json.dumps(str(programs(engine) / "conmon"))}]
 helper_binaries_dir = {json.dumps(helpers)}
-init_path = {json.dumps(str(programs() / "catatonit"))}
+init_path = {json.dumps(str(programs(engine) / "catatonit"))}
 tmp_dir = {json.dumps(str(engine.run_folder / "tmp"))}
 
 [engine.runtimes]
-runc = [{json.dumps(str(programs() / "runc"))}]
+runc = [{json.dumps(str(programs(engine) / "runc"))}]
 
 [network]
 network_backend = "netavark"
 network_config_dir = {json.dumps(str(files(engine) / "networks"))}
 default_network = {json.dumps("podman" if engine.rootless else engine.bridge)}
+{firewall}
 """
 
 
@@ -140,7 +161,7 @@ def choose_storage(engine) -> None:
         return
     problems = []
     for driver, mounter in DRIVERS:
-        program = programs() / mounter if mounter else None
+        program = programs(engine) / mounter if mounter else None
         lines = ["[storage]", f'driver = "{driver}"', f'graphroot = "{engine.data}/data"', f'runroot = "{engine.run_folder}/run"']
         # Rootless engines take their graphroot from another key.
         lines.append(f'rootless_storage_path = "{engine.data}/data"')

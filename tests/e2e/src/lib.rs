@@ -7,7 +7,7 @@ mod driver;
 mod editor;
 mod schema;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -45,6 +45,8 @@ pub const STAGES_OF_THE_SWITCH: [&str; 3] = ["data.made", "data.probe", "data.ch
 pub struct Lab {
     /// Name and socket.
     pub engines: Vec<(String, PathBuf)>,
+    /// Mount namespaces of those engines that see files which the machine has not; who uses them sees these, too.
+    pub mounts: Vec<(String, PathBuf)>,
     /// The engine's own tool, for looking at what we made from the outside.
     pub docker: PathBuf,
     /// An ordinary user of this machine.
@@ -63,19 +65,21 @@ pub fn lab() -> &'static Lab {
         let var = |name: &str| {
             std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests through `make test`"))
         };
-        let engines = var("GPUBAY_TEST_ENGINES")
-            .split(',')
-            .map(|pair| {
-                let (name, host) = pair.split_once('=').expect("GPUBAY_TEST_ENGINES is name=unix://socket,…");
-                (name.to_owned(), PathBuf::from(host.trim_start_matches("unix://")))
-            })
-            .collect();
+        let paths = |name: &str| -> Vec<(String, PathBuf)> {
+            let list = var(name);
+            let pairs = list.split(',').filter(|pair| !pair.is_empty()).map(|pair| {
+                let (engine, path) = pair.split_once('=').unwrap_or_else(|| panic!("{name} is engine=path,…"));
+                (engine.to_owned(), PathBuf::from(path.trim_start_matches("unix://")))
+            });
+            pairs.collect()
+        };
         let user = var("GPUBAY_TEST_USER");
         let passwd = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd");
         let entry = passwd.lines().find(|line| line.starts_with(&format!("{user}:"))).expect("the test user exists");
         let field = |n: usize| entry.split(':').nth(n).and_then(|id| id.parse().ok()).expect("a number");
         Lab {
-            engines,
+            engines: paths("GPUBAY_TEST_ENGINES"),
+            mounts: paths("GPUBAY_TEST_MOUNTS"),
             docker: PathBuf::from(var("GPUBAY_TEST_DOCKER")),
             uid: field(2),
             gid: field(3),
@@ -206,16 +210,22 @@ impl Bench {
 
     /// A command as the user, with nothing of this process's environment but what a login gives.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = match self.who {
-            Who::Root => Command::new(program),
-            Who::Ordinary => {
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid", &lab().user, "--regid", &self.gid().to_string(), "--init-groups", "--"]);
-                command.arg(program);
-                command
-            }
-        };
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some((_, mounts)) = lab().mounts.iter().find(|(engine, _)| *engine == self.engine) {
+            // Whoever enters it stands in its root.
+            let mount = format!("--mount={}", mounts.display());
+            words.extend(["nsenter", &mount, "--", "env", "--chdir"].map(OsString::from));
+            words.push(self.workspace.clone().into_os_string());
+        }
+        if self.who == Who::Ordinary {
+            let gid = self.gid().to_string();
+            let as_user = ["setpriv", "--reuid", &lab().user, "--regid", &gid, "--init-groups", "--"];
+            words.extend(as_user.map(OsString::from));
+        }
+        words.push(program.as_ref().to_owned());
+        let mut command = Command::new(&words[0]);
         command
+            .args(&words[1..])
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("HOME", &self.home)

@@ -132,3 +132,8 @@ fn podman() {
 fn podman_rootless() {
     everything("podman-rootless");
 }
+
+#[test]
+fn podman_5() {
+    everything("podman5");
+}

@@ -116,3 +116,8 @@ fn as_an_ordinary_user_on_podman() {
 fn as_an_ordinary_user_on_rootless_podman() {
     main_job("podman-rootless", Who::Ordinary);
 }
+
+#[test]
+fn as_an_ordinary_user_on_podman_5() {
+    main_job("podman5", Who::Ordinary);
+}

@@ -172,3 +172,38 @@ fn the_last_lines_of_a_log_are_whole() {
     assert!(gpubay_e2e::ended(&mut child).success());
     bench.run(&["down", "--force"]).succeeded();
 }
+
+/// Podman's API lists no CDI devices: they are known from the specifications that it reads itself.
+#[test]
+fn gpus_come_through_cdi_from_5_4_on() {
+    let bench = Bench::new("podman5", Who::Ordinary, "cards");
+    bench.prefer("[\"1\"]");
+    bench.write("gpubay.toml", "[image]\nfrom = \"gpubay-lab/python\"\n");
+    let report = bench.json(&["gpus"]);
+    let names: Vec<&str> =
+        report["devices"].as_array().expect("devices").iter().filter_map(|gpu| gpu["cdi"].as_str()).collect();
+    assert_eq!((&report["injection"], names), (&"cdi".into(), vec!["nvidia.com/gpu=0", "nvidia.com/gpu=1"]));
+
+    let (code, ran) = bench.error(&["up", "--gpus", "device=7"]);
+    assert_eq!((code.as_str(), bench.containers()), ("gpu_unknown", Vec::new()), "{ran:?}");
+
+    bench.up();
+    let inside = |args: &[&str]| bench.run(args).succeeded().stdout.matches("GPU-").count();
+    assert_eq!(inside(&["exec", "nvidia-smi", "-L"]), 1);
+    // A job has its own, beside the dev container's.
+    assert_eq!(inside(&["run", "--gpus", "device=0", "--", "nvidia-smi", "-L"]), 1);
+    assert_eq!(inside(&["run", "--gpus", "device=1,0", "--", "nvidia-smi", "-L"]), 2);
+
+    // What was chosen by itself stays over a stop, whoever has the GPU since: another one would cost the container.
+    bench.prefer("\"auto\"");
+    let chosen = bench.json(&["up", "--recreate"])["gpu"]["devices"][0]["index"].clone();
+    bench.run(&["stop"]).succeeded();
+    let job = ["run", "--detach", "--name", "other", "--gpus", &format!("device={chosen}"), "--", "sleep", "1000"];
+    bench.run(&job).succeeded();
+    let again = bench.up();
+    assert_eq!((&again["container"]["started"], &again["gpu"]["devices"][0]["index"]), (&true.into(), &chosen));
+    assert_eq!((&again["container"]["created"], &again["drift"]), (&false.into(), &serde_json::json!([])), "{again:#}");
+    bench.run(&["rm", "--force", "other"]).succeeded();
+    bench.run(&["down"]).succeeded();
+    assert_eq!(bench.containers(), Vec::<String>::new());
+}

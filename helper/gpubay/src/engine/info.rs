@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Engine, EngineError, error::sort};
+use super::{Engine, EngineError, cdi, error::sort};
 
 /// Whose program the engine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +37,14 @@ impl Flavour {
 
     /// Podman's Docker-compatible API drops them before 5.4.
     pub(super) fn heeds_gpu_requests(self, version: &str) -> bool {
-        let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-        let release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-        self == Self::Docker || release >= (5, 4)
+        self == Self::Docker || release(version) >= (5, 4)
     }
+}
+
+/// The first two numbers of a version; 0 where there is none.
+pub(super) fn release(version: &str) -> (u32, u32) {
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// Who the users inside a container are on the engine's machine, where what they write lies.
@@ -143,7 +147,7 @@ impl Engine {
         } else {
             (self.docker.info().await.map_err(|error| sort(doing, error))?, false)
         };
-        let cdi: BTreeSet<String> = info
+        let told: BTreeSet<String> = info
             .discovered_devices
             .unwrap_or_default()
             .into_iter()
@@ -153,16 +157,27 @@ impl Engine {
         let runtimes: BTreeSet<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         let security = info.security_options.unwrap_or_default();
         let version = info.server_version.unwrap_or_default();
+        let rootless = rootless || security.iter().any(|option| option.contains("rootless"));
+        let cdi = match self.flavour() {
+            Flavour::Podman if self.heeds_gpu_requests() && self.located.endpoint.is_unix() => {
+                let version = version.clone();
+                // A rootless one is that of the user who asks.
+                let home = rootless.then(std::env::home_dir).flatten();
+                let read = tokio::task::spawn_blocking(move || cdi::devices(&version, home.as_deref()));
+                read.await.unwrap_or_default()
+            }
+            _ => told.into_iter().collect(),
+        };
         let drivers: BTreeSet<String> =
             info.plugins.and_then(|plugins| plugins.log).unwrap_or_default().into_iter().collect();
         Ok(EngineInfo {
             flavour: self.flavour(),
             heeds_gpu_requests: self.heeds_gpu_requests(),
             version,
-            cdi_devices: cdi.into_iter().collect(),
+            cdi_devices: cdi,
             runtimes: runtimes.into_iter().collect(),
             memory: info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
-            rootless: rootless || security.iter().any(|option| option.contains("rootless")),
+            rootless,
             os: info.os_type.unwrap_or_else(|| "linux".to_owned()),
             storage_driver: info.driver.unwrap_or_default(),
             log_drivers: drivers.into_iter().collect(),

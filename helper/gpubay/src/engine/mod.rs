@@ -6,6 +6,7 @@
 mod absent;
 mod archive;
 pub mod build;
+mod cdi;
 mod command;
 mod condition;
 mod containers;
