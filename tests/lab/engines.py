@@ -48,6 +48,8 @@ class Engine:
     programs: str = ""
     """Whose unpacked programs it runs, where that is not its own name."""
     has_cdi: bool = False
+    is_divided: bool = False
+    """Its first GPU is divided (MIG), and NVIDIA's container toolkit is there as well: what stands for it."""
     daemon: dict = field(default_factory=dict)
     """What goes into its daemon.json besides."""
     rootless: bool = False
@@ -112,12 +114,13 @@ ENGINES = {
         # Docker's newer image store, which has no GraphDriver.
         Engine("docker28-containerd", programs="docker28", has_cdi=True, daemon={"features": {"containerd-snapshotter": True}}),
         Engine("docker28-rootless", programs="docker28", has_cdi=True, rootless=True),
+        Engine("docker28-divided", programs="docker28", has_cdi=True, is_divided=True, daemon={"runtimes": {"nvidia": {"path": "runc"}}}),
         Engine("podman", is_podman=True),
         Engine("podman-rootless", programs="podman", is_podman=True, rootless=True),
         Engine("podman5", is_podman=True, has_cdi=True),
     )
 }
-USUAL = ["docker28", "docker20", "docker28-containerd", "docker28-rootless", "podman", "podman-rootless", "podman5"]
+USUAL = ["docker28", "docker20", "docker28-containerd", "docker28-rootless", "docker28-divided", "podman", "podman-rootless", "podman5"]
 
 
 def named(name: str) -> Engine:
@@ -256,7 +259,7 @@ def daemon_config(engine: Engine) -> dict:
         **engine.daemon,
     }
     if engine.has_cdi:
-        config["cdi-spec-dirs"] = [str(gpu.fake() / "cdi")]
+        config["cdi-spec-dirs"] = [str(gpu.fake() / ("mig" if engine.is_divided else "cdi"))]
     return config
 
 
@@ -293,7 +296,8 @@ def docker_daemon(engine: Engine) -> tuple[list[str], dict[str, str]]:
     config = engine.run_folder / "daemon.json"
     config.write_text(json.dumps(daemon_config(engine), indent=2))
     programs = debian.engine(engine.programs or engine.name) / "bin"
-    return [str(programs / "dockerd"), "--config-file", str(config)], {"PATH": f"{programs}:{debian.PATH}", "HOME": "/root"}
+    path = f"{programs}:{debian.PATH}" + (f":{gpu.fake() / 'bin'}" if engine.is_divided else "")
+    return [str(programs / "dockerd"), "--config-file", str(config)], {"PATH": path, "HOME": "/root"}
 
 
 def podman_daemon(engine: Engine) -> tuple[list[str], dict[str, str]]:

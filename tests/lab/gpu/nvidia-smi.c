@@ -5,7 +5,8 @@
  *
  * Answers `nvidia-smi -L`, `nvidia-smi --query-gpu=<fields> --format=csv,noheader[,nounits]`, and of `nvidia-smi -q -x` what our
  * program reads of it. GPUBAY_FAKE_SLICE_<n> = "<uuid>,<profile>,<uuid of its GPU>,<place in it>" is a slice that was injected: a GPU
- * is there by each of its slices, too.
+ * is there by each of its slices, too. Lines of a file /usr/bin/.gpubay-fake-gpus, which the HOOK in gpu.py writes, are such
+ * variables, too.
  * Static, since images may have neither a shell nor a C library.
  */
 #include <fcntl.h>
@@ -99,7 +100,19 @@ static void print_field(const char *field, size_t length, int index, int units) 
 #undef IS
 }
 
+static void variables_of_the_hook(void) {
+    static char lines[64][160];
+    FILE *file = fopen("/usr/bin/.gpubay-fake-gpus", "r");
+    if (!file) return;
+    for (int i = 0; i < 64 && fgets(lines[i], sizeof *lines, file); i++) {
+        lines[i][strcspn(lines[i], "\n")] = 0;
+        putenv(lines[i]);
+    }
+    fclose(file);
+}
+
 int main(int argc, char **argv) {
+    variables_of_the_hook();
     const char *fields = NULL, *format = "";
     int list = 0, query = 0, xml = 0;
     for (int i = 1; i < argc; i++) {
