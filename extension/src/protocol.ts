@@ -127,6 +127,10 @@ export type DownReport = {
  */
 containers: Array<string>, 
 /**
+ * Jobs that waited for GPUs, and do not any more.
+ */
+waits: Array<string>, 
+/**
  * What was kept, in sentences.
  */
 kept: Array<string>, 
@@ -776,6 +780,10 @@ export type RmReport = {
  */
 containers: Array<string>, 
 /**
+ * Jobs that waited for GPUs, and do not any more.
+ */
+waits: Array<string>, 
+/**
  * The venv that was emptied, on the host.
  */
 venv: HostPath | null, 
@@ -793,9 +801,13 @@ export type Row = { id: string, name: string, role: string, job: string | null, 
 /**
  * `false` where the folder was moved or deleted, or is another machine's.
  */
-workspace_exists: boolean, state: string, 
+workspace_exists: boolean, 
 /**
- * In the engine's words.
+ * The engine's word; `waiting`: a job that stands in the queue for its GPUs.
+ */
+state: string, 
+/**
+ * In the engine's words; of a job that waits: `waiting, 2nd for GPU 0`.
  */
 status: string, 
 /**
@@ -819,6 +831,10 @@ record: string | null,
  * Of a job: the commit it was started from, with a `+` where tracked files differed from it.
  */
 commit: string | null, exit_code: number | null, 
+/**
+ * Of a job that waits: its place among those who want the same GPUs, 1 is next.
+ */
+place: number | null, 
 /**
  * Seconds since the Unix epoch.
  */

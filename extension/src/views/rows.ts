@@ -132,7 +132,8 @@ function gpuText({ gpu }: FolderState): string {
 }
 
 function jobRow(folder: string, job: Row): ViewRow {
-  const runs = job.state === "running" || job.state === "paused";
+  const waits = job.state === "waiting";
+  const runs = waits || job.state === "running" || job.state === "paused";
   const failed = !runs && job.exit_code !== null && job.exit_code !== 0;
   const lost = runs ? job.lost_gpus : null;
   const end = job.exit_code === null ? job.state : l10n.t("ended with {0}", job.exit_code);
@@ -141,14 +142,16 @@ function jobRow(folder: string, job: Row): ViewRow {
     description: lost
       ? l10n.t("running, GPUs lost")
       : runs
-        ? job.state === "paused"
-          ? l10n.t("paused")
-          : l10n.t("running")
+        ? waits
+          ? l10n.t("waits for GPUs")
+          : job.state === "paused"
+            ? l10n.t("paused")
+            : l10n.t("running")
         : end,
     tooltip: [name, (job.command ?? []).join(" "), job.gpus && `GPU: ${job.gpus}`, lost && lossLines(lost)]
       .filter(Boolean)
       .join("\n"),
-    icon: lost ? "warning" : runs ? "sync" : failed ? "error" : "pass",
+    icon: lost ? "warning" : waits ? "clock" : runs ? "sync" : failed ? "error" : "pass",
     context: runs ? "job.running" : "job.ended",
     job: name,
   });

@@ -119,9 +119,11 @@ export function removeQuestion(folder: string, container: boolean, jobs: readonl
     const name = job.job ?? job.name;
     const runs = job.state === "running" || job.state === "paused";
     parts.push(
-      runs
-        ? `• ${l10n.t("job {0}, which runs", name)}`
-        : `• ${l10n.t("job {0}, which has ended, and its output", name)}`,
+      job.state === "waiting"
+        ? `• ${l10n.t("job {0}, which waits for GPUs", name)}`
+        : runs
+          ? `• ${l10n.t("job {0}, which runs", name)}`
+          : `• ${l10n.t("job {0}, which has ended, and its output", name)}`,
     );
   }
   if (lost.length > 0) {

@@ -36,6 +36,7 @@ function job(name: string, more: Partial<Row>): Row {
     record: null,
     commit: null,
     exit_code: null,
+    place: null,
     created: 0,
     ...more,
   };
@@ -86,6 +87,15 @@ describe("the rows of the view", () => {
     );
     // Not the engine's words, which would tell a time that does not go on.
     assert.equal(rows[1]?.description, "running");
+  });
+
+  it("show a job that waits as one that can be stopped", () => {
+    const rows = childrenOf({
+      ...state,
+      jobs: [job("late", { state: "waiting", status: "waiting, 2nd for GPU 0", place: 2 })],
+    });
+    const row = rows.find(({ job }) => job === "late");
+    assert.deepEqual([row?.description, row?.icon, row?.context], ["waits for GPUs", "clock", "job.running"]);
   });
 
   it("show drift, and what a stranger wrote as text only", () => {

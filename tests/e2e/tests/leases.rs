@@ -124,6 +124,68 @@ fn every_view_says_which_gpu_is_which_inside() {
 }
 
 #[test]
+fn who_waits_is_seen_and_ended_by_its_name() {
+    let (bench, _driver) = bench("seen", Who::Ordinary);
+    job(&bench, "first", &[&["--gpus", "device=0"][..], SLEEPS].concat());
+    let wait = |name: &'static str| spawn(&bench, &["run", "--name", name, "--gpus", "device=0", "--", "echo", name]);
+    let mut children = Vec::new();
+    for (at, name) in ["second", "third", "fourth", "fifth"].into_iter().enumerate() {
+        children.push(wait(name));
+        until_waiting(&bench, &["second", "third", "fourth", "fifth"][..=at]);
+    }
+    for all in [&["ps"][..], &["ps", "--all"]] {
+        let ps = bench.run(all).succeeded().stdout.clone();
+        let line = ps.lines().find(|line| line.starts_with("third")).expect("its line");
+        assert!(line.contains("job   waiting, 2nd for GPU 0") && line.contains("echo third"), "{ps}");
+    }
+    let row = bench.json(&["ps"])["containers"][3].clone();
+    assert_eq!((&row["job"], &row["state"], &row["place"]), (&json!("third"), &json!("waiting"), &json!(2)), "{row:#}");
+    let (code, ran) = bench.error(&["logs", "third"]);
+    assert_eq!(code, "job_waits");
+    let said = ran.json()["error"]["message"].as_str().expect("said").to_owned();
+    assert!(said.contains("waiting, 2nd for GPU 0"), "{said}");
+    // Its name is taken already.
+    let (code, _) = bench.error(&["run", "--name", "third", "--gpus", "device=0", "--", "true"]);
+    assert_eq!(code, "job_exists");
+
+    // It is named, so that there is nothing to ask.
+    let stopped = bench.run(&["stop", "third"]);
+    assert_eq!(stopped.succeeded().stdout, "ended the wait of third\n");
+    assert_eq!(bench.json(&["rm", "fourth"])["waits"], json!(["fourth"]));
+    let fifth = children.pop().expect("four");
+    for (child, name) in [children.pop(), children.pop()].into_iter().zip(["fourth", "third"]) {
+        end(child.expect("one")).failed(&format!("the wait of job {name} was ended"));
+    }
+    until_waiting(&bench, &["second", "fifth"]);
+    let (code, ran) = bench.error(&["down"]);
+    assert_eq!(code, "work_running");
+    let said = ran.json()["error"]["message"].as_str().expect("said").to_owned();
+    assert!(said.contains("echo fifth, which waits for GPUs") && said.contains("sleep 1000"), "{said}");
+    bench.run(&["rm", "--force", "first"]).succeeded();
+    end(children.pop().expect("the second")).succeeded();
+    end(fifth).succeeded();
+    job(&bench, "sixth", &[&["--gpus", "device=0"][..], SLEEPS].concat());
+    let seventh = wait("seventh");
+    until_waiting(&bench, &["seventh"]);
+    let down = bench.run(&["down", "--force"]).succeeded().stdout.clone();
+    assert!(down.contains("ended the wait of seventh"), "{down}");
+    end(seventh).failed("the wait of job seventh was ended");
+    until_waiting(&bench, &[]);
+}
+
+#[test]
+fn who_follows_a_job_that_waits_sees_it_begin() {
+    let (bench, _driver) = bench("follows", Who::Ordinary);
+    job(&bench, "first", &[&["--gpus", "device=0"][..], SLEEPS].concat());
+    let second = spawn(&bench, &["run", "--detach", "--name", "second", "--gpus", "device=0", "--", "echo", "begun"]);
+    until_waiting(&bench, &["second"]);
+    let follows = spawn(&bench, &["logs", "-f", "second"]);
+    bench.run(&["rm", "--force", "first"]).succeeded();
+    end(second).succeeded();
+    assert_eq!(end(follows).succeeded().stdout, "begun\n");
+}
+
+#[test]
 fn two_jobs_at_the_same_moment_get_two_gpus() {
     let (one, _driver) = bench("one", Who::Ordinary);
     let (two, _other) = bench("two", Who::Root);

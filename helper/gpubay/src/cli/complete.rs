@@ -14,7 +14,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 use super::args::{Cli, Command, Common};
 use crate::config::{self, Loaded};
 use crate::progress::Progress;
-use crate::workspace::{Workspace, jobs, record};
+use crate::workspace::{Workspace, record, shown};
 
 /// Set by the script, with the shell's name.
 const VARIABLE: &str = "GPUBAY_COMPLETE";
@@ -50,7 +50,7 @@ pub(super) fn configured_jobs() -> Vec<CompletionCandidate> {
 /// Jobs by the names that `ps` shows, and the dev container.
 pub(super) fn containers() -> Vec<CompletionCandidate> {
     candidates(of_workspace(async |workspace| {
-        let rows = jobs::ps(&workspace, jobs::Scope::Workspace).await.ok()?;
+        let rows = shown::ps(&workspace, shown::Scope::Workspace).await.ok()?;
         Some(rows.into_iter().map(|row| row.job.unwrap_or(row.name)).collect())
     }))
 }

@@ -31,7 +31,7 @@ pub(super) struct Down {
 /// Stop the dev container and keep it with its files; `gpubay up` starts it again
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  gpubay stop\n  gpubay stop --force train         a job: its log and its container stay"
+    after_help = "Examples:\n  gpubay stop\n  gpubay stop --force train         a job: its log and its container stay; one that waits for GPUs waits no longer"
 )]
 pub(super) struct Stop {
     /// Also when something of yours still runs
@@ -58,7 +58,7 @@ pub(super) async fn down(common: &Common, command: &Down, output: &Output) -> Re
         Err(error) if error.code == "cancelled" => return Err(error),
         // Moved or deleted: what it left on the engine can still be taken away.
         Err(error) => match elsewhere(common, command, output).await {
-            Ok(report) if !report.containers.is_empty() => {
+            Ok(report) if !report.containers.is_empty() || !report.waits.is_empty() => {
                 output.result(&report, || text(&report, "removed"));
                 return Ok(());
             }
@@ -109,8 +109,14 @@ pub(super) fn may_go_on(error: &Error, output: &Output, cancel: &CancellationTok
 }
 
 fn text(report: &DownReport, done: &str) -> String {
-    if report.containers.is_empty() {
-        return "nothing to do: no container of this workspace runs\n".to_owned();
+    let mut text = ended_waits(&report.waits);
+    if !report.containers.is_empty() {
+        text.push_str(&format!("{done} {}; kept {}\n", report.containers.join(", "), report.kept.join(", ")));
     }
-    format!("{done} {}; kept {}\n", report.containers.join(", "), report.kept.join(", "))
+    if text.is_empty() { "nothing to do: no container of this workspace runs\n".to_owned() } else { text }
+}
+
+/// Of jobs that stood in the queue for GPUs.
+pub(super) fn ended_waits(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("ended the wait of {}\n", names.join(", ")) }
 }

@@ -12,7 +12,7 @@ use super::streams::{Target, Writer};
 use super::{complete, reach};
 use crate::engine::{LogChunk, LogOptions};
 use crate::error::Result;
-use crate::workspace::jobs;
+use crate::workspace::shown;
 
 /// Show what a job printed
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ pub(super) async fn run(common: &Common, command: &Logs, output: &Output) -> Res
     let workspace = reach(common, output).await?;
     let options = LogOptions { follow: command.follow, tail: command.tail, timestamps: command.timestamps };
     let read = async {
-        let (job, stream) = jobs::logs(&workspace, command.job.as_deref(), &options).await?;
+        let (job, stream) = shown::logs(&workspace, command.job.as_deref(), &options).await?;
         let mut stream = std::pin::pin!(stream);
         if output.is_json() {
             let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -9,8 +9,8 @@ use super::output::{Output, columns, plain};
 use super::reach;
 use crate::error::Result;
 use crate::workspace::elsewhere::Elsewhere;
-use crate::workspace::jobs::{self, Scope};
 use crate::workspace::report::{GpuDevice, Row};
+use crate::workspace::shown::{self, Scope};
 
 /// List the workspace's containers
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub(super) struct Report {
 pub(super) async fn run(common: &Common, command: &Ps, output: &Output) -> Result<()> {
     let scope = if command.all { Scope::All } else { Scope::Workspace };
     let containers = match reach(common, output).await {
-        Ok(workspace) => jobs::ps(&workspace, scope).await?,
+        Ok(workspace) => shown::ps(&workspace, scope).await?,
         // All of them are there wherever this is run.
         Err(error) if !command.all || !error.code.starts_with("no_") || error.code == "no_engine" => return Err(error),
         Err(_) => {

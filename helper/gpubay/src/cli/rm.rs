@@ -5,7 +5,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap_complete::engine::ArgValueCandidates;
 
 use super::args::Common;
-use super::down::{consent, may_go_on};
+use super::down::{consent, ended_waits, may_go_on};
 use super::output::Output;
 use super::{complete, reach};
 use crate::error::Result;
@@ -52,7 +52,7 @@ pub(super) async fn run(common: &Common, command: &Rm, output: &Output) -> Resul
 }
 
 fn text(report: &RmReport, force: bool) -> String {
-    let mut text = String::new();
+    let mut text = ended_waits(&report.waits);
     if !report.containers.is_empty() {
         text.push_str(&format!("removed {}\n", report.containers.join(", ")));
     }

@@ -79,6 +79,21 @@ impl Held {
         (devices.iter().map(name).collect::<Vec<_>>().join(","), known.map(|known| written(&known)).unwrap_or_default())
     }
 
+    /// `GPU 0, 1 or 2`. `each`: all of them are needed.
+    pub fn shown(&self, each: bool) -> String {
+        const MOST: usize = 8;
+        let Self::These(devices) = self else { return if each { "all GPUs" } else { "any GPU" }.to_owned() };
+        let name = |one: &Named| one.place.map(placed).or_else(|| one.uuid.clone());
+        let names: Vec<String> = devices.iter().filter_map(name).take(MOST + 1).collect();
+        let joint = if each { "and" } else { "or" };
+        match names.as_slice() {
+            [] => "GPUs".to_owned(),
+            [one] => format!("GPU {one}"),
+            [first @ .., _] if names.len() > MOST => format!("GPU {} {joint} others", first.join(", ")),
+            [first @ .., last] => format!("GPU {} {joint} {last}", first.join(", ")),
+        }
+    }
+
     fn placed(devices: &[Placed]) -> Self {
         let named = |device: &Placed| Named { place: device.place, uuid: Some(device.uuid.clone()) };
         Self::These(devices.iter().map(named).collect())

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use super::labels::{self, Role};
 use super::report::{DownReport, RmReport};
 use super::stakes::{self, Losses};
-use super::{Recreate, Workspace, lock, record};
+use super::{Recreate, Workspace, lock, record, ticket};
 use crate::HostPath;
 use crate::engine::{ContainerState, Engine, Listed};
 use crate::error::{Error, Result};
 use crate::mirror;
 use crate::progress::Progress;
+use crate::quoting::printable;
 use gpubay_protocol::agent::RUN_DIR;
 
 /// The code of the error that says: something of the user's would be killed.
@@ -22,16 +23,17 @@ pub const WORK_RUNNING: &str = "work_running";
 /// `work_running` while something of the user's runs in one of them, unless that is allowed.
 pub async fn down(workspace: &Workspace, consent: Recreate) -> Result<DownReport> {
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
-    let containers = of_workspace(workspace).await?;
+    let containers = with_waiting(workspace).await?;
     let lost = losses(&workspace.engine, &containers).await?;
     let data = |_: &str| workspace.shared();
-    let removed = remove(&workspace.engine, &workspace.progress, containers, &lost, consent, &data).await?;
+    let Removed { containers: removed, waits } =
+        remove(&workspace.engine, &workspace.progress, containers, &lost, consent, &data).await?;
     let kept = vec![
         format!("the venv ({})", workspace.venv_folder()),
         "mirror, caches and volumes".to_owned(),
         "the image".to_owned(),
     ];
-    Ok(DownReport { containers: removed, kept, lost })
+    Ok(DownReport { containers: removed, waits, kept, lost })
 }
 
 /// Where the records of a workspace lie, by the first 8 digits of its identity.
@@ -63,6 +65,15 @@ pub async fn note_ends(workspace: &Workspace) {
     }
 }
 
+/// What was taken away.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    /// Names of containers.
+    pub(super) containers: Vec<String>,
+    /// Jobs that waited.
+    pub(super) waits: Vec<String>,
+}
+
 /// Says what is lost, asks where something would be killed, and removes.
 pub(super) async fn remove(
     engine: &Engine,
@@ -71,15 +82,19 @@ pub(super) async fn remove(
     lost: &BTreeMap<String, Losses>,
     consent: Recreate,
     data: DataOf<'_>,
-) -> Result<Vec<String>> {
+) -> Result<Removed> {
     ask_before_killing(lost, consent, "Wait for it, or end it with everything else: `gpubay down --force`.")?;
     for (name, losses) in lost {
         for line in losses.describe() {
             progress.note(format!("lost with {name}: {line}"));
         }
     }
-    let mut removed = Vec::new();
+    let mut removed = Removed::default();
     for container in containers {
+        if ticket::is_ticket(&container) {
+            removed.waits.push(end_wait(engine, progress, &container).await?);
+            continue;
+        }
         let step = progress.step(format!("Removing {}", container.name));
         if is_alive(&container) {
             engine.stop(&container.id, 10).await?;
@@ -87,9 +102,19 @@ pub(super) async fn remove(
         note_end(engine, &container, data).await;
         engine.remove(&container.id).await?;
         step.done();
-        removed.push(container.name);
+        removed.containers.push(container.name);
     }
     Ok(removed)
+}
+
+/// Takes a job out of the queue, and returns its name. Who waits for it is told by the engine.
+async fn end_wait(engine: &Engine, progress: &Progress, ticket: &Listed) -> Result<String> {
+    let name = printable(ticket.label(labels::JOB));
+    let step = progress.step(format!("Ending the wait of job {name}"));
+    // Nothing runs in it that could be asked to end.
+    engine.remove(&ticket.id).await?;
+    step.done();
+    Ok(name)
 }
 
 /// What `rm` takes away.
@@ -111,18 +136,22 @@ pub struct Remove {
 /// `no_such_container` for a name, `work_running` for what has not ended.
 pub async fn rm(workspace: &Workspace, what: &Remove, consent: Recreate) -> Result<RmReport> {
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
-    let all = of_workspace(workspace).await?;
+    let all = with_waiting(workspace).await?;
     all_known(&all, &what.names)?;
-    let uses_venv = all.iter().any(is_alive);
+    let uses_venv = all.iter().any(|container| is_alive(container) && !ticket::is_ticket(container));
     let is_job = |container: &Listed| label(container, labels::ROLE) == Role::Job.as_str();
-    let listed_job = |container: &Listed| is_job(container) && (what.running || !is_alive(container));
+    let listed_job = |container: &Listed| {
+        (is_job(container) || ticket::is_ticket(container)) && (what.running || !is_alive(container))
+    };
     let chosen: Vec<Listed> = all
         .into_iter()
         .filter(|container| {
             what.names.iter().any(|name| named(container, name)) || what.finished && listed_job(container)
         })
         .collect();
-    let alive: Vec<&Listed> = chosen.iter().filter(|container| is_alive(container)).collect();
+    // A wait is not work: who names it means its end.
+    let alive: Vec<&Listed> =
+        chosen.iter().filter(|container| is_alive(container) && !ticket::is_ticket(container)).collect();
     if consent != Recreate::Allowed {
         if !alive.is_empty() {
             let names: Vec<&str> = alive.iter().map(|container| container.name.as_str()).collect();
@@ -146,7 +175,7 @@ pub async fn rm(workspace: &Workspace, what: &Remove, consent: Recreate) -> Resu
     let jobs: Vec<String> =
         chosen.iter().filter(|container| is_job(container)).map(|job| label(job, labels::JOB)).collect();
     let data = |_: &str| workspace.shared();
-    let containers = remove(&workspace.engine, &workspace.progress, chosen, &lost, Recreate::Allowed, &data).await?;
+    let removed = remove(&workspace.engine, &workspace.progress, chosen, &lost, Recreate::Allowed, &data).await?;
     for job in jobs {
         // A label is text that anybody with the engine can write; this takes plain names only.
         let name = format!("{}-{job}", workspace.place);
@@ -155,7 +184,7 @@ pub async fn rm(workspace: &Workspace, what: &Remove, consent: Recreate) -> Resu
         }
     }
     let venv = if what.venv { Some(empty_venv(workspace).await?) } else { None };
-    Ok(RmReport { containers, venv, lost })
+    Ok(RmReport { containers: removed.containers, waits: removed.waits, venv, lost })
 }
 
 fn label(container: &Listed, name: &str) -> String {
@@ -210,7 +239,7 @@ pub(super) const SHORTEST_ID: usize = 8;
 /// `work_running` while something of the user's runs in them, unless that is allowed; `no_such_container` for a name.
 pub async fn stop(workspace: &Workspace, names: &[String], consent: Recreate) -> Result<DownReport> {
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
-    let mut found = of_workspace(workspace).await?;
+    let mut found = with_waiting(workspace).await?;
     all_known(&found, names)?;
     let meant = |container: &Listed| match names {
         [] => label(container, labels::ROLE) == "dev",
@@ -218,8 +247,10 @@ pub async fn stop(workspace: &Workspace, names: &[String], consent: Recreate) ->
     };
     found.retain(|container| meant(container) && is_alive(container));
     if found.is_empty() {
-        return Ok(DownReport { containers: Vec::new(), kept: Vec::new(), lost: BTreeMap::new() });
+        let (containers, waits, kept) = (Vec::new(), Vec::new(), Vec::new());
+        return Ok(DownReport { containers, waits, kept, lost: BTreeMap::new() });
     }
+    let (tickets, found): (Vec<_>, Vec<_>) = found.into_iter().partition(ticket::is_ticket);
     let mut lost = losses(&workspace.engine, &found).await?;
     // Only what runs: a stopped container keeps its files.
     for losses in lost.values_mut() {
@@ -234,7 +265,10 @@ pub async fn stop(workspace: &Workspace, names: &[String], consent: Recreate) ->
             workspace.progress.note(format!("ended with {name}: {line}"));
         }
     }
-    let mut stopped = Vec::new();
+    let (mut stopped, mut waits) = (Vec::new(), Vec::new());
+    for ticket in tickets {
+        waits.push(end_wait(&workspace.engine, &workspace.progress, &ticket).await?);
+    }
     for container in found {
         let step = workspace.progress.step(format!("Stopping {}", container.name));
         workspace.engine.stop(&container.id, 10).await?;
@@ -242,8 +276,12 @@ pub async fn stop(workspace: &Workspace, names: &[String], consent: Recreate) ->
         step.done();
         stopped.push(container.name);
     }
-    let kept = if stopped.len() == 1 { "the container with its files" } else { "the containers with their files" };
-    Ok(DownReport { containers: stopped, kept: vec![kept.to_owned()], lost })
+    let kept = match stopped.len() {
+        0 => None,
+        1 => Some("the container with its files"),
+        _ => Some("the containers with their files"),
+    };
+    Ok(DownReport { containers: stopped, waits, kept: kept.map(str::to_owned).into_iter().collect(), lost })
 }
 
 /// What goes with each container: of a job, its command while it runs.
@@ -251,8 +289,12 @@ pub(super) async fn losses(engine: &Engine, containers: &[Listed]) -> Result<BTr
     let mut lost = BTreeMap::new();
     for container in containers {
         let label = |name: &str| container.labels.get(name).map(String::as_str).unwrap_or_default();
-        let losses = if label(labels::ROLE) == "job" {
-            let command: Vec<String> = serde_json::from_str(label(labels::COMMAND)).unwrap_or_default();
+        let command = || serde_json::from_str::<Vec<String>>(label(labels::COMMAND)).unwrap_or_default();
+        let losses = if ticket::is_ticket(container) {
+            let waits = format!("{}, which waits for GPUs", command().join(" "));
+            Losses { processes: vec![waits], ..Losses::default() }
+        } else if label(labels::ROLE) == "job" {
+            let command = command();
             let running = is_alive(container);
             Losses { processes: running.then(|| command.join(" ")).into_iter().collect(), ..Losses::default() }
         } else {
@@ -294,9 +336,17 @@ pub(super) async fn of_workspace(workspace: &Workspace) -> Result<Vec<Listed>> {
     Ok(found)
 }
 
-/// Those come and go within seconds, and are nobody's to see or end.
+/// With what stands in the queue for its jobs.
+pub(super) async fn with_waiting(workspace: &Workspace) -> Result<Vec<Listed>> {
+    let mut found = of_workspace(workspace).await?;
+    found.extend(ticket::of_workspace(workspace).await?.into_iter().map(|line| line.by));
+    found.sort_by_key(|container| container.created);
+    Ok(found)
+}
+
+/// Those come and go within seconds, and are nobody's to see or end; but what waits for a job is the job.
 pub(super) fn without_helpers(found: &mut Vec<Listed>) {
-    found.retain(|container| container.labels.get(labels::ROLE).is_none_or(|role| role != "helper"));
+    found.retain(|container| container.label(labels::ROLE) != "helper" || ticket::waits(container));
 }
 
 /// The engine lists the newest first, to the nanosecond, but says when only in seconds: its order decides

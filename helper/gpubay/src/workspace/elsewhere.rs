@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::report::{DownReport, Row};
 use super::there::Whose;
-use super::{HostUser, Recreate, down, jobs, known, labels, lock, visibility};
+use super::{HostUser, Recreate, down, known, labels, lock, shown, visibility};
 use crate::config::{self, Bare, LoadRequest};
 use crate::engine::{Engine, EngineInfo, Listed, Surroundings, endpoint};
 use crate::error::{Error, Result};
@@ -61,7 +61,7 @@ impl Elsewhere {
     pub async fn ps(&self) -> Result<Vec<Row>> {
         let mut found = self.all().await?;
         down::without_helpers(&mut found);
-        jobs::rows(&self.engine, found).await
+        shown::rows(&self.engine, found).await
     }
 
     async fn all(&self) -> Result<Vec<Listed>> {
@@ -113,13 +113,13 @@ impl Elsewhere {
             let data = known.get(id8).map_or(&self.bare.state, |known| &known.data);
             visibility::shared(&self.bare.state, &format!("{id8}-{key}"), data)
         };
-        let containers = down::remove(&self.engine, &self.progress, all, &lost, consent, &data).await?;
+        let removed = down::remove(&self.engine, &self.progress, all, &lost, consent, &data).await?;
         let mut kept = vec!["venv, mirror, caches and volumes".to_owned(), "the image".to_owned()];
         kept.extend(folders.into_iter().map(|folder| {
             let here = if std::path::Path::new(&folder).exists() { "" } else { ", which is not here any more" };
             format!("everything of the workspace {folder}{here}")
         }));
-        Ok(DownReport { containers, kept, lost })
+        Ok(DownReport { containers: removed.containers, waits: removed.waits, kept, lost })
     }
 
     async fn unknown(&self, name: &str) -> Error {

@@ -1,22 +1,18 @@
-//! `run`, `ps` and `logs`: jobs are containers of the same image and venv, each for one command.
+//! `run`: jobs are containers of the same image and venv, each for one command.
 
 use std::time::Duration;
-
-use futures_util::{Stream, StreamExt, stream};
 
 use super::labels;
 use super::leases::{self, Asking};
 use super::queue::{self, Place};
-use super::report::{GpuDevice, Row};
+use super::report::GpuDevice;
 use super::spec::{Planned, Task, plan};
-use super::{
-    Workspace, choice, delivery, dev, down, exec, exposure, lock, lost, record, unique, up, visibility, waiting,
-};
+use super::{Workspace, choice, delivery, dev, exec, exposure, lock, record, ticket, unique, up, visibility, waiting};
 use crate::ContainerPath;
 use crate::agent;
 use crate::config;
 use crate::config::model::{Config, GpuSelection, Gpus, Isolation, JobWorkdir, MountSource};
-use crate::engine::{Attached, ContainerState, Engine, EngineError, Listed, LogChunk, LogOptions, Stdio};
+use crate::engine::{Attached, ContainerState, EngineError, Stdio};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::gpu;
@@ -314,10 +310,14 @@ fn taken(name: &str) -> Error {
 /// # Errors
 /// `job_exists` where there is one of that name.
 pub(super) async fn refuse_taken(workspace: &Workspace, name: &str) -> Result<()> {
-    match workspace.engine.container(&format!("{}-{name}", workspace.base_name())).await? {
-        Some(_) => Err(taken(name)),
-        None => Ok(()),
+    if workspace.engine.container(&format!("{}-{name}", workspace.base_name())).await?.is_some() {
+        return Err(taken(name));
     }
+    if ticket::of_workspace(workspace).await?.iter().any(|line| line.by.label(labels::JOB) == name) {
+        return Err(Error::new("job_exists", format!("a job named {name} waits already"))
+            .with_hint(format!("Give this one another name with --name, or end that wait: gpubay stop {name}")));
+    }
+    Ok(())
 }
 
 /// Before anything else runs, the agent compares what is live with what was held open here. Later it would be the
@@ -420,114 +420,4 @@ pub async fn remove(workspace: &Workspace, job: &Job) -> Result<()> {
     workspace.engine.remove(&job.id).await?;
     let _ = std::fs::remove_dir_all(workspace.job_run_folder(&job.name).as_path());
     Ok(())
-}
-
-/// Whose containers are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    Workspace,
-    /// Every workspace of this user on this engine.
-    All,
-}
-
-/// The containers that there are, oldest first.
-pub async fn ps(workspace: &Workspace, scope: Scope) -> Result<Vec<Row>> {
-    let found = match scope {
-        Scope::Workspace => down::of_workspace(workspace).await?,
-        Scope::All => {
-            let uid = workspace.host.uid.to_string();
-            let mut found = workspace.engine.list(&[(labels::ID, ""), (labels::OWNER, &uid)]).await?;
-            down::without_helpers(&mut found);
-            down::oldest_first(&mut found);
-            found
-        }
-    };
-    rows(&workspace.engine, found).await
-}
-
-/// With the exit codes of those that have ended.
-pub(super) async fn rows(engine: &Engine, found: Vec<Listed>) -> Result<Vec<Row>> {
-    let lost = found.iter().map(|container| async {
-        if container.state == "running" { lost::of(engine, container.into()).await } else { None }
-    });
-    let lost = futures_util::future::join_all(lost).await;
-    let mut rows = Vec::new();
-    for (container, lost_gpus) in found.into_iter().zip(lost) {
-        let exit_code = if container.state == "exited" {
-            match engine.container(&container.id).await?.map(|found| found.state) {
-                Some(ContainerState::Exited { code, .. }) => Some(code),
-                _ => None,
-            }
-        } else {
-            None
-        };
-        let choice = choice::of_listed(&container, engine.is_local());
-        let devices = choice::told(&container.labels, choice.as_ref());
-        rows.push(Row { devices, lost_gpus, ..row(container, exit_code) });
-    }
-    Ok(rows)
-}
-
-fn row(container: Listed, exit_code: Option<i64>) -> Row {
-    let label = |name: &str| container.labels.get(name).cloned();
-    let workspace = label(labels::WORKSPACE).unwrap_or_default();
-    Row {
-        role: label(labels::ROLE).unwrap_or_default(),
-        job: label(labels::JOB),
-        command: label(labels::COMMAND).and_then(|text| serde_json::from_str(&text).ok()),
-        workspace_exists: std::path::Path::new(&workspace).exists(),
-        workspace,
-        gpus: label(labels::GPUS).unwrap_or_default(),
-        devices: None,
-        lost_gpus: None,
-        record: label(labels::RECORD),
-        commit: label(labels::COMMIT),
-        id: container.id,
-        name: container.name,
-        state: container.state,
-        status: container.status,
-        exit_code,
-        created: container.created,
-    }
-}
-
-/// The log of a job, or of the dev container where `name` is `None` and there is no job, and the container's name.
-///
-/// # Errors
-/// `no_such_job` naming the jobs there are.
-pub async fn logs(
-    workspace: &Workspace,
-    name: Option<&str>,
-    options: &LogOptions,
-) -> Result<(String, impl Stream<Item = Result<LogChunk, EngineError>> + use<>)> {
-    let found = down::of_workspace(workspace).await?;
-    let jobs: Vec<&Listed> = found.iter().filter(|container| container.labels.contains_key(labels::JOB)).collect();
-    let chosen = match name {
-        Some(name) => found.iter().find(|container| {
-            container.labels.get(labels::JOB).is_some_and(|job| job == name)
-                || container.name == name
-                || container.id.starts_with(name) && name.len() >= 8
-        }),
-        None => jobs.last().copied().or(found.last()),
-    };
-    let Some(container) = chosen else {
-        let names: Vec<&str> =
-            jobs.iter().filter_map(|container| container.labels.get(labels::JOB)).map(String::as_str).collect();
-        let there =
-            if names.is_empty() { "there are none".to_owned() } else { format!("there are: {}", names.join(", ")) };
-        let asked =
-            name.map_or_else(|| "no container of this workspace".to_owned(), |name| format!("no job named {name}"));
-        return Err(Error::new("no_such_job", format!("{asked}; {there}"))
-            .with_hint("`gpubay ps` lists them; `gpubay run --detach -- COMMAND` starts one."));
-    };
-    let logs = workspace.engine.logs(&container.id, options);
-    // The output ends a moment before the engine has noted the end: whoever follows to the end may rely on it.
-    let (engine, id, follow) = (workspace.engine.clone(), container.id.clone(), options.follow);
-    let end = stream::once(async move { if follow { engine.wait(&id).await.err() } else { None } });
-    let end = end.filter_map(async |failed| match failed {
-        // Removed meanwhile: it has ended.
-        None | Some(EngineError::NotFound { .. }) => None,
-        Some(error) => Some(Err(error)),
-    });
-    Ok((container.name.clone(), logs.chain(end)))
 }

@@ -1,33 +1,28 @@
 //! Who has which GPU, read from the engine each time: containers are the leases, and who waits is a container, too.
 //!
-//! Nothing is written down: a lease ends with its container, also where its process was killed or the machine went down. The
-//! ticket of who waits is a small container that lives as long as the connection to its standard input: the engine ends
-//! it with whoever held that. Users, windows and machines that share an engine see the same.
+//! Nothing is written down: a lease ends with its container, also where its process was killed or the machine went down.
+//! Users, windows and machines that share an engine see the same.
 //!
 //! Two that choose at the same moment both make their container first and look then ([`confirm`]): at least one of them
 //! sees the other, and the one that was made later goes back and chooses again.
 
-use super::there::Reach;
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use gpubay_protocol::agent::{AGENT_DIR, RUN_DIR};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::gpus::{GpuLease, OfferedGpu};
 use super::holders::Holders;
 use super::report::GpuDevice;
-use super::{Role, Workspace, choice, delivery, labels, unique, visibility};
-use crate::config::model::{Mount, MountSource};
-use crate::engine::{Attached, Engine, EngineError, Listed, Stdio};
+use super::there::Reach;
+use super::ticket::{self, Ticket};
+use super::{Role, Workspace, choice, labels};
+use crate::engine::{Engine, EngineError, Listed};
 use crate::error::{Error, Result};
 use crate::gpu::gib;
 use crate::gpu::lease::{Claims, Held, Kind, Lease};
 use crate::progress::long;
 use crate::quoting::printable;
-use crate::{ContainerPath, HostPath};
 
 /// Another job was given the same GPU at the same moment: it is to be chosen again.
 pub(super) const RACED: &str = "gpu_raced";
@@ -36,7 +31,6 @@ pub(super) const TAKEN: &str = "gpu_taken";
 /// Between making a container and starting it lie some tenths of a second: one that takes so long has no process of ours any
 /// more, or one that sleeps.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
-const BEAT: Duration = Duration::from_millis(500);
 
 /// A job's label [`labels::LEASE`].
 pub(super) fn written(kind: Kind) -> &'static str {
@@ -44,13 +38,6 @@ pub(super) fn written(kind: Kind) -> &'static str {
         Kind::Shared => "shared",
         Kind::Exclusive => "exclusive",
     }
-}
-
-const WAITING: &str = "waiting";
-
-/// Whether it stands in a queue for somebody.
-pub(super) fn is_ticket(container: &Listed) -> bool {
-    container.label(labels::LEASE) == WAITING && container.label(labels::ROLE) == Role::Helper.as_str()
 }
 
 /// Who asks for GPUs.
@@ -64,18 +51,18 @@ pub(super) struct Asking<'a> {
 
 /// A container that holds GPUs.
 #[derive(Clone, Debug)]
-struct Holding<'a> {
+pub(super) struct Holding<'a> {
     by: &'a Listed,
     kind: Kind,
     held: Held,
 }
 
-fn is_unstarted(container: &Listed) -> bool {
+pub(super) fn is_unstarted(container: &Listed) -> bool {
     // The last two are Podman's.
     matches!(container.state.as_str(), "created" | "configured" | "initialized")
 }
 
-fn is_alive(container: &Listed) -> bool {
+pub(super) fn is_alive(container: &Listed) -> bool {
     // What is told to stop, as Podman has it, still computes.
     matches!(container.state.as_str(), "running" | "paused" | "restarting" | "stopping")
 }
@@ -84,7 +71,7 @@ fn is_alive(container: &Listed) -> bool {
 /// `selected`: in a dev container in which the environment selects.
 ///
 /// The clocks of two machines differ: this is good for a choice, of which [`confirm`] makes certain.
-fn holding<'a>(by: &'a Listed, selected: Option<&[String]>, now: i64) -> Option<Holding<'a>> {
+pub(super) fn holding<'a>(by: &'a Listed, selected: Option<&[String]>, now: i64) -> Option<Holding<'a>> {
     let starts = is_unstarted(by) && now.saturating_sub(by.created) < STARTS_WITHIN.as_secs() as i64;
     may_hold(by, selected).filter(|_| is_alive(by) || starts)
 }
@@ -108,7 +95,7 @@ fn may_hold<'a>(by: &'a Listed, selected: Option<&[String]>) -> Option<Holding<'
     }
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
 
@@ -131,7 +118,7 @@ pub(super) async fn claims(workspace: &Workspace, asking: Asking<'_>) -> Result<
     }
     let mut ahead = Vec::new();
     if asking.kind == Kind::Exclusive {
-        for by in ahead_of(workspace, &found, asking.ticket).await? {
+        for by in ticket::ahead_of(&workspace.engine, &found, asking.ticket).await? {
             let Some(held) = Held::given(by.label(labels::GPUS), by.label(labels::DEVICES)) else { continue };
             ahead.push(Lease { kind: Kind::Exclusive, held, who: who(workspace, &mut people, by).await });
         }
@@ -145,15 +132,7 @@ pub(super) async fn claims(workspace: &Workspace, asking: Asking<'_>) -> Result<
 /// The engine's own.
 pub(super) async fn show(engine: &Engine, people: &mut Holders, devices: &mut [OfferedGpu]) -> Result<Vec<GpuLease>> {
     let found = engine.list(&[(labels::ID, "")]).await?;
-    let mut waiting = Vec::new();
     for by in &found {
-        if is_ticket(by) && is_alive(by) {
-            let lease = lease(WAITING, by, people).await;
-            // A list tells the second only, in which several may have come.
-            let created = engine.container(&by.id).await?.map_or(0, |seen| seen.created);
-            waiting.push((created, lease));
-            continue;
-        }
         let choice = choice::of_listed(by, engine.is_local());
         let selected = choice.as_ref().map(|choice| choice.visible.as_slice());
         let Some(Holding { kind, held, .. }) = holding(by, selected, now()) else { continue };
@@ -175,8 +154,11 @@ pub(super) async fn show(engine: &Engine, people: &mut Holders, devices: &mut [O
         // The order of a list of containers is none.
         device.leases.sort_by(|a, b| (&a.kind, &a.since, &a.container).cmp(&(&b.kind, &b.since, &b.container)));
     }
-    waiting.sort_by_key(|(created, _)| *created);
-    Ok(waiting.into_iter().map(|(_, lease)| lease).collect())
+    let mut waiting = Vec::new();
+    for line in ticket::in_line(engine, &found).await? {
+        waiting.push(lease(ticket::WAITING, &line.by, people).await);
+    }
+    Ok(waiting)
 }
 
 /// What a label says, as far as anybody would read it.
@@ -218,26 +200,6 @@ async fn who(workspace: &Workspace, people: &mut Holders, by: &Listed) -> String
         _ => String::new(),
     };
     format!("{what}{user}, for {}", long(time::Duration::seconds(now().saturating_sub(by.created))))
-}
-
-/// The tickets of those who came before; of everybody for who has none.
-async fn ahead_of<'a>(workspace: &Workspace, found: &'a [Listed], own: Option<&Ticket>) -> Result<Vec<&'a Listed>> {
-    let mut ahead = Vec::new();
-    for ticket in found.iter().filter(|container| is_ticket(container) && is_alive(container)) {
-        let first = match own {
-            None => true,
-            Some(own) if own.id == ticket.id => false,
-            Some(own) => {
-                let Some(made) = own.made(workspace, ticket).await? else { continue };
-                (made, &ticket.id) < (own.created, &own.id)
-            }
-        };
-        if first {
-            ahead.push(ticket);
-        }
-    }
-    ahead.sort_by_key(|ticket| ticket.created);
-    Ok(ahead)
 }
 
 pub(super) fn raced() -> Error {
@@ -307,147 +269,6 @@ pub(super) async fn with_idle(workspace: &Workspace, error: Error) -> Error {
     Error { message: format!("{}; idle with memory held: {}", error.message, idle.join(", ")), ..error }
 }
 
-/// A place in the queue. It is given back at the end of its life, however that comes.
-pub(super) struct Ticket {
-    id: String,
-    created: i128,
-    wanted: Held,
-    /// When the others were made.
-    made: Mutex<HashMap<String, i128>>,
-    run: HostPath,
-    /// The engine ends the container with this.
-    _line: Mutex<Attached>,
-}
-
-impl std::fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ticket").field("id", &self.id).field("wanted", &self.wanted).finish_non_exhaustive()
-    }
-}
-
-impl Ticket {
-    /// Takes one for the job `name`, which would do with some of `wanted`. `image` is any that the engine has, `agent` our
-    /// program on the host.
-    ///
-    /// # Errors
-    /// The engine's own.
-    pub(super) async fn take(
-        workspace: &Workspace,
-        name: &str,
-        wanted: Held,
-        image: &str,
-        agent: &HostPath,
-    ) -> Result<Self> {
-        let run = workspace.shared().join("run").join(format!("waits-{}", unique()));
-        std::fs::create_dir_all(run.as_path()).map_err(delivery::at(run.as_path()))?;
-        let inside = |path: &str| ContainerPath::new(path).expect("a constant path");
-        let mount = |source: &HostPath, target: &str, read_only| Mount {
-            source: MountSource::Host(source.clone()),
-            target: inside(target),
-            read_only,
-        };
-        let mut spec = workspace.helper_spec(image);
-        spec.name = format!("gpubay-waits-{}-{}", workspace.id8(), unique());
-        let (gpus, devices) = wanted.labels();
-        let own = [(labels::LEASE, WAITING), (labels::JOB, name), (labels::GPUS, &gpus), (labels::DEVICES, &devices)];
-        spec.labels.extend(own.map(|(label, value)| (label.to_owned(), value.to_owned())));
-        // A conversation over its standard input, which ends when that does.
-        spec.cmd = vec!["stdio".to_owned()];
-        spec.stdio = Stdio::Attached { tty: false };
-        spec.mounts = vec![mount(agent, &format!("{AGENT_DIR}/bin"), true), mount(&run, RUN_DIR, false)];
-        let id = workspace.engine.create(&spec).await?;
-        let started = async {
-            visibility::check(workspace, &id, &run, None).await.map_err(visibility::Problem::into_error)?;
-            let line = workspace.engine.attach(&id).await?;
-            workspace.engine.start(&id).await?;
-            let created = workspace.engine.container(&id).await?.map(|seen| seen.created);
-            let gone = || Error::new("ticket_lost", "what stood in the queue for the job was removed");
-            Ok::<_, Error>((line, created.ok_or_else(gone)?))
-        };
-        match started.await {
-            Ok((line, created)) => {
-                Ok(Self { id, created, wanted, made: Mutex::default(), run, _line: Mutex::new(line) })
-            }
-            Err(error) => {
-                let _ = workspace.engine.remove(&id).await;
-                let _ = std::fs::remove_dir_all(run.as_path());
-                Err(error)
-            }
-        }
-    }
-
-    /// When another ticket was made, by the engine's own clock; a list of containers tells only the second.
-    async fn made(&self, workspace: &Workspace, other: &Listed) -> Result<Option<i128>> {
-        let known = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&other.id).copied();
-        if known.is_some() {
-            return Ok(known);
-        }
-        let Some(seen) = workspace.engine.container(&other.id).await? else { return Ok(None) };
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(other.id.clone(), seen.created);
-        Ok(Some(seen.created))
-    }
-
-    /// Nobody waits any more.
-    pub(super) async fn give_back(self, workspace: &Workspace) {
-        if let Err(error) = workspace.engine.remove(&self.id).await {
-            tracing::debug!(%error, "the ticket ends with its connection");
-        }
-    }
-
-    /// Waits until it is worth to try: everybody who came before has gone, and something has changed since the last time.
-    /// `told` hears how many of those there are.
-    ///
-    /// # Errors
-    /// `cancelled`; `ticket_lost`; the engine's own.
-    pub(super) async fn turn(
-        &self,
-        workspace: &Workspace,
-        seen: &mut Option<Seen>,
-        told: &mut impl FnMut(usize),
-    ) -> Result<()> {
-        // Memory comes free without any container that ends.
-        const NOW_AND_THEN: u32 = 6;
-        let mut beats = 0;
-        loop {
-            let found = workspace.engine.list(&[(labels::ID, "")]).await?;
-            if !found.iter().any(|container| container.id == self.id && is_alive(container)) {
-                return Err(Error::new("ticket_lost", "what stood in the queue for the job was removed")
-                    .with_hint("Run it again; `gpubay-waits-…` among the engine's containers are those who wait."));
-            }
-            let ahead = ahead_of(workspace, &found, Some(self)).await?;
-            let in_the_way = |ticket: &&&Listed| {
-                let held = Held::given(ticket.label(labels::GPUS), ticket.label(labels::DEVICES));
-                held.is_some_and(|held| held.meets(&self.wanted))
-            };
-            let before = ahead.iter().filter(in_the_way).count();
-            told(before);
-            let others = found.iter().filter(|by| holding(by, None, now()).is_some()).map(|by| by.id.clone());
-            let now = Seen(others.collect());
-            if before == 0 && (seen.as_ref() != Some(&now) || beats >= NOW_AND_THEN) {
-                *seen = Some(now);
-                return Ok(());
-            }
-            beats += 1;
-            tokio::select! {
-                () = tokio::time::sleep(BEAT) => {}
-                () = workspace.progress.cancel.cancelled() => {
-                    return Err(Error::new("cancelled", "cancelled while the job waited for its GPUs"));
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(self.run.as_path());
-    }
-}
-
-/// The containers that held something when it was looked last.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Seen(Vec<String>);
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -510,13 +331,5 @@ mod tests {
         let selected = |by: &Listed| choice::of_listed(by, true).map(|choice| choice.visible);
         assert_eq!(selected(&container("running", 0, &[&dev[..], &soft].concat())), Some(vec!["GPU-a".to_owned()]));
         assert_eq!(selected(&by), None);
-    }
-
-    #[test]
-    fn only_who_waits_is_a_ticket() {
-        let waiting = (labels::LEASE, WAITING);
-        assert!(is_ticket(&container("running", 0, &[(labels::ROLE, "helper"), waiting])));
-        assert!(!is_ticket(&container("running", 0, &[(labels::ROLE, "helper")])));
-        assert!(!is_ticket(&container("running", 0, &[(labels::ROLE, "job"), waiting])));
     }
 }

@@ -42,12 +42,14 @@ mod python;
 mod queue;
 pub mod record;
 pub mod report;
+pub mod shown;
 mod spec;
 mod stages;
 mod stakes;
 pub mod status;
 pub mod sync;
 mod there;
+mod ticket;
 pub mod up;
 mod user;
 mod visibility;
@@ -222,7 +224,7 @@ impl Workspace {
     /// Helpers of this workspace that are there while its lock is ours were left behind by a process that was killed.
     async fn remove_stale_helpers(&self) -> Result<()> {
         let mut found = self.engine.list(&[(ID, self.id()), (ROLE, Role::Helper.as_str())]).await?;
-        found.retain(|helper| !leases::is_ticket(helper) && !there::is_one(helper));
+        found.retain(|helper| !ticket::is_ticket(helper) && !there::is_one(helper));
         for stale in found {
             self.engine.remove(&stale.id).await?;
         }

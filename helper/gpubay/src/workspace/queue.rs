@@ -4,8 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::jobs::{self, Job, RunOptions, Wait};
-use super::leases::{self, Asking, Ticket};
+use super::leases::{self, Asking};
 use super::record::{self, Frozen};
+use super::ticket::{self, Ticket, Waiter};
 use super::{Workspace, given, host_env, lock, up, visibility};
 use crate::config::model::{GpuSelection, Gpus};
 use crate::error::{Error, Result};
@@ -22,7 +23,7 @@ pub(super) struct Place {
     pub(super) ticket: Option<Ticket>,
     /// Where its record will be, and its sources as they were when it was asked for.
     pub(super) folder: Option<(record::Folder, Option<Frozen>)>,
-    seen: Option<leases::Seen>,
+    seen: Option<ticket::Seen>,
     /// How many were before it when that was told.
     told: Option<usize>,
     step: Option<Step>,
@@ -87,11 +88,13 @@ async fn stand_in_line(workspace: &Workspace, options: &RunOptions, place: &mut 
         let selection = jobs::gpus_of(workspace, options);
         let Some(wanted) = given::would_do(workspace, &selection).await? else { return Ok(()) };
         // The image, and our program where the engine sees it.
+        let asked = selection.select.typed();
         let cpu = Gpus { select: GpuSelection::None, ..selection };
         let lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
         let ground = up::ground(workspace, &cpu, None).await?;
         drop(lock);
-        let ticket = Ticket::take(workspace, &name, wanted, &ground.image.id, &ground.places.agent).await?;
+        let waiter = Waiter { name: &name, argv: &options.argv, asked: &asked, wanted };
+        let ticket = Ticket::take(workspace, &waiter, &ground.image.id, &ground.places.agent).await?;
         place.ticket = Some(ticket);
         place.step = Some(workspace.progress.step("Waiting for GPUs"));
     }

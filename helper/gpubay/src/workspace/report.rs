@@ -172,8 +172,9 @@ pub struct Row {
     pub workspace: String,
     /// `false` where the folder was moved or deleted, or is another machine's.
     pub workspace_exists: bool,
+    /// The engine's word; `waiting`: a job that stands in the queue for its GPUs.
     pub state: String,
-    /// In the engine's words.
+    /// In the engine's words; of a job that waits: `waiting, 2nd for GPU 0`.
     pub status: String,
     /// What the engine was asked for.
     pub gpus: String,
@@ -187,6 +188,8 @@ pub struct Row {
     /// Of a job: the commit it was started from, with a `+` where tracked files differed from it.
     pub commit: Option<String>,
     pub exit_code: Option<i64>,
+    /// Of a job that waits: its place among those who want the same GPUs, 1 is next.
+    pub place: Option<usize>,
     /// Seconds since the Unix epoch.
     pub created: i64,
 }
@@ -197,6 +200,8 @@ pub struct Row {
 pub struct DownReport {
     /// Names of the containers that were removed or stopped.
     pub containers: Vec<String>,
+    /// Jobs that waited for GPUs, and do not any more.
+    pub waits: Vec<String>,
     /// What was kept, in sentences.
     pub kept: Vec<String>,
     /// What was lost, by container; those that lost nothing are left out.
@@ -209,6 +214,8 @@ pub struct DownReport {
 pub struct RmReport {
     /// Names of the containers that were removed.
     pub containers: Vec<String>,
+    /// Jobs that waited for GPUs, and do not any more.
+    pub waits: Vec<String>,
     /// The venv that was emptied, on the host.
     pub venv: Option<HostPath>,
     /// What was lost, by container; those that lost nothing are left out.

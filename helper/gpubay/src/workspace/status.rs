@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::down::{self, losses};
 use super::report::{GpuReport, HostEnvReport, Row};
 use super::stakes::Losses;
-use super::{Drift, Workspace, dev, jobs, python, up};
+use super::{Drift, Workspace, dev, python, shown, up};
 use crate::engine::ContainerState;
 use crate::error::Result;
 use crate::{ContainerPath, HostPath};
@@ -57,7 +57,7 @@ pub enum Configured {
 /// The engine's own; `foreign_container`.
 pub async fn status(workspace: &Workspace, configured: Configured) -> Result<StatusReport> {
     let wanted = workspace.dev_name();
-    let (found, rows) = tokio::join!(dev::find(workspace, &wanted), jobs::ps(workspace, jobs::Scope::Workspace));
+    let (found, rows) = tokio::join!(dev::find(workspace, &wanted), shown::ps(workspace, shown::Scope::Workspace));
     let (found, mut jobs) = (found?, rows?);
     let lost = found.as_ref().and_then(|found| jobs.iter().find(|row| row.id == found.id)?.lost_gpus.clone());
     jobs.retain(|row| row.job.is_some());
@@ -100,7 +100,7 @@ pub async fn status(workspace: &Workspace, configured: Configured) -> Result<Sta
 /// # Errors
 /// The engine's own.
 pub async fn stakes(workspace: &Workspace, jobs: bool) -> Result<std::collections::BTreeMap<String, Losses>> {
-    let mut containers = down::of_workspace(workspace).await?;
+    let mut containers = down::with_waiting(workspace).await?;
     containers.retain(|container| jobs || !container.labels.contains_key(super::labels::JOB));
     losses(&workspace.engine, &containers).await
 }

@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 use super::super::method::{About, Call, Kind, Method, cancelled};
 use super::super::wire::{Failure, LogsEnd, LogsParams};
 use crate::engine::{LogChunk, LogOptions};
-use crate::workspace::jobs;
+use crate::workspace::shown;
 
 pub(in crate::server) struct Logs;
 
@@ -18,7 +18,7 @@ impl Method for Logs {
     async fn answer(call: Call, params: LogsParams) -> Result<LogsEnd, Failure> {
         let workspace = call.reach(&params.work.allow).await?;
         let options = LogOptions { follow: params.follow, tail: params.tail, timestamps: false };
-        let (container, chunks) = jobs::logs(&workspace, params.job.as_deref(), &options).await?;
+        let (container, chunks) = shown::logs(&workspace, params.job.as_deref(), &options).await?;
         let mut chunks = std::pin::pin!(chunks);
         let mut text = Text::default();
         loop {

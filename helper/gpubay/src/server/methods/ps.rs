@@ -3,7 +3,7 @@
 use super::super::method::{About, Call, Kind, Method};
 use super::super::wire::Rows;
 use super::super::wire::{Failure, PsParams};
-use crate::workspace::jobs::{self, Scope};
+use crate::workspace::shown::{self, Scope};
 
 pub(in crate::server) struct Ps;
 
@@ -16,7 +16,7 @@ impl Method for Ps {
     async fn answer(call: Call, params: PsParams) -> Result<Rows, Failure> {
         let workspace = call.reach(&[]).await?;
         let scope = if params.all { Scope::All } else { Scope::Workspace };
-        Ok(Rows { containers: jobs::ps(&workspace, scope).await? })
+        Ok(Rows { containers: shown::ps(&workspace, scope).await? })
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gpubay_protocol::hostenv::{self, HostEnv};
 
-use super::super::{leases, there};
+use super::super::{there, ticket};
 use super::{Item, Kind, Prune, PruneReport, What, bytes_below};
 use crate::HostPath;
 use crate::agent::embedded;
@@ -416,7 +416,7 @@ impl Prune {
         let goes_on = |state: &str| matches!(state, "created" | "running" | "paused");
         // What stands in a queue lives as long as who waits, and what somebody looks through as long as they do.
         let waits = |container: &crate::engine::Listed| {
-            leases::is_ticket(container) && container.state != "created" || there::is_one(container)
+            ticket::is_ticket(container) && container.state != "created" || there::is_one(container)
         };
         let found = found.into_iter().filter(|container| goes_on(&container.state) && !waits(container));
         Ok(found.filter_map(item).collect())
