@@ -57,6 +57,31 @@ fn a_job_has_variables_a_folder_and_frozen_sources_of_its_own() {
 }
 
 #[test]
+fn an_option_behind_a_jobs_name_is_not_swallowed() {
+    let bench = bench("behind");
+    bench.write("gpubay.toml", "[jobs.train]\ncommand = [\"echo\", \"trained\"]\n");
+    for (args, words) in [
+        (vec!["train", "--gpus", "none"], "For GPU Bay write `gpubay run --gpus none train`"),
+        (vec!["train", "--no-wait"], "for the job's own command `gpubay run train -- --no-wait`"),
+        (vec!["--wait", "5s", "true"], "Did you mean --wait=5s? Write `gpubay run --wait=5s true`"),
+    ] {
+        let ran = bench.run(&[&["run"], &args[..]].concat());
+        assert!(ran.code == Some(2) && ran.stderr.contains(words), "{ran:?}");
+        let (code, ran) = bench.error(&[&["run"], &args[..]].concat());
+        assert_eq!((code.as_str(), ran.code), ("misplaced_option", Some(2)));
+    }
+    assert!(bench.containers().is_empty(), "nothing was done");
+    // What is somebody else's goes through as it is.
+    for (args, want) in [
+        (vec!["train", "--", "--gpus", "1"], "trained --gpus 1\n"),
+        (vec!["train", "--lr", "3"], "trained --lr 3\n"),
+        (vec!["echo", "--gpus", "1", "--wait"], "--gpus 1 --wait\n"),
+    ] {
+        assert_eq!(bench.run(&[&["run"], &args[..]].concat()).succeeded().stdout, want);
+    }
+}
+
+#[test]
 fn the_printed_command_makes_the_same_job() {
     let bench = bench("printed");
     bench.write(

@@ -43,7 +43,7 @@ pub(super) fn configured_jobs() -> Vec<CompletionCandidate> {
     let before = words.into_iter().take(cursor.saturating_sub(1));
     let line = std::iter::once("gpubay".into()).chain(before).chain(["x".into()]);
     let is_first =
-        Cli::try_parse_from(line).is_ok_and(|cli| matches!(cli.command, Command::Run(run) if run.words() == 1));
+        Cli::try_parse_from(line).is_ok_and(|cli| matches!(cli.command, Command::Run(run) if run.command().len() == 1));
     candidates(loaded().filter(|_| is_first).map(|loaded| loaded.config.jobs.into_keys().collect()))
 }
 

@@ -14,6 +14,7 @@ mod gpus;
 mod init;
 mod logs;
 mod manual;
+mod misplaced;
 mod output;
 mod print;
 mod prune;
@@ -258,8 +259,7 @@ fn cancel_on_signals(progress: &Progress) -> Cancelling {
 /// A selection of GPUs that cannot be had, in the words of where it was made: `--gpus`, say.
 fn selected_by(error: Error, place: &str) -> Error {
     match error.code {
-        "gpu_unknown" => error.with_hint(format!("Change {place} to what is there.")),
-        "gpu_too_many" => {
+        "gpu_unknown" | "gpu_too_many" => {
             let more = error.hint.clone().unwrap_or_default();
             error.with_hint(format!("Change {place} to what is there. {more}"))
         }

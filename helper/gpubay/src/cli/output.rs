@@ -151,6 +151,9 @@ fn moves() -> bool {
     std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
+/// Nothing was done.
+pub(super) const WRONG_COMMAND_LINE: u8 = 2;
+
 /// What the grammar itself has to say: help and version, or what is wrong with the command line. Returns the exit code.
 pub(super) fn wrong_command_line(error: &clap::Error) -> u8 {
     let wrong = error.use_stderr();
@@ -164,7 +167,7 @@ pub(super) fn wrong_command_line(error: &clap::Error) -> u8 {
         print(&format!("{}\n", failure(&error)));
     }
     let _ = error.print();
-    if wrong { 2 } else { 0 }
+    if wrong { WRONG_COMMAND_LINE } else { 0 }
 }
 
 fn failure(error: &Error) -> serde_json::Value {

@@ -15,7 +15,7 @@ use super::exec::{NOBODY_READS, OWN_FAILURE, working_directory};
 use super::output::Output;
 use super::print::{self, Printing};
 use super::streams::{self, Control, Ended};
-use super::{cancel_on_signals, connect, load, selected_by, terminal, unless_cancelled, values};
+use super::{cancel_on_signals, connect, load, misplaced, output, selected_by, terminal, unless_cancelled, values};
 use crate::config::parse_gpus;
 use crate::engine::{Attached, Stdio};
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ pub(super) struct Run {
     #[arg(long, value_parser = values::job_name)]
     name: Option<String>,
     /// GPUs instead of the configuration's: auto, all, none, a count such as 2, device=1, a list of indices and UUIDs, or `count=2,min_free=20g,name=H100`
-    #[arg(long, value_name = "GPUS", value_parser = values::gpus, add = ArgValueCandidates::new(complete::gpus))]
+    #[arg(long, value_name = "GPUS", allow_negative_numbers = true, value_parser = values::gpus, add = ArgValueCandidates::new(complete::gpus))]
     gpus: Option<String>,
     /// Use the GPUs beside jobs that have them already, instead of waiting for them
     #[arg(long, conflicts_with_all = ["wait", "no_wait"])]
@@ -70,9 +70,9 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// How many there are of the command.
-    pub(super) fn words(&self) -> usize {
-        self.command.len()
+    /// The command, or the name of a job and more arguments.
+    pub(super) fn command(&self) -> &[String] {
+        &self.command
     }
 }
 
@@ -105,7 +105,10 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
     let secrets = command.printing.secrets();
     let runs_nothing = command.detach || secrets.is_some();
     let ended = async {
-        let loaded = load(common, None, output)?;
+        let loaded = load(common, command.gpus.as_deref(), output)?;
+        let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+        let line: Vec<String> = std::iter::once("gpubay".to_owned()).chain(words).collect();
+        misplaced::check(&line, &command.command, |name| loaded.config.jobs.contains_key(name))?;
         let progress = output.progress();
         let cancelling = cancel_on_signals(&progress);
         let workspace = connect(loaded, progress).await?;
@@ -189,6 +192,7 @@ pub(super) async fn run(common: &Common, command: Run, output: &Output) -> u8 {
             match error.code {
                 "program_not_found" => return NOT_FOUND,
                 "program_not_executable" => return NOT_EXECUTABLE,
+                "misplaced_option" => return output::WRONG_COMMAND_LINE,
                 _ => {}
             }
             if runs_nothing || error.code == "cancelled" { code } else { OWN_FAILURE }
