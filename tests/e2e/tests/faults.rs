@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use gpubay_e2e::{Bench, STAGES_OF_THE_CONTAINER, STAGES_OF_THE_MIRROR, Who, eventually};
+use gpubay_e2e::{Bench, Driver, STAGES_OF_THE_CONTAINER, STAGES_OF_THE_MIRROR, Who, eventually};
 
 const PLAIN: &str = "FROM gpubay-lab/python\n";
 
@@ -35,6 +35,53 @@ fn each_bad_input_has_its_own_code_and_leaves_nothing() {
         assert_eq!(bench.error(&["up"]).0, code, "{toml}{dockerfile:?}");
         assert!(bench.containers().is_empty(), "{code} left a container");
     }
+}
+
+/// A specification that is older than the machine: a third GPU has come, and the second was divided since.
+#[test]
+fn each_selection_that_cannot_be_had_has_its_own_words_and_leaves_nothing() {
+    let mut bench = Bench::new("docker28", Who::Ordinary, "unhad");
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
+    let driver = Driver::of(&mut bench, ["", ""]);
+    let divided =
+        format!("{}[slice]\nuuid = MIG-a\nname = Fake MIG 1g.10gb\nmemory = 1 / 9856\n", Driver::gpu(1, "mig = on"));
+    driver.tells(&[Driver::gpu(0, ""), divided, Driver::gpu(2, "")].concat());
+    let third = Driver::uuid(2);
+    let foreign = "GPU-99999999-2222-3333-4444-000000000000";
+    let mut said = std::collections::BTreeSet::new();
+    for (typed, code, words) in [
+        ("-1", 2, "-1 GPUs cannot be had"),
+        ("0", 2, "0 GPUs are none"),
+        ("2000", 2, "more than any machine has"),
+        ("\"device=1,2", 2, "its quotes are not balanced"),
+        ("device=1,count=2", 2, "two forms"),
+        ("device=9", 125, "there is no GPU 9"),
+        (foreign, 125, "no GPU here has the UUID GPU-9999"),
+        ("MIG-zz", 125, "no MIG slice here has the UUID MIG-zz"),
+        ("nvidia.com/gpu=gone", 125, "the engine has no CDI device nvidia.com/gpu=gone"),
+        ("device=1", 125, "it is divided by now (MIG)"),
+        ("MIG-a", 125, "before GPU 1 was divided like that"),
+        ("device=2", 125, "its CDI specification has none for it"),
+        (&third, 125, "its CDI specification has none for it"),
+        ("5", 125, "5 GPUs are asked for"),
+    ] {
+        let ran = bench.run(&["run", "--gpus", typed, "true"]);
+        assert!(ran.code == Some(code) && ran.stderr.contains(words), "{typed}: {ran:?}");
+        said.insert(ran.stderr);
+    }
+    assert_eq!(said.len(), 14);
+    // What is typed does not hide what is wrong in the file, in which it is the same mistake.
+    for (wrong, words) in [
+        ("use = -1", "gpubay.toml:2:7: gpus.use: -1 GPUs cannot be had"),
+        ("use = { count = 0 }", "gpubay.toml:2:7: gpus.use: 0 GPUs are none"),
+        ("use = \"\\\"device=1,2\"", "its quotes are not balanced"),
+        ("required = true\nuse = \"none\"", "gpubay.toml:2:12: gpus.required"),
+    ] {
+        bench.write("gpubay.toml", &format!("[gpus]\n{wrong}\n"));
+        bench.run(&["run", "--gpus", "device=0", "true"]).failed(words);
+        bench.run(&["up", "--gpus", "device=0"]).failed(words);
+    }
+    assert!(bench.containers().is_empty(), "one was left");
 }
 
 #[test]

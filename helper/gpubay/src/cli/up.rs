@@ -27,7 +27,7 @@ pub(super) struct Up {
     recreate: bool,
     /// GPUs instead of [gpus] use: auto, all, none, a count such as 2, device=1, a list of indices and UUIDs, or
     /// `count=2,min_free=20g,name=H100`; they stay until another --gpus or a `down`
-    #[arg(long, value_name = "GPUS", value_parser = values::gpus, add = ArgValueCandidates::new(complete::gpus))]
+    #[arg(long, value_name = "GPUS", allow_negative_numbers = true, value_parser = values::gpus, add = ArgValueCandidates::new(complete::gpus))]
     gpus: Option<String>,
     #[command(flatten)]
     printing: Printing,
@@ -98,7 +98,7 @@ fn text(report: &UpReport, output: &Output) -> String {
     }
     let (lost, drift): (Vec<_>, Vec<_>) = report.drift.iter().partition(|drift| drift.option == LOST_GPUS);
     if let Some(gpus) = report.gpu.lost.as_ref().filter(|_| !lost.is_empty()) {
-        let _ = writeln!(text, "  {} {}", output.paint("GPUs", "31"), gpus.describe().join("\n    "));
+        let _ = writeln!(text, "  {}    {}", output.paint("lost", "31"), plain(&gpus.describe().join("\n    ")));
     }
     if !drift.is_empty() {
         let _ =

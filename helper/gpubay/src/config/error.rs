@@ -145,10 +145,18 @@ pub enum BadValue {
     EnvFile { file: String, line: usize, why: String },
     #[error("{given:?} does not select GPUs: {why}")]
     Gpus { given: String, why: String },
+    #[error("0 GPUs are none, and a count is 1 or more")]
+    NoGpus,
+    #[error("{0} GPUs cannot be had: a count is 1 or more")]
+    FewerThanNoGpus(String),
+    #[error("{0} GPUs are more than any machine has: a count is at most 1024")]
+    TooManyGpus(String),
     #[error("GPUs are selected twice: by {one} and by {other}")]
     GpusTwice { one: String, other: String },
     #[error("required = true asks for a GPU, and `none` is selected")]
     GpusRequired,
+    #[error("required = true in {required} asks for a GPU, and `none` is selected in {none}")]
+    GpusRequiredElsewhere { required: String, none: String },
     #[error("{given:?} is not an engine: {why}")]
     EngineHost { given: String, why: String },
     #[error("the label {0:?} belongs to GPU Bay")]
@@ -274,7 +282,13 @@ impl BadValue {
             Self::Secret(_) => "bad_secret",
             Self::EnvName { .. } | Self::EnvValue { .. } => "bad_env",
             Self::EnvFile { .. } => "bad_env_file",
-            Self::Gpus { .. } | Self::GpusTwice { .. } | Self::GpusRequired => "bad_gpus",
+            Self::Gpus { .. }
+            | Self::NoGpus
+            | Self::FewerThanNoGpus(_)
+            | Self::TooManyGpus(_)
+            | Self::GpusTwice { .. }
+            | Self::GpusRequired
+            | Self::GpusRequiredElsewhere { .. } => "bad_gpus",
             Self::EngineHost { .. } => "bad_engine_host",
             Self::ReservedLabel(_) => "reserved_label",
             Self::Name { .. } => "bad_name",
@@ -325,7 +339,14 @@ impl BadValue {
                 "Write auto, all, none, a number, device=1, a list of indices and UUIDs such as 0,GPU-…, or what they are to be \
                  like: count=2,min_free=20g."
             }
+            Self::NoGpus => "Write none to work on the CPU.",
+            Self::FewerThanNoGpus(_) => {
+                "Write how many are wanted, such as 1; all takes those that there are, none is the CPU, and one by its index is \
+                 device=1."
+            }
+            Self::TooManyGpus(_) => "Write how many are wanted, such as 1; one by its index is device=1.",
             Self::GpusTwice { .. } => "Keep one of the two: [gpus] use is the one that all of GPU Bay's forms can stand in.",
+            Self::GpusRequiredElsewhere { .. } => "Change one of the two; `--gpus auto` takes a GPU this time.",
             Self::GpusRequired => "Leave one of the two out.",
             Self::EngineHost { .. } => "Write unix:///path, ssh://user@host or tcp://host:2376.",
             Self::ReservedLabel(_) => "Choose another name for it.",

@@ -12,8 +12,8 @@ pub(super) fn gpus(text: &str) -> Result<GpuSelection, BadValue> {
         "all" => Ok(GpuSelection::All),
         "none" => Ok(GpuSelection::None),
         _ => {
-            if let Ok(count) = text.parse::<i64>() {
-                return gpu_count(count);
+            if is_number(text) {
+                return gpu_count(text);
             }
             // As in gpubay.toml.
             if text.starts_with('[') {
@@ -32,9 +32,13 @@ pub(super) fn gpus(text: &str) -> Result<GpuSelection, BadValue> {
                 _ => return Err(bad("its quotes are not balanced")),
             };
             let is_key = |word: &str| GPU_KEYS.iter().any(|key| word.trim().starts_with(&format!("{key}=")));
+            let is_name = |word: &str| {
+                let word = word.trim();
+                word.starts_with("device=") || !word.contains('=') && !GPU_KEYS.contains(&word)
+            };
             match list.strip_prefix("device=") {
-                Some(names) if names.split(',').any(is_key) => {
-                    Err(bad("a list of GPUs and another form exclude each other"))
+                _ if list.split(',').any(is_key) && list.split(',').any(is_name) => {
+                    Err(bad("names of GPUs and what they are to be like are two forms, and one is enough"))
                 }
                 Some(names) => gpu_names(names.split(',').map(|name| {
                     let name = name.trim();
@@ -53,7 +57,7 @@ pub(super) fn gpus(text: &str) -> Result<GpuSelection, BadValue> {
 pub(super) fn gpu_use(select: &file::GpuUse) -> Result<GpuSelection, BadValue> {
     match select {
         file::GpuUse::Text(text) => gpus(text),
-        file::GpuUse::Count(count) => gpu_count(*count),
+        file::GpuUse::Count(count) => gpu_count(&count.to_string()),
         file::GpuUse::Named(list) => {
             let list: Vec<String> = list
                 .iter()
@@ -68,7 +72,8 @@ pub(super) fn gpu_use(select: &file::GpuUse) -> Result<GpuSelection, BadValue> {
             let min_free = request.min_free.as_ref().map(size_entry).transpose()?;
             let text = |value: &Option<String>, what| value.as_deref().map(|value| gpu_word(value, what)).transpose();
             let (name, mig) = (text(&request.name, "part of a GPU's name")?, text(&request.mig, "a MIG profile")?);
-            Ok(GpuSelection::Count(GpuCount { count: count_of(request.count.unwrap_or(1))?, min_free, name, mig }))
+            let count = request.count.map_or(Ok(1), |count| count_of(&count.to_string()))?;
+            Ok(GpuSelection::Count(GpuCount { count, min_free, name, mig }))
         }
     }
 }
@@ -81,15 +86,18 @@ fn gpu_keys(text: &str) -> Result<GpuSelection, Result<String, BadValue>> {
     let mut wish = GpuCount::of(1);
     let mut seen = Vec::new();
     for part in text.split(',').map(str::trim) {
-        let (key, value) = part.split_once('=').ok_or_else(|| Ok(format!("`{part}` has no key before it")))?;
+        let (key, value) =
+            part.split_once('=').ok_or_else(|| Ok(format!("`{part}` has no value, as in `{part}=…`")))?;
         if seen.contains(&key) {
             return Err(Ok(format!("{key} is said twice")));
         }
         seen.push(key);
         match key {
             "count" => {
-                let count = value.parse().map_err(|_| Ok(format!("{value:?} is no number")))?;
-                wish.count = count_of(count).map_err(Err)?;
+                if !is_number(value) {
+                    return Err(Ok(format!("{value:?} is no number")));
+                }
+                wish.count = count_of(value).map_err(Err)?;
             }
             "min_free" => wish.min_free = Some(size_entry(&file::Size::Text(value.to_owned())).map_err(Err)?),
             "name" => wish.name = Some(gpu_word(value, "part of a GPU's name").map_err(Err)?),
@@ -107,15 +115,21 @@ fn gpu_word(text: &str, what: &'static str) -> Result<String, BadValue> {
     if fits { Ok(text.trim().to_owned()) } else { Err(BadValue::Name { given: text.to_owned(), what }) }
 }
 
-fn gpu_count(count: i64) -> Result<GpuSelection, BadValue> {
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn gpu_count(count: &str) -> Result<GpuSelection, BadValue> {
     count_of(count).map(|count| GpuSelection::Count(GpuCount::of(count)))
 }
 
-fn count_of(count: i64) -> Result<u32, BadValue> {
-    match count {
-        0 => Err(BadValue::Gpus { given: "0".to_owned(), why: "no GPU at all is `none`".to_owned() }),
-        1..=1024 => Ok(count as u32),
-        _ => Err(BadValue::Range { given: count, low: 1, high: 1024 }),
+fn count_of(count: &str) -> Result<u32, BadValue> {
+    match count.parse() {
+        Ok(number @ 1..=1024) => Ok(number),
+        _ if count.trim_start_matches(['-', '+', '0']).is_empty() => Err(BadValue::NoGpus),
+        _ if count.starts_with('-') => Err(BadValue::FewerThanNoGpus(count.to_owned())),
+        _ => Err(BadValue::TooManyGpus(count.to_owned())),
     }
 }
 
@@ -148,8 +162,11 @@ fn gpu_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<GpuSelection, B
         if name.is_empty() {
             return Err(bad("a name is empty"));
         }
+        if let Some((first, last)) = name.split_once('-').filter(|(one, other)| is_number(one) && is_number(other)) {
+            return Err(bad(&format!("a range is written as a list, from {first} to {last} each with a comma")));
+        }
         if !plain || name.starts_with('-') || !known {
-            let near = super::nearest(name, ["auto", "all", "none"].into_iter());
+            let near = super::nearest(&name.to_lowercase(), ["auto", "all", "none"].into_iter());
             return Err(bad(&near.map_or_else(
                 || "it is no index, UUID or CDI name".to_owned(),
                 |near| format!("did you mean `{near}`?"),

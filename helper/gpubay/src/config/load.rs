@@ -196,11 +196,27 @@ fn decide(
     let (uid, gid) = (request.uid, request.gid);
     let user_of = powers::Asker { workspace: &workspace, home, uid, gid, own_name: &own_name };
     let powers = powers::of(&own, &user, &image, generated_from.as_ref(), user_of);
+    let none = |layer: &Layer| layer.select == Some(GpuSelection::None);
+    // In one file that is its layer's to judge.
+    let contradicting = match (&own, &user) {
+        (own, user) if own.required == Some(true) && own.select.is_none() && none(user) => {
+            Some((workspace.join(FILE_NAME), user_file(request)?))
+        }
+        (own, user) if own.required.is_none() && user.required == Some(true) && none(own) => {
+            Some((user_file(request)?, workspace.join(FILE_NAME)))
+        }
+        _ => None,
+    };
     let mut config = merge(own, user, image, Paths { data, cache });
     if let Some(requirements) = generated_from
         && config.venv.requirements.is_empty()
     {
         config.venv.requirements.push(requirements);
+    }
+    if let (Some((required, none)), Need::Everything, None) = (contradicting, need, &request.overrides.gpus) {
+        let (required, none) = (printable(&required.to_string()), printable(&none.to_string()));
+        let problem = BadValue::GpusRequiredElsewhere { required, none };
+        return Err(ConfigError::Option { option: "[gpus]".to_owned(), problem });
     }
     if let Some(text) = &request.overrides.gpus {
         config.gpus.select =

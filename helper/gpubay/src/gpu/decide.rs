@@ -302,8 +302,9 @@ fn with_cdi(
         let uuids =
             |chosen: &[usize]| -> Vec<String> { chosen.iter().filter_map(|at| sound[*at].uuid.clone()).collect() };
         // What is in trouble is named by who asks for it.
-        let chosen =
-            choose(&wanted.select, &offered, claims.kind).and_then(|_| choose(&wanted.select, &sound, claims.kind))?;
+        let chosen = choose(&wanted.select, &offered, claims.kind)
+            .and_then(|_| choose(&wanted.select, &sound, claims.kind))
+            .map_err(|error| offer::beside_the_driver(error, &offered, inventory))?;
         let visible = uuids(&chosen);
         let inside: Vec<&Candidate> = sound.iter().collect();
         let given = if as_one { all_as_one() } else { inside.iter().map(|one| cdi_name(&one.name)).collect() };
@@ -327,10 +328,11 @@ fn with_cdi(
     }
     let mut nameable = offered;
     if matches!(wanted.select, GpuSelection::Named(_)) {
-        nameable.extend(offer::unmatched(info, &nameable));
+        nameable.extend(offer::unmatched(info, &nameable, inventory));
         claims.mark(&mut nameable);
     }
-    let chosen = choose(&wanted.select, &nameable, claims.kind)?;
+    let chosen = choose(&wanted.select, &nameable, claims.kind)
+        .map_err(|error| offer::beside_the_driver(error, &nameable, inventory))?;
     let chosen: Vec<&Candidate> = chosen.into_iter().map(|at| &nameable[at]).collect();
     let given: Vec<String> = chosen.iter().map(|one| cdi_name(given_name(wanted, one, names))).collect();
     let promised = promise(&given);

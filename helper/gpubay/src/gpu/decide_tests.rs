@@ -294,7 +294,7 @@ fn a_device_of_several_names_is_one_device() {
     let three = Gpus { select: GpuSelection::Count(GpuCount::of(3)), ..wanted(GpuSelection::Auto) };
     let error =
         decide(&three, &engine(&["0", "1", "GPU-a", "GPU-b", "all"], &[]), None, None).expect_err("there are two");
-    assert!(matches!(error, GpuError::TooMany { asked: 3, offered: 2 }), "{error}");
+    assert!(matches!(error, GpuError::TooMany { asked: 3, offered: 2, .. }), "{error}");
 }
 
 #[test]
@@ -367,4 +367,56 @@ fn what_is_wished_for_is_not_dropped_where_nobody_knows_the_gpus() {
         assert!(error.to_string().contains("count=1,min_free=20g is asked for"), "{error}");
         assert!(decide(&wanted(GpuSelection::Count(GpuCount::of(1))), &info, None, None).is_ok(), "a count alone");
     }
+}
+
+#[test]
+fn a_specification_that_is_older_than_the_machine_is_said() {
+    let slice = |index: u32| Slice { uuid: format!("MIG-{index}"), index, ..Slice::default() };
+    let mut told = driver();
+    told.gpus.push(Gpu { uuid: "GPU-2".to_owned(), index: 2, ..Gpu::default() });
+    let mut divided = told.clone();
+    divided.gpus[1].slices = vec![slice(0), slice(1)];
+    let said = |cdi: &[&str], told: &Inventory, select: GpuSelection| -> (&'static str, String, String) {
+        for isolation in [Isolation::Soft, Isolation::Hard] {
+            let both = Gpus { isolation, ..wanted(select.clone()) };
+            let error = decide(&both, &engine(cdi, &[]), Some(told), None).expect_err("it is not to be had");
+            let told = (error.code(), error.to_string(), error.hint().expect("a next step"));
+            if isolation == Isolation::Hard {
+                return told;
+            }
+        }
+        unreachable!()
+    };
+    let again = "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml";
+    let two = ["0", "1", "GPU-0", "GPU-1", "all"];
+    for (cdi, told, asked, words) in [
+        (
+            &two[..],
+            &told,
+            "2",
+            "GPU \"2\" cannot be used: the engine does not offer it: its CDI specification has none for it",
+        ),
+        (&two, &told, "GPU-2", "its CDI specification has none for it"),
+        (&two, &told, "nvidia.com/gpu=2", "its CDI specification has none for it"),
+        (&two, &divided, "1", "it is divided by now (MIG), and the engine's CDI specification was made before that"),
+        (&two, &divided, "GPU-1", "it is divided by now (MIG)"),
+        (&two, &divided, "1:0", "its CDI specification was made before GPU 1 was divided like that (MIG)"),
+        (&two, &divided, "MIG-0", "before GPU 1 was divided like that"),
+        (&["0", "1:0", "2"], &told, "1:0", "GPU 1 is not divided any more (MIG)"),
+        (&["0", "1:0", "2"], &told, "1", "its CDI specification was made when GPU 1 was divided (MIG)"),
+        (&["0", "1:5", "2"], &divided, "1:5", "GPU 1 is divided otherwise by now (MIG)"),
+    ] {
+        let (code, said, next) = said(cdi, told, named(&[asked]));
+        assert!(code == "gpu_trouble" && said.contains(words) && next.contains(again), "{asked}: {said} {next}");
+    }
+    let (code, more, next) = said(&two, &told, GpuSelection::Count(GpuCount::of(3)));
+    assert_eq!(code, "gpu_too_many");
+    assert!(more.contains("the driver has 2 as well") && next.contains(again), "{more} {next}");
+    // Where both know of the slices, nothing is older.
+    let (code, said, next) = said(&["0", "1:0", "1:1", "2", "all"], &divided, named(&["1"]));
+    assert_eq!(
+        (code, said.as_str()),
+        ("gpu_trouble", "GPU \"1\" is divided (MIG), and only its slices can be given: 1:0, 1:1")
+    );
+    assert!(next.contains("1:0") && !next.contains(again), "{next}");
 }

@@ -23,6 +23,7 @@ pub(crate) use self::kernel::driver_version;
 pub(crate) use self::nvml::on_this_machine;
 pub use self::nvml::{Driver, Lack, inventory_of};
 pub use self::offer::{Device, Place, Placed, cdi_name, devices, places, read, written};
+pub(crate) use self::offer::{gone, not_offered};
 
 use gpubay_protocol::agent::{GpuReport, GpuSeen};
 
@@ -74,11 +75,14 @@ pub enum Promise {
 pub enum GpuError {
     #[error("a GPU is required, and {reason}")]
     Required { reason: String },
-    #[error("GPU {asked:?} is not among the {} that the engine offers: {}", .offered.len(), .offered.join(", "))]
+    #[error("{}", unknown(.asked, .offered))]
     Unknown { asked: String, offered: Vec<String> },
-    #[error("{asked} GPUs are asked for and the engine offers {offered}")]
-    TooMany { asked: u32, offered: u32 },
-    #[error("{fit} of {offered} GPUs are like {asked}: {why}")]
+    /// `more`: what else there is, and why it is not offered.
+    #[error("{} asked for and the engine offers {offered}{}", are(*.asked, "GPU"), .more.as_ref().map(|more| format!("; {more}")).unwrap_or_default())]
+    TooMany { asked: u32, offered: u32, more: Option<String> },
+    #[error("{} asked for and {}: {why}", are(*.asked, "GPU"), can(*.fit, *.offered))]
+    TooFewSound { asked: u32, fit: u32, offered: u32, why: String },
+    #[error("{asked} is asked for, and {} like that: {why}", alike(*.fit, *.offered))]
     TooFew { asked: String, fit: u32, offered: u32, why: String },
     #[error("GPUs are asked for ({asked}), and {why}")]
     Taken { asked: String, would_do: lease::Held, why: String },
@@ -88,8 +92,11 @@ pub enum GpuError {
     Ambiguous { asked: String, means: Vec<String> },
     #[error("GPU {asked:?} is GPU {is}, which is asked for already")]
     Twice { asked: String, is: String },
+    #[error("GPU {asked:?} is divided (MIG), and only its slices can be given: {}", .slices.join(", "))]
+    Divided { asked: String, slices: Vec<String> },
+    /// `stale`: it is what the engine offers that is wrong, and not the device.
     #[error("GPU {asked:?} cannot be used: {trouble}")]
-    Trouble { asked: String, trouble: String },
+    Trouble { asked: String, trouble: String, stale: bool },
     #[error("GPU {asked:?} is asked for, and {reason}")]
     NamedButNone { asked: String, reason: String },
     #[error("injection {forced:?} is asked for, and {reason}")]
@@ -108,12 +115,12 @@ impl Explain for GpuError {
             Self::Required { .. } => "gpu_required",
             Self::Unknown { .. } => "gpu_unknown",
             Self::TooMany { .. } => "gpu_too_many",
-            Self::TooFew { .. } => "gpu_too_few",
+            Self::TooFew { .. } | Self::TooFewSound { .. } => "gpu_too_few",
             Self::Taken { .. } => "gpu_taken",
             Self::Unknowable { .. } => "gpu_unknowable",
             Self::Ambiguous { .. } => "gpu_ambiguous",
             Self::Twice { .. } => "gpu_twice",
-            Self::Trouble { .. } => "gpu_trouble",
+            Self::Trouble { .. } | Self::Divided { .. } => "gpu_trouble",
             Self::NamedButNone { .. } => "gpu_none",
             Self::Forced { .. } => "gpu_injection",
             Self::InTheWay { .. } => "gpu_mount_in_the_way",
@@ -135,12 +142,12 @@ impl Explain for GpuError {
                     .to_owned()
             }
             // Who types 9 may mean GPU 9.
+            Self::TooMany { more: Some(_), .. } => format!("{WRITE_ANEW} on the engine's machine; `gpubay gpus` lists them."),
             Self::TooMany { asked, .. } => format!(
                 "A number is a count: GPU {asked} alone is device={asked}, where there is one. `gpubay gpus` lists them."
             ),
-            Self::Unknown { .. } => {
-                "Name what is there, with --gpus or in [gpus] use; `gpubay gpus` lists it.".to_owned()
-            }
+            Self::Unknown { asked, .. } => next_of_unknown(asked),
+            Self::TooFewSound { .. } => "Ask for fewer; `gpubay gpus` shows what each of them does.".to_owned(),
             Self::TooFew { .. } => "Ask for fewer or for less, or see in `gpubay gpus` who holds them.".to_owned(),
             Self::Taken { .. } => {
                 "`gpubay run --wait` waits until they are free, --share uses them beside who holds them, and `gpubay gpus` shows \
@@ -149,6 +156,13 @@ impl Explain for GpuError {
             }
             Self::Ambiguous { .. } => "Write more of its UUID.".to_owned(),
             Self::Twice { .. } => "Name each once.".to_owned(),
+            Self::Divided { slices, .. } => format!(
+                "Name a slice, such as {}; `gpubay gpus` lists them.",
+                slices.first().map_or("0:0", String::as_str)
+            ),
+            Self::Trouble { stale: true, .. } => {
+                format!("{WRITE_ANEW} on the engine's machine, or choose another, which `gpubay gpus` lists.")
+            }
             Self::Trouble { .. } => "Choose another; `nvidia-smi` and `dmesg` may tell more of this one.".to_owned(),
             Self::InTheWay { .. } => {
                 "Mount that somewhere else, or set [gpus] injection = \"none\" to work on the CPU.".to_owned()
@@ -191,6 +205,62 @@ pub fn name_of_isolation(isolation: Isolation) -> &'static str {
 pub(crate) fn gib(bytes: u64) -> String {
     let tenths = (u128::from(bytes) * 10) >> 30;
     format!("{}.{} GiB", tenths / 10, tenths % 10)
+}
+
+/// How an engine learns which devices there are now.
+pub(crate) const WRITE_ANEW: &str = "Run `sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`";
+
+/// Each way to name a GPU fails for a reason of its own.
+fn unknown(asked: &str, offered: &[String]) -> String {
+    let there = if offered.len() == 1 { "there is only" } else { "there are" };
+    let offered = offered.join(", ");
+    match offer::Name::of(asked) {
+        offer::Name::Cdi => format!("the engine has no CDI device {asked}; {there} {offered}"),
+        offer::Name::GpuUuid => format!("no GPU here has the UUID {asked}; {there} {offered}"),
+        offer::Name::SliceUuid => format!("no MIG slice here has the UUID {asked}; {there} {offered}"),
+        offer::Name::Slice => format!("there is no MIG slice {asked}; {there} {offered}"),
+        offer::Name::Gpu => format!("there is no GPU {asked}; {there} {offered}"),
+    }
+}
+
+fn next_of_unknown(asked: &str) -> String {
+    match offer::Name::of(asked) {
+        offer::Name::Cdi => {
+            "Such names come and go with the CDI specification: `nvidia-ctk cdi list` on the engine's machine shows what it has \
+             now, and `sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` writes it anew."
+        }
+        offer::Name::GpuUuid => {
+            "A UUID is of one GPU alone: that one is in another machine, or was taken out. `gpubay gpus` lists those of this engine."
+        }
+        offer::Name::SliceUuid => {
+            "A slice has another UUID each time its GPU is divided. `gpubay gpus` lists those that there are now."
+        }
+        offer::Name::Slice => "The first number is the GPU, the second its slice, both from 0. `gpubay gpus` lists them.",
+        offer::Name::Gpu => "GPUs are counted from 0; `gpubay gpus` lists them.",
+    }
+    .to_owned()
+}
+
+/// `1 GPU is`, `3 GPUs are`
+fn are(count: u32, noun: &str) -> String {
+    format!("{} {}", plural(count as usize, noun), if count == 1 { "is" } else { "are" })
+}
+
+fn can(fit: u32, offered: u32) -> String {
+    match (fit, offered) {
+        (0, 1) => "the only one cannot be used".to_owned(),
+        (0, _) => format!("none of the {offered} can be used"),
+        _ => format!("{fit} of {offered} can be used"),
+    }
+}
+
+fn alike(fit: u32, offered: u32) -> String {
+    match (fit, offered) {
+        (0, 1) => "the only GPU is not".to_owned(),
+        (0, _) => format!("none of the {offered} GPUs is"),
+        (1, _) => format!("1 of {offered} GPUs is"),
+        _ => format!("{fit} of {offered} GPUs are"),
+    }
 }
 
 fn plural(count: usize, noun: &str) -> String {

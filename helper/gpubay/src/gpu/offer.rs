@@ -2,6 +2,7 @@
 
 use gpubay_protocol::agent::is_gpu_uuid;
 
+use super::GpuError;
 use super::inventory::{Gpu, Inventory, Memory, Process};
 use super::lease::{Named, Standing};
 use crate::engine::EngineInfo;
@@ -32,6 +33,28 @@ pub(super) fn place(name: &str) -> Option<Place> {
     match name.split_once(':') {
         Some((gpu, slice)) => Some((gpu.parse().ok()?, Some(slice.parse().ok()?))),
         None => Some((name.parse().ok()?, None)),
+    }
+}
+
+/// In which words a device is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    Gpu,
+    Slice,
+    GpuUuid,
+    SliceUuid,
+    Cdi,
+}
+
+impl Name {
+    pub(super) fn of(asked: &str) -> Self {
+        match asked {
+            _ if asked.contains('=') => Self::Cdi,
+            _ if asked.starts_with("GPU-") => Self::GpuUuid,
+            _ if asked.starts_with("MIG-") => Self::SliceUuid,
+            _ if asked.contains(':') => Self::Slice,
+            _ => Self::Gpu,
+        }
     }
 }
 
@@ -110,6 +133,8 @@ pub(super) struct Known {
     pub utilization: Option<u32>,
     pub processes: usize,
     pub trouble: Option<String>,
+    /// The engine offers what the driver does not have.
+    pub stale: bool,
 }
 
 impl Candidate {
@@ -127,6 +152,10 @@ impl Candidate {
         self.known.as_ref()?.trouble.as_deref()
     }
 
+    pub(super) fn stale(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.stale)
+    }
+
     /// Bytes.
     pub(super) fn free(&self) -> Option<u64> {
         let memory = self.known.as_ref()?.memory?;
@@ -141,13 +170,13 @@ pub(super) fn of_cdi(info: &EngineInfo, inventory: Option<&Inventory>) -> Vec<Ca
 }
 
 /// Names that the engine takes and that nobody can match with one of its devices.
-pub(super) fn unmatched(info: &EngineInfo, known: &[Candidate]) -> Vec<Candidate> {
+pub(super) fn unmatched(info: &EngineInfo, known: &[Candidate], inventory: Option<&Inventory>) -> Vec<Candidate> {
     let (_, others) = devices(info);
     let new = |name: &&str| *name != "all" && !known.iter().any(|one| one.uuid.as_deref() == Some(*name));
-    let one = |name: &str| Candidate {
-        name: name.to_owned(),
-        uuid: Some(name).filter(|name| is_gpu_uuid(name)).map(str::to_owned),
-        ..Candidate::default()
+    let one = |name: &str| match Some(name).filter(|name| is_gpu_uuid(name)) {
+        // A driver knows its own UUIDs.
+        Some(uuid) => with_driver(name, None, Some(uuid), inventory),
+        None => Candidate { name: name.to_owned(), ..Candidate::default() },
     };
     others.into_iter().filter(new).map(one).collect()
 }
@@ -191,9 +220,8 @@ fn with_driver(name: &str, place: Option<Place>, uuid: Option<&str>, inventory: 
         let (index, _) = place?;
         inventory?.gpus.iter().find(|gpu| gpu.index == index && gpu.trouble.is_some()).map(known_gpu)
     };
-    // What the engine still lists was taken out, or never was.
     let unknown =
-        || inventory.map(|_| Known { trouble: Some("the driver has no such GPU".to_owned()), ..Known::default() });
+        || inventory.map(|told| Known { trouble: Some(gone(place, uuid, told)), stale: true, ..Known::default() });
     Candidate {
         name: name.to_owned(),
         place: place.or_else(|| found?.place),
@@ -203,8 +231,87 @@ fn with_driver(name: &str, place: Option<Place>, uuid: Option<&str>, inventory: 
     }
 }
 
+/// Why the driver does not know a device that the engine still lists.
+pub(crate) fn gone(place: Option<Place>, uuid: Option<&str>, told: &Inventory) -> String {
+    let is_slice = uuid.is_some_and(|uuid| uuid.starts_with("MIG-")) || place.is_some_and(|(_, slice)| slice.is_some());
+    let gpu = told.gpus.iter().find(|gpu| match (uuid, place) {
+        (Some(uuid), _) if !is_slice => gpu.uuid == uuid,
+        (_, Some((index, _))) => gpu.index == index,
+        _ => false,
+    });
+    let since = "the engine's CDI specification was made before that";
+    match gpu {
+        Some(gpu) if is_slice && gpu.slices.is_empty() => {
+            format!("GPU {} is not divided any more (MIG), and {since}", gpu.index)
+        }
+        Some(gpu) if is_slice => format!("GPU {} is divided otherwise by now (MIG), and {since}", gpu.index),
+        Some(gpu) if !gpu.slices.is_empty() => format!("it is divided by now (MIG), and {since}"),
+        _ if is_slice => "the driver has no such slice: the engine's CDI specification is of other ones".to_owned(),
+        _ => "the driver has no such GPU: the engine's CDI specification is of other ones".to_owned(),
+    }
+}
+
+/// Why the engine does not list a device that the driver has. `offered`: where those are that it lists.
+pub(crate) fn not_offered((index, slice): Place, offered: &[Place]) -> String {
+    let of_it = |(other, _): &Place| *other == index;
+    match slice {
+        Some(_) if offered.iter().any(of_it) => {
+            format!(
+                "the engine does not offer it: its CDI specification was made before GPU {index} was divided like that (MIG)"
+            )
+        }
+        None if offered.iter().any(of_it) => {
+            format!("the engine does not offer it: its CDI specification was made when GPU {index} was divided (MIG)")
+        }
+        _ => "the engine does not offer it: its CDI specification has none for it".to_owned(),
+    }
+}
+
+/// What is asked for and not offered may be in the machine all the same.
+pub(super) fn beside_the_driver(error: GpuError, offered: &[Candidate], told: Option<&Inventory>) -> GpuError {
+    let Some(told) = told else { return error };
+    let places: Vec<Place> = offered.iter().filter_map(|one| one.place).collect();
+    let has = |unit: &Candidate| {
+        offered.iter().any(|one| one.uuid.is_some() && one.uuid == unit.uuid || one.place == unit.place)
+    };
+    let others: Vec<Candidate> = of_driver(told).into_iter().filter(|unit| !has(unit)).collect();
+    match error {
+        GpuError::Unknown { asked, offered } => {
+            let name = asked.strip_prefix(CDI_KIND).unwrap_or(&asked);
+            let is_uuid = matches!(Name::of(name), Name::GpuUuid | Name::SliceUuid);
+            let is = |unit: &&Candidate| {
+                let by_uuid = is_uuid && unit.uuid.as_ref().is_some_and(|uuid| uuid.starts_with(name));
+                by_uuid || place(name).is_some() && place(name) == unit.place
+            };
+            if let Some(place) = others.iter().find(is).and_then(|unit| unit.place) {
+                return GpuError::Trouble { trouble: not_offered(place, &places), asked, stale: true };
+            }
+            // A GPU that is divided is nothing that can be given, whether the engine knows it or not.
+            let whole = |gpu: &&Gpu| {
+                !gpu.slices.is_empty()
+                    && if is_uuid { gpu.uuid.starts_with(name) } else { place(name) == Some((gpu.index, None)) }
+            };
+            match told.gpus.iter().find(whole) {
+                Some(gpu) => GpuError::Divided {
+                    asked,
+                    slices: gpu.slices.iter().map(|slice| placed((gpu.index, Some(slice.index)))).collect(),
+                },
+                None => GpuError::Unknown { asked, offered },
+            }
+        }
+        GpuError::TooMany { asked, offered, .. } if !others.is_empty() => {
+            let these: Vec<String> = others.iter().map(Candidate::shown).collect();
+            let more =
+                format!("the driver has {} as well, and the engine's CDI specification does not", these.join(", "));
+            GpuError::TooMany { asked, offered, more: Some(more) }
+        }
+        error => error,
+    }
+}
+
 fn known_gpu(gpu: &Gpu) -> Known {
     Known {
+        stale: false,
         model: gpu.name.clone(),
         profile: None,
         memory: gpu.memory,

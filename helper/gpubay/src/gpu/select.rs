@@ -1,7 +1,7 @@
 //! Which devices are meant, and which are the best. Pure.
 
 use super::lease::{Held, Kind};
-use super::offer::{CDI_KIND, Candidate, place, placed};
+use super::offer::{CDI_KIND, Candidate, Name, cdi_name, place, placed};
 use super::{GpuError, gib};
 use crate::config::model::{GpuCount, GpuSelection};
 
@@ -31,7 +31,11 @@ pub(super) fn choose(wanted: &GpuSelection, offered: &[Candidate], kind: Kind) -
                     return Err(GpuError::Twice { asked: name.clone(), is: offered[at].shown() });
                 }
                 if let Some(trouble) = offered[at].trouble() {
-                    return Err(GpuError::Trouble { asked: name.clone(), trouble: trouble.to_owned() });
+                    return Err(GpuError::Trouble {
+                        asked: name.clone(),
+                        trouble: trouble.to_owned(),
+                        stale: offered[at].stale(),
+                    });
                 }
                 chosen.push(at);
             }
@@ -75,11 +79,14 @@ fn count(wish: &GpuCount, offered: &[Candidate], kind: Kind) -> Result<Vec<usize
         let (asked, offers) = (wish.count, offered.len() as u32);
         let any = GpuCount::of(asked);
         if *wish == any && offered.iter().all(|one| one.trouble().is_none()) {
-            return Err(GpuError::TooMany { asked, offered: offers });
+            return Err(GpuError::TooMany { asked, offered: offers, more: None });
         }
         let unfit = |at| never(wish, &offered[at]).or_else(|| too_little(wish, &offered[at]));
         let why = all.filter_map(|at| Some((at, unfit(at)?)));
         let why = why.map(|(at, why)| format!("GPU {} {why}", offered[at].shown())).collect::<Vec<_>>().join(", ");
+        if *wish == any {
+            return Err(GpuError::TooFewSound { asked, fit: fitting.len() as u32, offered: offers, why });
+        }
         let asked = GpuSelection::Count(wish.clone()).typed();
         return Err(GpuError::TooFew { asked, fit: fitting.len() as u32, offered: offers, why });
     }
@@ -149,7 +156,7 @@ fn named(name: &str, offered: &[Candidate]) -> Result<usize, GpuError> {
     };
     match by_uuid[..] {
         [at] => Ok(at),
-        [] => Err(GpuError::Unknown { asked: asked.to_owned(), offered: shown(asked, offered) }),
+        [] => Err(GpuError::Unknown { asked: name.to_owned(), offered: shown(name, offered) }),
         _ => Err(GpuError::Ambiguous {
             asked: asked.to_owned(),
             means: by_uuid.iter().filter_map(|at| offered[*at].uuid.clone()).collect(),
@@ -159,9 +166,10 @@ fn named(name: &str, offered: &[Candidate]) -> Result<usize, GpuError> {
 
 /// What there is, in the words of who asked.
 fn shown(asked: &str, offered: &[Candidate]) -> Vec<String> {
-    let by_uuid = asked.starts_with("GPU-") || asked.starts_with("MIG-");
+    let name = Name::of(asked);
     let one = |one: &Candidate| match (&one.uuid, one.place) {
-        (Some(uuid), _) if by_uuid => uuid.clone(),
+        (Some(uuid), _) if matches!(name, Name::GpuUuid | Name::SliceUuid) => uuid.clone(),
+        _ if name == Name::Cdi => cdi_name(&one.name),
         (_, Some(place)) => placed(place),
         _ => one.name.clone(),
     };
@@ -259,18 +267,22 @@ mod tests {
         ] {
             assert_eq!(choose(&names(typed), &three, Kind::Shared).expect("chosen"), want, "{typed}");
         }
+        let mut hints = std::collections::BTreeSet::new();
         for (typed, code, word) in [
-            ("9", "gpu_unknown", "0, 1, 2:0"),
-            ("GPU-zz", "gpu_unknown", "GPU-00, GPU-11, MIG-20"),
+            ("9", "gpu_unknown", "there is no GPU 9; there are 0, 1, 2:0"),
+            ("2:7", "gpu_unknown", "there is no MIG slice 2:7; there are 0, 1, 2:0"),
+            ("GPU-zz", "gpu_unknown", "no GPU here has the UUID GPU-zz; there are GPU-00, GPU-11, MIG-20"),
+            ("MIG-zz", "gpu_unknown", "no MIG slice here has the UUID MIG-zz"),
             ("GPU-", "gpu_ambiguous", "GPU-00, GPU-11"),
             ("0,GPU-00", "gpu_twice", "GPU 0"),
-            ("nvidia.com/gpu=gone", "gpu_unknown", "gone"),
+            ("nvidia.com/gpu=gone", "gpu_unknown", "no CDI device nvidia.com/gpu=gone; there are nvidia.com/gpu=0, "),
         ] {
             let error = choose(&names(typed), &three, Kind::Shared).expect_err(typed);
             assert_eq!(error.code(), code, "{typed}: {error}");
             assert!(error.to_string().contains(word), "{typed}: {error}");
-            assert!(error.hint().is_some());
+            hints.extend(error.hint());
         }
+        assert_eq!(hints.len(), 7, "each has a next step of its own: {hints:#?}");
     }
 
     #[test]
@@ -283,7 +295,10 @@ mod tests {
         assert_eq!(error.code(), "gpu_trouble");
         assert!(error.to_string().contains("fallen off the bus"), "{error}");
         let error = choose(&GpuSelection::Count(GpuCount::of(2)), &two, Kind::Shared).expect_err("one only");
-        assert!(error.to_string().contains("GPU 0 cannot be used"), "{error}");
+        let said = error.to_string();
+        assert!(said.starts_with("2 GPUs are asked for and 1 of 2 can be used: GPU 0 cannot be used ("), "{said}");
+        let error = choose(&GpuSelection::Count(GpuCount::of(1)), &two[..1], Kind::Shared).expect_err("none");
+        assert!(error.to_string().starts_with("1 GPU is asked for and the only one cannot be used: GPU 0 "), "{error}");
     }
 
     #[test]

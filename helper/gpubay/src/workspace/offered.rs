@@ -141,14 +141,13 @@ fn by_cdi(
             None if device.name.bytes().all(|byte| byte.is_ascii_digit()) => format!("device={}", device.name),
             None => gpu::cdi_name(device.name),
         };
-        let stale = || "the driver has no such GPU: the engine's CDI specification is of other ones".to_owned();
         let known = OfferedGpu {
             select,
             index: device.place.map(|(gpu, _)| gpu),
             slice: device.place.and_then(|(_, slice)| slice),
             uuid: device.uuid.map(str::to_owned),
             cdi: Some(gpu::cdi_name(device.name)),
-            trouble: told.filter(|_| unit.is_none()).map(|_| stale() + AGAIN),
+            trouble: told.filter(|_| unit.is_none()).map(|told| gpu::gone(device.place, device.uuid, told) + AGAIN),
             ..OfferedGpu::default()
         };
         offered.push(match unit {
@@ -160,6 +159,7 @@ fn by_cdi(
             None => known,
         });
     }
+    let places: Vec<gpu::Place> = devices.iter().filter_map(|device| device.place).collect();
     for unit in units.into_iter().filter(|unit| !matched.contains(&unit.place())) {
         // With nothing but `all`, as on WSL, they are had together.
         let together = devices.is_empty();
@@ -168,8 +168,7 @@ fn by_cdi(
             Some(uuid) => uuid.to_owned(),
             None => format!("device={}", unit.gpu.index),
         };
-        let trouble = (!together)
-            .then(|| "the engine does not offer it: its CDI specification has none for it".to_owned() + AGAIN);
+        let trouble = (!together).then(|| gpu::not_offered(unit.place(), &places) + AGAIN);
         offered.push(unit.tell(OfferedGpu { select, trouble, ..OfferedGpu::default() }, holders));
     }
     offered.sort_by_key(|device| (device.index.is_none(), device.index, device.slice));
