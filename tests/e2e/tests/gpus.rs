@@ -1,6 +1,6 @@
 //! What the engine offers, with and without a workspace.
 
-use gpubay_e2e::{Bench, Who};
+use gpubay_e2e::{Bench, Driver, Who};
 
 #[test]
 fn what_the_engine_offers_is_listed() {
@@ -35,4 +35,27 @@ fn what_the_engine_offers_is_listed() {
     }
     let (_, ran) = bench.error(&["run", "--gpus", "[\"1\"", "--", "true"]);
     assert!(ran.stdout.contains("not well-formed"), "{ran:?}");
+}
+
+#[test]
+fn a_way_that_was_forced_and_is_not_there_hides_nothing() {
+    for (engine, forced, why) in [
+        ("docker28", "nvidia-runtime", "the engine has no runtime of that name"),
+        ("docker20", "cdi", "has discovered no nvidia.com/gpu device"),
+        ("docker20", "direct", "injection \"direct\" is asked for, and "),
+    ] {
+        let mut bench = Bench::new(engine, Who::Ordinary, "forced");
+        let _driver = Driver::of(&mut bench, ["", ""]);
+        bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
+        bench.write("gpubay.toml", &format!("[gpus]\ninjection = \"{forced}\"\n"));
+        let report = bench.json(&["gpus"]);
+        assert_eq!((&report["injection"], report["devices"].as_array().map(Vec::len)), (&"none".into(), Some(2)));
+        let table = bench.run(&["gpus"]);
+        let first = table.succeeded().stdout.lines().next().expect("a line");
+        assert!(first.starts_with("none: injection ") && first.contains(why), "{table:?}");
+        assert!(table.stdout.contains("\n1    GPU Bay Fake 24G"), "{table:?}");
+        // Who would be given some is told.
+        bench.run(&["run", "true"]).failed(why);
+        assert!(bench.containers().is_empty());
+    }
 }

@@ -12,7 +12,7 @@ use super::there::{There, Whose};
 use super::{HostUser, Workspace, leases, offered, there};
 use crate::config::model::{GpuSelection, Gpus, Injection, Isolation, User};
 use crate::engine::{Engine, EngineInfo};
-use crate::error::Result;
+use crate::error::{Explain, Result};
 use crate::gpu::direct::{Kit, Obstacle};
 use crate::gpu::inventory::{Inventory, Process};
 use crate::gpu::{self, Driver, Lack};
@@ -195,7 +195,7 @@ impl Viewer {
     /// How it is now.
     ///
     /// # Errors
-    /// The engine's own, and a way that was forced and is not there. What the driver does not tell is no error.
+    /// The engine's own. What the driver does not tell is no error.
     pub async fn look(&mut self) -> Result<GpusReport> {
         let Offer { info, here, .. } = self.offer().await?;
         let told = match here {
@@ -209,20 +209,27 @@ impl Viewer {
             told => told,
         };
         let direct = self.direct(&info, told.as_ref().ok()).await;
-        let plan = gpu::decide(&self.wanted, &info, told.as_ref().ok(), direct.as_ref())?;
+        // A way that was forced and is not there keeps nobody from seeing what is.
+        let (injection, reason) = match gpu::decide(&self.wanted, &info, told.as_ref().ok(), direct.as_ref()) {
+            Ok(plan) => (plan.injection, plan.reason),
+            Err(error) => {
+                let next = error.hint().map(|hint| format!(". {hint}")).unwrap_or_default();
+                (Injection::None, format!("{error}{next}"))
+            }
+        };
         let processes: Vec<Process> = told.as_ref().map(offered::processes).unwrap_or_default();
         let holders = self.holders.find(&self.engine, &processes).await;
-        let (devices, other_names) = offered::devices(&info, plan.injection, told.as_ref().ok(), &holders);
+        let (devices, other_names) = offered::devices(&info, injection, told.as_ref().ok(), &holders);
         let mut devices = match &direct {
-            Some(Ok(kit)) if plan.injection == Injection::Direct => offered::directly(devices, kit, told.as_ref().ok()),
+            Some(Ok(kit)) if injection == Injection::Direct => offered::directly(devices, kit, told.as_ref().ok()),
             _ => devices,
         };
         let waiting = leases::show(&self.engine, &mut self.holders, &mut devices).await?;
-        let told_all = plan.injection != Injection::NvidiaRuntime || told.is_ok();
+        let told_all = injection != Injection::NvidiaRuntime || told.is_ok();
         Ok(GpusReport {
             engine: self.engine.located().endpoint.to_string(),
-            injection: gpu::name_of(plan.injection).to_owned(),
-            reason: plan.reason,
+            injection: gpu::name_of(injection).to_owned(),
+            reason,
             complete: told_all,
             devices,
             waiting,
