@@ -29,7 +29,8 @@ fn drift_names_options_and_what_would_be_lost() {
     let install = "echo /x > /var/lib/dpkg/info/htop.list; echo 1 > /opt/mine";
     bench.run(&["exec", "--root", "--", "sh", "-c", install]).succeeded();
     let mut busy = bench.gpubay(&["exec", "--", "sh", "-c", "echo busy; exec sleep 1000"]);
-    let mut child = busy.stdout(std::process::Stdio::piped()).spawn().expect("started");
+    let piped = std::process::Stdio::piped;
+    let mut child = busy.stdout(piped()).stderr(piped()).spawn().expect("started");
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().expect("piped")), &mut line)
         .expect("a line");
@@ -52,7 +53,9 @@ fn drift_names_options_and_what_would_be_lost() {
     assert_ne!(id(&recreated), id(&first));
     assert_eq!(recreated["drift"], json!([]));
     assert_eq!(recreated["lost"]["packages"], json!(["htop"]));
-    child.wait().expect("ended with its container");
+    let said = child.wait_with_output().expect("ended with its container").stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("was replaced while this ran, and the program ended with it"), "{said}");
 
     // A file alone is said and not asked about.
     bench.run(&["exec", "--root", "--", "sh", "-c", "echo 1 > /opt/other"]).succeeded();

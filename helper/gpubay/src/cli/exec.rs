@@ -16,7 +16,7 @@ use crate::agent::{ExecEvent, ExecEvents, ExecInput};
 use crate::engine::LogChunk;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::workspace::exec::{As, ExecOptions, exec as start, lost_venv, shell as start_shell};
+use crate::workspace::exec::{As, ExecOptions, Started, ended_with, exec as start, lost_venv, shell as start_shell};
 use crate::workspace::{Workspace, sync};
 
 /// Run a command in the dev container
@@ -56,6 +56,9 @@ pub(super) struct Report {
 pub(super) const OWN_FAILURE: u8 = 125;
 /// What a shell shows of a program that wrote into a pipe without a reader.
 pub(super) const NOBODY_READS: u8 = 128 + libc::SIGPIPE as u8;
+
+/// What a shell shows of a program that SIGHUP, SIGKILL or SIGTERM has ended.
+const ENDED_BY_OTHERS: [u8; 3] = [128 + libc::SIGHUP as u8, 128 + libc::SIGKILL as u8, 128 + libc::SIGTERM as u8];
 
 pub(super) async fn exec(common: &Common, command: Exec, output: &Output) -> u8 {
     let who = if command.root { As::Root } else { As::User };
@@ -108,12 +111,24 @@ pub(super) fn working_directory(common: &Common) -> PathBuf {
 }
 
 /// `may_vanish`: that the container goes is no failure.
-async fn finish(session: Result<(Workspace, (ExecInput, ExecEvents))>, output: &Output, may_vanish: bool) -> u8 {
+async fn finish(session: Result<(Workspace, Started)>, output: &Output, may_vanish: bool) -> u8 {
     let ended = match session {
-        Ok((workspace, (input, events))) => {
+        Ok((workspace, Started { input, events, container })) => {
             let ended = pump(input, events, output.target()).await;
             sync::programs(&workspace).await;
-            ended
+            match ended {
+                Err(error) if error.code == "agent_lost" && !may_vanish => {
+                    Err(ended_with(&workspace, &container).await.unwrap_or(error))
+                }
+                // Its container's end is told to a program like that.
+                Ok(code) if ENDED_BY_OTHERS.contains(&code) && !may_vanish => {
+                    if let Some(why) = ended_with(&workspace, &container).await {
+                        output.note(&why.message);
+                    }
+                    Ok(code)
+                }
+                ended => ended,
+            }
         }
         Err(error) => Err(error),
     };

@@ -1,6 +1,8 @@
 //! `exec` and `shell`: a program in the running dev container, through the agent, so that signals,
 //! the terminal's size and the exit code arrive.
 
+use std::time::Duration;
+
 use gpubay_protocol::agent::{AGENT_PATH, ExecRequest, FailureKind, WindowSize};
 
 use super::{Workspace, dev, lock, python};
@@ -8,6 +10,11 @@ use crate::agent::{AgentError, Client, ExecEvents, ExecInput};
 use crate::engine::Container;
 use crate::error::{Error, Result};
 use crate::{ContainerPath, PathMap};
+
+/// So often it is looked what became of a container that somebody works on: a build may go before the next one.
+const LOOKS: usize = 50;
+/// Who works on it need not take it away.
+const LOOKS_AT_ONE_THAT_RUNS: usize = 10;
 
 /// Whose program it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,21 +35,67 @@ pub struct ExecOptions {
     pub env: Vec<(String, String)>,
 }
 
+/// A program that was started in the dev container.
+#[derive(Debug)]
+pub struct Started {
+    pub input: ExecInput,
+    pub events: ExecEvents,
+    /// Which container that is.
+    pub container: String,
+}
+
 /// Starts `argv`.
 ///
 /// # Errors
 /// `not_running` when there is no running dev container; `program_not_found` and
 /// `program_not_executable` for the program itself.
-pub async fn exec(workspace: &Workspace, argv: Vec<String>, options: &ExecOptions) -> Result<(ExecInput, ExecEvents)> {
-    let container = running(workspace).await?;
-    start(workspace, &container.id, argv, options).await.map_err(Error::from)
+pub async fn exec(workspace: &Workspace, argv: Vec<String>, options: &ExecOptions) -> Result<Started> {
+    let container = running(workspace).await?.id;
+    let (input, events) = start(workspace, &container, argv, options).await?;
+    Ok(Started { input, events, container })
+}
+
+/// What became of the container that a program ran in, where that ended with it. `None`: it runs on.
+pub async fn ended_with(workspace: &Workspace, container: &str) -> Option<Error> {
+    const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+    let name = workspace.dev_name();
+    let said = |what: &str, next: &str| {
+        let what = format!("the dev container {name} {what} while this ran, and the program ended with it");
+        Some(Error::new("agent_lost", what).with_hint(next))
+    };
+    // Who takes it away holds the lock until that is done, and so does who makes the next one.
+    for look in 0..LOOKS {
+        let at_work = somebody_is_at_work(workspace);
+        let found = workspace.engine.container(container).await.ok()?;
+        let runs = found.as_ref().is_some_and(|found| dev::hindrance(&name, Some(found)).is_none());
+        if runs && look > LOOKS_AT_ONE_THAT_RUNS {
+            return None;
+        }
+        if !at_work {
+            return match (found, dev::find(workspace, &name).await.ok()?) {
+                _ if runs => None,
+                (_, Some(next)) if next.id != container => said(
+                    "was replaced",
+                    "`gpubay up --recreate`, or the editor, made it anew; run the command again in that one.",
+                ),
+                (Some(found), _) => {
+                    let why = dev::hindrance(&name, Some(&found))?;
+                    let message = format!("{}, and so did what ran in it", why.message);
+                    Some(Error { code: "agent_lost", message, ..why })
+                }
+                (None, _) => said("was removed", "Make it again with `gpubay up`."),
+            };
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    said("was taken away", "Another gpubay is at work on this workspace (an `up --recreate`, say): wait for its end.")
 }
 
 /// Starts the image's own shell: the user's from its passwd file, or the first that is there.
 ///
 /// # Errors
 /// `no_shell` when the image has none.
-pub async fn shell(workspace: &Workspace, options: &ExecOptions) -> Result<(ExecInput, ExecEvents)> {
+pub async fn shell(workspace: &Workspace, options: &ExecOptions) -> Result<Started> {
     let container = running(workspace).await?;
     let named = shell_of_user(workspace, &container, options.who).await;
     let candidates =
@@ -51,7 +104,10 @@ pub async fn shell(workspace: &Workspace, options: &ExecOptions) -> Result<(Exec
         match start(workspace, &container.id, vec![shell], options).await {
             Err(AgentError::Refused(failure))
                 if matches!(failure.kind, FailureKind::NotFound | FailureKind::NotExecutable) => {}
-            other => return other.map_err(Error::from),
+            other => {
+                let (input, events) = other?;
+                return Ok(Started { input, events, container: container.id });
+            }
         }
     }
     Err(Error::new("no_shell", "the image has no shell")
