@@ -146,6 +146,27 @@ fn a_dev_container_and_another_engines_container_hold_gpus_too() {
 }
 
 #[test]
+fn who_has_the_memory_is_said_where_there_is_too_little() {
+    let mut bench = Bench::new("docker28", Who::Ordinary, "memory");
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
+    let outside = Ends(bench.command("sleep").arg("1000").spawn().expect("started"));
+    let more = format!("memory = 20000 / 24576\nprocess = {} 19456", outside.0.id());
+    let _driver = Driver::of(&mut bench, [&more, ""]);
+    let wish = "count=2,min_free=10g";
+    let want =
+        format!("memory is held: sleep ({}, {}) holds 19.0 GiB of GPU 0", outside.0.id(), gpubay_e2e::lab().user);
+    // Before there is a container, and where one runs with all of them.
+    for _ in 0..2 {
+        let (code, ran) = bench.error(&["up", "--gpus", wish]);
+        assert!(code == "gpu_too_few" && ran.stdout.contains(&want), "{ran:?}");
+        assert!(ran.stdout.contains("is asked for, and 1 of 2 GPUs is like that: GPU 0 has "), "{ran:?}");
+        bench.up();
+    }
+    let (code, ran) = bench.error(&["run", "--gpus", wish, "true"]);
+    assert!(code == "gpu_too_few" && ran.stdout.contains(&want), "{ran:?}");
+}
+
+#[test]
 fn what_is_wrong_with_a_driver_is_said_with_the_next_step() {
     let mut bench = Bench::new("docker28", Who::Ordinary, "lack");
     let driver = Driver::of(&mut bench, ["", ""]);

@@ -111,7 +111,10 @@ pub(super) async fn settle(workspace: &Workspace, container: &Container, run: &H
         GpuSelection::All | GpuSelection::None | GpuSelection::Named(_) => (None, Claims::default()),
     };
     let inside = gpu::read(container.label(labels::DEVICES));
-    select(run, wanted, explicit, &inside, inventory.as_ref(), &claims).map(Some)
+    match select(run, wanted, explicit, &inside, inventory.as_ref(), &claims) {
+        Ok(choice) => Ok(Some(choice)),
+        Err(error) => Err(leases::with_memory(workspace, error).await),
+    }
 }
 
 /// Selects some of what is `inside`.

@@ -64,7 +64,10 @@ pub(super) async fn offered(
     let same = existing.and_then(|container| gpu::the_same(gpus, made_with(container)));
     let gpu = match same.map(|same| decide(&same)) {
         Some(Ok(plan)) => plan,
-        _ => decide(gpus)?,
+        _ => match decide(gpus) {
+            Ok(plan) => plan,
+            Err(error) => return Err(leases::with_memory(workspace, error.into()).await),
+        },
     };
     let machine = fit::machine(workspace, &gpu, &info, driver.as_ref());
     Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked, machine })

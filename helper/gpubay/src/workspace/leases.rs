@@ -247,13 +247,25 @@ pub(super) async fn confirm(workspace: &Workspace, id: &str, held: &Held) -> Res
 
 /// Adds what sits on the GPUs and does nothing.
 pub(super) async fn with_idle(workspace: &Workspace, error: Error) -> Error {
+    with_holders(workspace, error, "idle with memory held", |device| device.utilization == Some(0)).await
+}
+
+/// Adds who has the memory, where there is too little of it.
+pub(super) async fn with_memory(workspace: &Workspace, error: Error) -> Error {
+    if error.code != "gpu_too_few" || !error.message.contains("min_free") {
+        return error;
+    }
+    with_holders(workspace, error, "memory is held", |_| true).await
+}
+
+async fn with_holders(workspace: &Workspace, error: Error, what: &str, of: impl Fn(&OfferedGpu) -> bool) -> Error {
     /// What a context takes by itself is not worth a word.
     const WORTH: u64 = 1 << 30;
     let Ok(report) = super::gpus::gpus(workspace, Reach::Through).await else { return error };
-    let idle: Vec<String> = report
+    let held: Vec<String> = report
         .devices
         .iter()
-        .filter(|device| device.utilization == Some(0))
+        .filter(|device| of(device))
         .flat_map(|device| device.holders.iter().map(move |holder| (device, holder)))
         .filter_map(|(device, holder)| {
             let memory = holder.memory.filter(|memory| *memory >= WORTH)?;
@@ -263,10 +275,10 @@ pub(super) async fn with_idle(workspace: &Workspace, error: Error) -> Error {
             Some(format!("{program} ({}{user}) holds {} of {place}", holder.pid, gib(memory)))
         })
         .collect();
-    if idle.is_empty() {
+    if held.is_empty() {
         return error;
     }
-    Error { message: format!("{}; idle with memory held: {}", error.message, idle.join(", ")), ..error }
+    Error { message: format!("{}; {what}: {}", error.message, held.join(", ")), ..error }
 }
 
 #[cfg(test)]
