@@ -73,6 +73,15 @@ fn tab_in_an_interactive_bash() {
     bash.read_until("ready> ");
     bash.write("gpubay run pre\t");
     bash.read_until("gpubay run pretrain ");
+    // Which are several words to bash.
+    for (typed, whole) in [("up --gpus device=1", "--gpus device=1 "), ("run --gpus=device=1", "--gpus=device=1 ")] {
+        bash.write(&format!("\u{15}gpubay {typed}\t"));
+        bash.read_until(whole);
+    }
+    bash.write("\u{15}gpubay up --gpus device=\t\t");
+    for device in ["device=0", "device=1"] {
+        bash.read_until(device.trim_start_matches("device="));
+    }
     bash.write("\u{15}gpubay doc\t");
     bash.read_until("gpubay doctor ");
     bash.write("\u{15}exit\n");

@@ -28,12 +28,42 @@ pub(super) fn answer_a_shell() {
 
 /// The script for this shell, which calls `program`.
 pub(super) fn script(shell: &str, program: &str) -> std::io::Result<String> {
-    let shells = Shells::builtins();
+    let (shells, is_bash) = (Shells::builtins(), shell == "bash");
     let shell = shells.completer(shell).ok_or_else(|| std::io::Error::other("no such shell"))?;
     let mut script = Vec::new();
     shell.write_registration(VARIABLE, "gpubay", "gpubay", program, &mut script)?;
-    Ok(String::from_utf8_lossy(&script).into_owned())
+    let script = String::from_utf8_lossy(&script).into_owned();
+    Ok(if is_bash {
+        WHOLE_WORDS.to_owned() + &script.replace("-F _clap_complete_gpubay", "-F _gpubay_complete")
+    } else {
+        script
+    })
 }
+
+/// Bash takes `=` and `:` for ends of words, and so `device=1` for three: they are put together again. What stands before
+/// the last of them is not offered, since bash leaves it where it is.
+const WHOLE_WORDS: &str = r#"
+_gpubay_complete() {
+    local words=() index=0 at word breaks= kept=
+    [[ $COMP_WORDBREAKS == *=* ]] && breaks+='='
+    [[ $COMP_WORDBREAKS == *:* ]] && breaks+=':'
+    for ((at = 0; at < ${#COMP_WORDS[@]}; at++)); do
+        word=${COMP_WORDS[at]}
+        ((at == COMP_CWORD)) && [[ ! $word =~ ^[=:]+$ ]] && word=$2
+        if ((at > 0)) && [[ -n $breaks ]] && [[ $word =~ ^[$breaks]+$ || ${COMP_WORDS[at-1]} =~ ^[$breaks]+$ ]]; then
+            words[${#words[@]}-1]+=$word
+        else
+            words+=("$word")
+        fi
+        ((at == COMP_CWORD)) && { index=$((${#words[@]} - 1)); break; }
+    done
+    local COMP_WORDS=("${words[@]}") COMP_CWORD=$index
+    word=${words[index]}
+    _clap_complete_gpubay "$1" "$word" "$3"
+    [[ -n $breaks ]] && kept=${word%"${word##*[$breaks]}"}
+    ((${#COMPREPLY[@]})) && COMPREPLY=("${COMPREPLY[@]#"$kept"}")
+}
+"#;
 
 /// The jobs of `[jobs]`, as the first word; what follows is the command's own.
 pub(super) fn configured_jobs() -> Vec<CompletionCandidate> {
