@@ -90,8 +90,10 @@ pub enum ScaffoldError {
     Image(String),
     #[error("{0:?} is no name of an image: that of a repository has no capital letters")]
     Capitals(String),
-    #[error("{0:?} says no version of CUDA")]
-    CudaVersion(String),
+    #[error("{0:?} is a version and no image")]
+    OnlyVersion(String),
+    #[error("{typed:?} says no version of CUDA{}", if .these.is_empty() { String::new() } else { format!(" to the second number; there are {}", .these.join(", ")) })]
+    CudaVersion { typed: String, these: Vec<String> },
     #[error("{typed:?}: which tag nvidia/cuda has for it is not known here, only for {known}")]
     CudaUnknown { typed: String, known: String },
     #[error("{typed:?}: NVIDIA has deleted its images of it, and there is no recipe for one; there are for {known}")]
@@ -115,7 +117,8 @@ impl Explain for ScaffoldError {
             Self::Name(_)
             | Self::Image(_)
             | Self::Capitals(_)
-            | Self::CudaVersion(_)
+            | Self::OnlyVersion(_)
+            | Self::CudaVersion { .. }
             | Self::CudaUnknown { .. }
             | Self::CudaGone { .. }
             | Self::CudaKind(_) => "bad_value",
@@ -132,7 +135,11 @@ impl Explain for ScaffoldError {
             Self::Name(_) => Some("For example: gpubay init --name train".to_owned()),
             Self::Capitals(image) => Some(format!("Write it as {:?}.", image.to_lowercase())),
             Self::Image(_) => Some("For example: gpubay init --base pytorch/pytorch:latest".to_owned()),
-            Self::CudaVersion(_) => Some("For example: gpubay init --base cuda:12.4".to_owned()),
+            Self::OnlyVersion(version) => Some(recipe::meant_by(version)),
+            Self::CudaVersion { these, .. } => Some(match these.last() {
+                Some(newest) => format!("The newest of them: gpubay init --base cuda:{newest}"),
+                None => format!("NVIDIA has none that is called latest. The newest: gpubay init --base cuda:{}", recipe::newest()),
+            }),
             Self::CudaUnknown { .. } => Some(
                 "Name one of these, or the tag in full: gpubay init --base nvidia/cuda:13.4.2-cudnn-devel-ubuntu24.04".to_owned(),
             ),

@@ -40,9 +40,13 @@ impl CudaBase {
         let (repository, tag) = match (short, of_nvidia(typed)) {
             (Some(tag), _) => ("nvidia/cuda", tag),
             (None, Some((repository, tag))) => (repository, tag.unwrap_or_default()),
+            (None, None) if is_version(typed) => return Err(ScaffoldError::OnlyVersion(typed.to_owned())),
             (None, None) => return Ok(None),
         };
-        let Some(parsed) = Tag::parse(tag) else { return Err(ScaffoldError::CudaVersion(typed.to_owned())) };
+        let Some(parsed) = Tag::parse(tag) else {
+            let these = cuda::of_major(tag.split(['.', '-']).next().unwrap_or_default());
+            return Err(ScaffoldError::CudaVersion { typed: typed.to_owned(), these });
+        };
         let full = if short.is_some() { format!("{repository}:{tag}") } else { typed.to_owned() };
         let past = past(&full, today());
         if past.as_ref().is_some_and(|past| matches!(past.how, How::Deleted { .. })) {
@@ -107,6 +111,31 @@ impl CudaBase {
             None => format!("FROM {}\n", self.image),
         }
     }
+}
+
+/// No image is called that, and who types it means one of these.
+fn is_version(typed: &str) -> bool {
+    let first = typed.split('-').next().unwrap_or_default();
+    !first.is_empty() && first.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+pub(super) fn meant_by(version: &str) -> String {
+    let of_cuda = match version.split(['.', '-']).next().map(cuda::of_major).unwrap_or_default().last() {
+        Some(newest) if Tag::parse(version).is_none() => newest.clone(),
+        Some(_) => version.to_owned(),
+        None => String::new(),
+    };
+    match (of_cuda.as_str(), version.split('.').next()) {
+        ("", Some("3")) => format!("Python's: gpubay init --base python:{version}"),
+        ("", Some("18" | "20" | "22" | "24" | "26")) => format!("Ubuntu's: gpubay init --base ubuntu:{version}"),
+        ("", _) => format!("Write the image before it, such as cuda:{} or python:3.13.", newest()),
+        (of_cuda, _) => format!("CUDA's: gpubay init --base cuda:{of_cuda}"),
+    }
+}
+
+/// The newest CUDA that there are images of.
+pub(super) fn newest() -> String {
+    cuda::living().pop().unwrap_or_default()
 }
 
 impl Recipe {
@@ -259,8 +288,23 @@ mod tests {
     #[test]
     fn each_mistake_has_its_own_sentence() {
         for (typed, word) in [
-            ("cuda", "no version"),
-            ("cuda:latest", "no version"),
+            (
+                "cuda",
+                "no version of CUDA NVIDIA has none that is called latest. The newest: gpubay init --base cuda:13.4",
+            ),
+            ("cuda:latest", "called latest"),
+            ("nvidia/cuda:latest", "called latest"),
+            ("cuda:12", "there are 12.0, 12.1, "),
+            ("cuda:12-devel", "The newest of them: gpubay init --base cuda:12.9"),
+            ("cuda:10", "there are 10.0, 10.1, 10.2"),
+            ("cuda:11", "gpubay init --base cuda:11.8"),
+            ("cuda:12.x", "there are 12.0, 12.1, "),
+            ("10.2", "is a version and no image CUDA's: gpubay init --base cuda:10.2"),
+            ("12.4-devel", "gpubay init --base cuda:12.4-devel"),
+            ("12", "gpubay init --base cuda:12.9"),
+            ("3.12", "gpubay init --base python:3.12"),
+            ("22.04", "gpubay init --base ubuntu:22.04"),
+            ("7.1", "Write the image before it"),
             ("nvidia/cuda", "no version"),
             ("cuda:12.7", "12.6, 12.8"),
             ("cuda:13.9", "in full"),

@@ -19,6 +19,8 @@ use crate::registry::life::{self, Day};
 
 /// Its maker has ended it.
 pub(crate) const PAST: &str = "base_past_its_life";
+/// Its maker has none of that name.
+pub(crate) const NO_TAG: &str = "base_without_tag";
 /// The driver does not go with its CUDA.
 pub(crate) const DRIVER: &str = "base_cuda_driver";
 
@@ -83,6 +85,13 @@ fn against(image: &str, wants: &Wants, machine: &Machine) -> Option<Remark> {
 }
 
 fn ended(image: &str, wants: Option<&Wants>, here: Option<&Image>, today: Day) -> Option<Remark> {
+    if let Some(instead) = life::cuda::instead_of_latest(image).filter(|_| here.is_none()) {
+        return Some(Remark {
+            code: NO_TAG,
+            text: format!("{image} names no version, and NVIDIA has no image that is called latest: it is not found"),
+            next: format!("Name one, such as {instead}."),
+        });
+    }
     if let Some(past) = life::past(image, today) {
         // Two images of one maker may stand in a file.
         return Some(Remark { code: PAST, text: format!("{image}: {}", past.said()), next: past.next() });

@@ -273,6 +273,29 @@ pub fn living() -> Vec<String> {
     all
 }
 
+/// All of a major version that are to be had, one way or another.
+pub fn of_major(major: &str) -> Vec<String> {
+    let Ok(major) = major.parse::<u32>() else { return Vec::new() };
+    let archived = ARCHIVED.iter().map(|one| one.cuda);
+    let ended = ENDED.iter().map(|((major, minor, _), _)| Cuda::new(*major, *minor));
+    let living = RELEASES.iter().map(|release| Cuda::new(release.version.0, release.version.1));
+    let mut all: Vec<String> =
+        archived.chain(ended).chain(living).filter(|cuda| cuda.major == major).map(|cuda| cuda.to_string()).collect();
+    all.dedup();
+    all
+}
+
+/// What to write for an image of NVIDIA's that names no tag, or `latest`, which they do not have. `None`: it names one, or is
+/// a mirror's.
+pub fn instead_of_latest(image: &str) -> Option<String> {
+    let (repository, tag) = of_nvidia(image).filter(|_| !image.contains('@'))?;
+    let none = tag.is_none_or(|tag| tag == "latest") && is_nvidias_own(repository);
+    let newest = RELEASES.last().filter(|_| none)?;
+    let tag =
+        Tag { cuda: Cuda::new(newest.version.0, newest.version.1), patch: None, cudnn: true, kind: None, distro: None };
+    Some(format!("{repository}:{}", complete(&tag)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -96,6 +96,13 @@ mod tests {
         let lines: Vec<u32> = said.iter().map(|diagnostic| diagnostic.range.start.line).collect();
         assert_eq!(lines, [2, 6]);
         assert!(said[0].message.contains("Ubuntu 18.04") && said[0].message.contains("24.04"), "{}", said[0].message);
+        let said = check(
+            "FROM nvidia/cuda\nFROM nvidia/cuda:latest AS b\nFROM nvidia/cuda@sha256:00\n",
+            &Built::default(),
+            TODAY,
+        );
+        assert_eq!(said.iter().map(|one| one.range.start.line).collect::<Vec<_>>(), [0, 1]);
+        assert!(said[0].message.contains("such as nvidia/cuda:13.4.2-cudnn-devel-ubuntu24.04."), "{}", said[0].message);
         assert_eq!(check("FROM old\nFROM scratch\n", &Built::default(), TODAY), []);
     }
 
