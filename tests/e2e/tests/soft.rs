@@ -72,6 +72,8 @@ fn another_gpu_is_an_environment_for_what_starts_next() {
     bench.json(&["up", "--gpus", "none"]);
     assert_eq!(selected(&bench), "");
     assert_eq!(indices(&bench.up()), [0_u64; 0]);
+    let printed = bench.json(&["up", "--print"]);
+    assert!(printed["notes"].to_string().contains("those of the last `gpubay up --gpus none`"), "{printed:#}");
     let (code, ran) = bench.error(&["up", "--gpus", "device=9"]);
     assert_eq!(code, "gpu_unknown", "{ran:?}");
     assert_eq!(selected(&bench), "");

@@ -190,6 +190,7 @@ fn lack(error: NvmlError) -> Lack {
         NvmlError::DriverNotLoaded => Lack::NotLoaded,
         NvmlError::LibRmVersionMismatch => Lack::Mismatch,
         NvmlError::NoPermission => Lack::NoPermission,
+        NvmlError::GpuLost => Lack::Other("it cannot reach a GPU any more; `dmesg` tells of it (Xid)".to_owned()),
         other => Lack::Other(other.to_string()),
     }
 }

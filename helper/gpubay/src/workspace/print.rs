@@ -51,7 +51,14 @@ pub async fn dev(workspace: &Workspace, secrets: Secrets) -> Result<PrintReport>
     let (ground, there) = up::expected_ground(workspace, &gpus).await?;
     let ground = ground.with(&chosen);
     let planned = plan(&ground.inputs(workspace), &Task::Dev);
-    Ok(report(workspace, &ground, &planned, there, BTreeSet::new(), secrets))
+    let mut report = report(workspace, &ground, &planned, there, BTreeSet::new(), secrets);
+    if workspace.loaded.chosen_gpus.is_none() && chosen.is_explicit() {
+        let asked = gpus.select.typed();
+        report.notes.push(format!(
+            "its GPUs are those of the last `gpubay up --gpus {asked}`, and not the configuration's; `--print --gpus …` shows others"
+        ));
+    }
+    Ok(report)
 }
 
 /// A job. Nothing of the sources is frozen for it.

@@ -431,6 +431,12 @@ pub(super) struct Picked {
     vouched: Option<String>,
 }
 
+impl Picked {
+    pub(super) fn is_explicit(&self) -> bool {
+        self.explicit
+    }
+}
+
 async fn bring_up(
     workspace: &Workspace,
     ground: &Ground,

@@ -133,8 +133,8 @@ pub fn past(image: &str, today: Day) -> Option<Past> {
         return cuda::past(repository, &cuda::Tag::parse(tag?)?, today);
     }
     let image = image.split('@').next()?;
-    let (name, tag) = image.rsplit_once(':')?;
-    let name = name.rsplit('/').next()?;
+    let (repository, tag) = image.rsplit_once(':')?;
+    let name = repository.rsplit('/').next()?;
     let line = LINES.iter().find(|line| line.image == name)?;
     let matches = |version: &str| {
         tag.strip_prefix(version).is_some_and(|rest| rest.is_empty() || rest.starts_with('-') || rest.starts_with('.'))
@@ -143,7 +143,7 @@ pub fn past(image: &str, today: Day) -> Option<Past> {
     (*ended < today).then(|| Past {
         what: format!("{} {version}", line.name),
         how: How::Since(*ended),
-        instead: line.instead.to_owned(),
+        instead: format!("{repository}:{}", line.instead),
     })
 }
 
@@ -176,5 +176,11 @@ mod tests {
             assert_eq!(what(image).as_deref(), wanted, "{image}");
         }
         assert_eq!(past("python:3.8", (2024, 10, 7)), None);
+        let next = |image| past(image, today).map(|past| past.next());
+        assert_eq!(next("ubuntu:20.04").as_deref(), Some("ubuntu:24.04 is looked after."));
+        assert_eq!(
+            next("hub.lan:5000/library/python:3.8-slim").as_deref(),
+            Some("hub.lan:5000/library/python:3.13 is looked after.")
+        );
     }
 }
