@@ -26,6 +26,8 @@ PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 # runc comes from bookworm for both: newer ones need a newer C library.
 ENGINES = {
     "docker28": {"sid": ["docker.io", "docker-cli", "docker-buildx", "containerd"], "bookworm": ["runc"]},
+    # CDI is a feature that has to be switched on, and no list tells the devices.
+    "docker26": {"trixie": ["docker.io", "containerd"], "bookworm": ["runc", "tini"]},
     "docker20": {"bookworm": ["docker.io", "containerd", "runc", "tini"]},
     # crun knows no machine where controllers of both versions of cgroups are in use.
     "podman": {"bookworm": ["podman", "conmon", "runc", "netavark", "aardvark-dns", "slirp4netns", "fuse-overlayfs", "catatonit"]},

@@ -110,6 +110,7 @@ ENGINES = {
     engine.name: engine
     for engine in (
         Engine("docker28", has_cdi=True),
+        Engine("docker26", has_cdi=True, daemon={"features": {"cdi": True}}),
         Engine("docker20"),
         # Docker's newer image store, which has no GraphDriver.
         Engine("docker28-containerd", programs="docker28", has_cdi=True, daemon={"features": {"containerd-snapshotter": True}}),
@@ -120,7 +121,7 @@ ENGINES = {
         Engine("podman5", is_podman=True, has_cdi=True),
     )
 }
-USUAL = ["docker28", "docker20", "docker28-containerd", "docker28-rootless", "docker28-divided", "podman", "podman-rootless", "podman5"]
+USUAL = ["docker28", "docker26", "docker20", "docker28-containerd", "docker28-rootless", "docker28-divided", "podman", "podman-rootless", "podman5"]
 
 
 def named(name: str) -> Engine:

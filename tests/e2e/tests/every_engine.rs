@@ -137,3 +137,8 @@ fn podman_rootless() {
 fn podman_5() {
     everything("podman5");
 }
+
+#[test]
+fn docker_26() {
+    everything("docker26");
+}

@@ -59,3 +59,18 @@ fn a_way_that_was_forced_and_is_not_there_hides_nothing() {
         assert!(bench.containers().is_empty());
     }
 }
+
+/// A Docker that knows CDI and lists no device says where their specifications are.
+#[test]
+fn devices_that_docker_26_does_not_list_are_known() {
+    let bench = Bench::new("docker26", Who::Ordinary, "older");
+    let report = bench.json(&["gpus"]);
+    let names: Vec<&str> =
+        report["devices"].as_array().expect("devices").iter().filter_map(|gpu| gpu["cdi"].as_str()).collect();
+    assert_eq!((&report["injection"], names), (&"cdi".into(), vec!["nvidia.com/gpu=0", "nvidia.com/gpu=1"]));
+    bench.write("gpubay.toml", "[image]\nfrom = \"gpubay-lab/python\"\n");
+    let (code, ran) = bench.error(&["up", "--gpus", "device=7"]);
+    assert_eq!((code.as_str(), bench.containers()), ("gpu_unknown", Vec::new()), "{ran:?}");
+    let ran = bench.run(&["run", "--gpus", "device=1", "--", "nvidia-smi", "-L"]);
+    assert_eq!(ran.succeeded().stdout.matches("GPU-").count(), 1, "{ran:?}");
+}

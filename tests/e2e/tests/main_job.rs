@@ -121,3 +121,8 @@ fn as_an_ordinary_user_on_rootless_podman() {
 fn as_an_ordinary_user_on_podman_5() {
     main_job("podman5", Who::Ordinary);
 }
+
+#[test]
+fn as_an_ordinary_user_on_docker_26() {
+    main_job("docker26", Who::Ordinary);
+}

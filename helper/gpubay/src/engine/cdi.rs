@@ -1,5 +1,5 @@
-//! CDI devices of an engine that does not tell them. Podman resolves their names only when a container starts, and its API
-//! lists none: on this machine their specifications are read where it reads them.
+//! CDI devices of an engine that does not tell them: Podman lists none anywhere, and a Docker before 28.2 says only where their
+//! specifications are. On this machine these are read where the engine reads them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,11 +32,9 @@ struct Device {
     name: String,
 }
 
-/// Full names (`nvidia.com/gpu=0`), sorted, as an engine of that version resolves them on this machine. `home`: that of the
-/// user who runs it, if it is an ordinary one.
-pub(super) fn devices(version: &str, home: Option<&Path>) -> Vec<String> {
-    let folders = folders(version, &configuration(home));
-    named(&folders.iter().map(PathBuf::as_path).collect::<Vec<_>>())
+/// Where a Podman of that version looks on this machine. `home`: that of the user who runs it, if it is an ordinary one.
+pub(super) fn podmans_folders(version: &str, home: Option<&Path>) -> Vec<PathBuf> {
+    folders(version, &configuration(home))
 }
 
 /// The texts of Podman's configuration, the later one counts.
@@ -72,8 +70,8 @@ fn folders(version: &str, configuration: &[String]) -> Vec<PathBuf> {
     folders
 }
 
-/// Devices that two files of one folder name cancel each other, as the engine has it.
-fn named(folders: &[&Path]) -> Vec<String> {
+/// Full names (`nvidia.com/gpu=0`), sorted. Devices that two files of one folder name cancel each other, as the engine has it.
+pub(super) fn devices(folders: &[PathBuf]) -> Vec<String> {
     let mut devices = BTreeSet::new();
     for folder in folders {
         let (mut here, mut twice) = (BTreeSet::new(), BTreeSet::new());
@@ -149,10 +147,10 @@ mod tests {
         write("notes.txt", TOOLKIT);
         write("broken.yaml", "kind: [");
         let all = ["example.com/net=eth", "nvidia.com/gpu=0", "nvidia.com/gpu=GPU-1a", "nvidia.com/gpu=all"];
-        assert_eq!(named(&[Path::new("/nonexistent"), folder.path()]), texts(&all));
+        assert_eq!(devices(&[PathBuf::from("/nonexistent"), folder.path().to_owned()]), texts(&all));
         // Two that name the same device cancel each other.
         write("again.json", r#"{"cdiVersion": "0.6.0", "kind": "nvidia.com/gpu", "devices": [{"name": "0"}]}"#);
-        assert_eq!(named(&[folder.path()]), texts(&[all[0], all[2], all[3]]));
+        assert_eq!(devices(&[folder.path().to_owned()]), texts(&[all[0], all[2], all[3]]));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! what they mean and not after whose engine has them.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use super::{Engine, EngineError, cdi, error::sort};
 
@@ -147,26 +148,27 @@ impl Engine {
         } else {
             (self.docker.info().await.map_err(|error| sort(doing, error))?, false)
         };
-        let told: BTreeSet<String> = info
-            .discovered_devices
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|device| device.source.as_deref() == Some("cdi"))
-            .filter_map(|device| device.id)
-            .collect();
         let runtimes: BTreeSet<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         let security = info.security_options.unwrap_or_default();
         let version = info.server_version.unwrap_or_default();
         let rootless = rootless || security.iter().any(|option| option.contains("rootless"));
-        let cdi = match self.flavour() {
-            Flavour::Podman if self.heeds_gpu_requests() && self.located.endpoint.is_unix() => {
+        let cdi_devices = match (info.discovered_devices, self.flavour()) {
+            (Some(told), Flavour::Docker) => {
+                let told = told.into_iter().filter(|device| device.source.as_deref() == Some("cdi"));
+                told.filter_map(|device| device.id).collect::<BTreeSet<String>>().into_iter().collect()
+            }
+            // None where the feature is off.
+            (None, Flavour::Docker) if release(&version) < (28, 2) => {
+                let folders = info.cdi_spec_dirs.unwrap_or_default();
+                self.specified(move || folders.into_iter().map(PathBuf::from).collect()).await
+            }
+            (None, Flavour::Docker) => Vec::new(),
+            (_, Flavour::Podman) => {
                 let version = version.clone();
                 // A rootless one is that of the user who asks.
                 let home = rootless.then(std::env::home_dir).flatten();
-                let read = tokio::task::spawn_blocking(move || cdi::devices(&version, home.as_deref()));
-                read.await.unwrap_or_default()
+                self.specified(move || cdi::podmans_folders(&version, home.as_deref())).await
             }
-            _ => told.into_iter().collect(),
         };
         let drivers: BTreeSet<String> =
             info.plugins.and_then(|plugins| plugins.log).unwrap_or_default().into_iter().collect();
@@ -174,7 +176,7 @@ impl Engine {
             flavour: self.flavour(),
             heeds_gpu_requests: self.heeds_gpu_requests(),
             version,
-            cdi_devices: cdi,
+            cdi_devices,
             runtimes: runtimes.into_iter().collect(),
             memory: info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
             rootless,
@@ -183,6 +185,14 @@ impl Engine {
             log_drivers: drivers.into_iter().collect(),
             machine: info.name.unwrap_or_default(),
         })
+    }
+
+    /// CDI devices by specifications of this machine, where that is the engine's and a container gets what it asks for.
+    async fn specified(&self, folders: impl FnOnce() -> Vec<PathBuf> + Send + 'static) -> Vec<String> {
+        if !self.heeds_gpu_requests() || !self.located.endpoint.is_unix() {
+            return Vec::new();
+        }
+        tokio::task::spawn_blocking(move || cdi::devices(&folders())).await.unwrap_or_default()
     }
 }
 
