@@ -100,7 +100,7 @@ fn a_base_that_was_deleted_is_said_before_it_is_pulled() {
     let (_, ran) = bench.error(&["up"]);
     let said = "[image] from: nvidia/cuda:10.2-devel-ubuntu18.04: CUDA 10.2 is past its life: its maker has deleted its images.";
     assert!(ran.stderr.contains(said), "{ran:?}");
-    let next = "nvidia/cuda:12.0.1-devel-ubuntu18.04 is looked after; `gpubay init --base cuda:10.2` writes";
+    let next = "nvidia/cuda:12.0.1-devel-ubuntu22.04 is looked after; `gpubay init --base cuda:10.2` writes";
     assert!(ran.stderr.contains(next), "{ran:?}");
 }
 

@@ -52,6 +52,9 @@ const SINGLE: [(Cuda, &str); 10] = [
 /// The last toolkit of a major version that has had its last.
 const LAST_OF: [Cuda; 2] = [Cuda::new(11, 8), Cuda::new(12, 9)];
 
+/// Every toolkit up to there is in one of the tables, or never was.
+const LAST_KNOWN: Cuda = Cuda::new(13, u32::MAX);
+
 /// The driver branches below the least that cuda-compat of a toolkit takes.
 fn compat_takes(cuda: Cuda) -> &'static [u32] {
     match (cuda.major, cuda.minor) {
@@ -116,6 +119,8 @@ pub struct Wants {
     pub requirement: Option<String>,
     /// It holds the package cuda-compat.
     pub compat: bool,
+    /// It does not tell the NVIDIA runtime itself to ask for nothing.
+    pub enforced: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +135,10 @@ pub enum Fit {
         /// these are such.
         perhaps: bool,
     },
+    /// It is of a later major version than the newest that the driver says it runs.
+    TooNew {
+        newest: Cuda,
+    },
     /// The driver runs it, and the NVIDIA runtime refuses to start it.
     Refused {
         asks: String,
@@ -140,7 +149,14 @@ pub enum Fit {
 
 /// Whether programs in an image can use the machine's GPUs through the image's CUDA.
 pub fn fit(wants: &Wants, machine: &Machine) -> Fit {
-    let Some(needs) = needs(wants.cuda) else { return Fit::Unknown };
+    let Some(needs) = needs(wants.cuda) else {
+        // What no table here knows yet its driver may.
+        return match machine.cuda {
+            Some(newest) if newest >= wants.cuda => Fit::Fits,
+            Some(newest) if newest.major < wants.cuda.major && wants.cuda > LAST_KNOWN => Fit::TooNew { newest },
+            _ => Fit::Unknown,
+        };
+    };
     match runs(&machine.driver, needs) {
         None => Fit::Unknown,
         Some(true) => match refusal(wants, machine) {
@@ -185,7 +201,7 @@ fn compat_runs_on(brands: &[Option<String>]) -> Option<bool> {
 
 /// What the NVIDIA runtime asks for in vain, where it is sure to.
 fn refusal(wants: &Wants, machine: &Machine) -> Option<String> {
-    let text = wants.requirement.as_deref().filter(|_| machine.checked_by_runtime)?;
+    let text = wants.requirement.as_deref().filter(|_| machine.checked_by_runtime && wants.enforced)?;
     let unsure = [None];
     let brands = if machine.brands.is_empty() { &unsure[..] } else { &machine.brands };
     let refused = |brand: &Option<String>| {
@@ -200,7 +216,7 @@ mod tests {
     use super::*;
 
     fn wants(cuda: &str) -> Wants {
-        Wants { cuda: Cuda::parse(cuda).expect("a version"), requirement: None, compat: true }
+        Wants { cuda: Cuda::parse(cuda).expect("a version"), requirement: None, compat: true, enforced: true }
     }
 
     fn machine(driver: &str, brands: &[&str]) -> Machine {
@@ -246,6 +262,14 @@ mod tests {
             assert_eq!(found == Fit::Fits, fits, "{cuda} on {driver}: {found:?}");
         }
         assert_eq!(fit(&wants("15.0"), &machine("470.57", &[])), Fit::Unknown);
+        // A later one than the table's is judged by what the driver says of itself, if it does.
+        let says = |cuda: &str, newest: (u32, u32)| {
+            fit(&wants(cuda), &Machine { cuda: Some(Cuda::new(newest.0, newest.1)), ..machine("590.1", &[]) })
+        };
+        assert_eq!(says("14.0", (13, 1)), Fit::TooNew { newest: Cuda::new(13, 1) });
+        assert_eq!(says("99.9", (14, 2)), Fit::TooNew { newest: Cuda::new(14, 2) });
+        assert_eq!((says("14.0", (14, 0)), says("14.3", (14, 0))), (Fit::Fits, Fit::Unknown));
+        assert_eq!(says("10.3", (9, 0)), Fit::Unknown, "there is none");
         assert_eq!(fit(&wants("12.0"), &machine("of an unknown version", &[])), Fit::Unknown);
         for (driver, newest) in [
             ("470.57.02", Some("11.8")),
@@ -296,6 +320,9 @@ mod tests {
         let refused = Fit::Refused { asks: "cuda>=12.9".to_owned() };
         assert_eq!(of(&["geforce"], old, true), refused);
         assert_eq!(of(&["geforce"], old, false), Fit::Fits, "CDI asks nothing");
+        let off = Wants { enforced: false, ..wants.clone() };
+        let checked = Machine { cuda: old, checked_by_runtime: true, ..machine("535.54.03", &["geforce"]) };
+        assert_eq!(fit(&off, &checked), Fit::Fits, "the image says so itself");
         assert_eq!(of(&["tesla"], old, true), Fit::Fits, "listed");
         assert_eq!(of(&["tesla", "geforce"], old, true), Fit::Fits, "on one of them");
         assert_eq!(of(&[], old, true), Fit::Fits, "it may be listed");

@@ -81,7 +81,7 @@ impl CudaBase {
         // Where nothing is said of it, it comes if it is to be had.
         let wanted = tag.cudnn || tag.kind.is_none();
         let cudnn = wanted && kind != "base" && packages.cudnn.is_some();
-        let instead = format!("nvidia/cuda:{}", nearest(tag).unwrap_or_default());
+        let instead = format!("nvidia/cuda:{}", nearest(tag, today()).unwrap_or_default());
         let mut notes = vec![format!(
             "unsupported: NVIDIA has deleted its images of CUDA {0}, so the Dockerfile is a recipe for such a base, of the \
              packages in NVIDIA's archive; {instead} is the nearest that is looked after",

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
-use gpubay_protocol::agent::{DRIVER_LIBRARIES, Status};
+use gpubay_protocol::agent::Status;
 
 use super::drift::{self, Drift};
 use super::exposure;
-use super::given::Offer;
+use super::given::{self, Offer};
 use super::labels::{self, Role};
 use super::spec::{Places, Planned, owned_folders};
 use super::stakes::{self, Losses};
@@ -287,7 +287,7 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
         return Ok(kept(found, false, status));
     }
     exposure::points_are_as_they_were(&found.mounts)?;
-    has_its_driver(&found)?;
+    given::has_its_driver(&found)?;
     // It was made when the engine saw these files, maybe from another machine's side of a socket.
     if let Err(problem) = visibility::check(workspace, &found.id, &wanted.places.run, Some(sources(workspace))).await {
         let hint = "`gpubay up --recreate` makes the container anew, with a folder that the engine sees.";
@@ -300,24 +300,6 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
     let status = ready(workspace, wanted, &found.name).await?;
     let container = find(workspace, &found.name).await?.unwrap_or(found);
     Ok(kept(container, true, status))
-}
-
-/// A container that was given the files of a driver cannot start without them, and an engine says only that some path is gone.
-fn has_its_driver(found: &Container) -> Result<()> {
-    let gone = |mount: &&crate::engine::MountPoint| {
-        let of_the_driver = mount.target.starts_with(DRIVER_LIBRARIES);
-        of_the_driver && mount.source.as_ref().is_some_and(|source| !std::path::Path::new(source).exists())
-    };
-    let (Some(gone), version) = (found.mounts.iter().find(gone), found.label(labels::DRIVER)) else { return Ok(()) };
-    let source = gone.source.as_deref().unwrap_or_default();
-    Err(Error::new(
-        "gpu_driver_gone",
-        format!("{} was made with the NVIDIA driver {version}, of which {source} is not there any more", found.name),
-    )
-    .with_hint(
-        "The driver was updated or removed. `gpubay up --recreate` makes the container anew with the driver that is there now; \
-         `docker cp` brings out what you still need of it.",
-    ))
 }
 
 /// `wanted` is `None` where it would have to be built.

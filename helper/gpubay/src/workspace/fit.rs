@@ -39,17 +39,26 @@ pub(crate) struct Remark {
 pub(crate) fn judge(image: &str, here: Option<&Image>, machine: Option<&Machine>, today: Day) -> Vec<Remark> {
     let wants = wants(image, here);
     let fit = wants.as_ref().zip(machine).and_then(|(wants, machine)| against(image, wants, machine));
-    fit.into_iter().chain(ended(image, wants.as_ref(), here, today)).collect()
+    fit.into_iter().chain(ended(image, wants.as_ref(), here, machine, today)).collect()
 }
+
+/// Whether the NVIDIA runtime is told to hold an image to nothing.
+pub(crate) fn is_off(value: Option<&str>) -> bool {
+    value.is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"))
+}
+
+/// What switches that off.
+pub(crate) const DISABLE_REQUIRE: &str = "NVIDIA_DISABLE_REQUIRE";
 
 /// What an image brings: it says so itself where it is here, its name tells otherwise.
 pub(crate) fn wants(image: &str, here: Option<&Image>) -> Option<Wants> {
     if let Some(cuda) = here.and_then(|here| Cuda::parse(here.var("CUDA_VERSION")?)) {
         let requirement = here.and_then(|here| here.var("NVIDIA_REQUIRE_CUDA")).map(str::to_owned);
-        return Some(Wants { cuda, compat: requirement.is_some(), requirement });
+        let enforced = !is_off(here.and_then(|here| here.var(DISABLE_REQUIRE)));
+        return Some(Wants { cuda, compat: requirement.is_some(), requirement, enforced });
     }
     let brings = brings::of(image)?;
-    Some(Wants { cuda: brings.cuda, requirement: None, compat: brings.compat })
+    Some(Wants { cuda: brings.cuda, requirement: None, compat: brings.compat, enforced: true })
 }
 
 fn against(image: &str, wants: &Wants, machine: &Machine) -> Option<Remark> {
@@ -70,6 +79,10 @@ fn against(image: &str, wants: &Wants, machine: &Machine) -> Option<Remark> {
                 format!("Update the driver, or {older}.{hope}"),
             )
         }
+        Fit::TooNew { newest } => (
+            format!("{image} brings CUDA {cuda}, and driver {driver} runs CUDA up to {newest}"),
+            "Update the driver, or start from an older CUDA.".to_owned(),
+        ),
         Fit::Refused { asks } => (
             format!(
                 "{image} brings CUDA {cuda} and asks for {asks} before it starts, which driver {driver} does not have: the \
@@ -84,7 +97,13 @@ fn against(image: &str, wants: &Wants, machine: &Machine) -> Option<Remark> {
     Some(Remark { code: DRIVER, text, next })
 }
 
-fn ended(image: &str, wants: Option<&Wants>, here: Option<&Image>, today: Day) -> Option<Remark> {
+fn ended(
+    image: &str,
+    wants: Option<&Wants>,
+    here: Option<&Image>,
+    machine: Option<&Machine>,
+    today: Day,
+) -> Option<Remark> {
     if let Some(instead) = life::cuda::instead_of_latest(image).filter(|_| here.is_none()) {
         return Some(Remark {
             code: NO_TAG,
@@ -94,15 +113,43 @@ fn ended(image: &str, wants: Option<&Wants>, here: Option<&Image>, today: Day) -
     }
     if let Some(past) = life::past(image, today) {
         // Two images of one maker may stand in a file.
-        return Some(Remark { code: PAST, text: format!("{image}: {}", past.said()), next: past.next() });
+        let next = past.next();
+        let next = unless_too_new(&past.instead, machine).map_or(next.clone(), |why| format!("{next} {why}"));
+        return Some(Remark { code: PAST, text: format!("{image}: {}", past.said()), next });
     }
     here.filter(|here| here.var("NVIDIA_CUDA_END_OF_LIFE").is_some_and(|set| !set.is_empty()))?;
-    let near = life::cuda::nearest(&life::cuda::Tag::parse(&wants?.cuda.to_string())?)?;
+    let near = life::cuda::nearest(&life::cuda::Tag::parse(&wants?.cuda.to_string())?, today)?;
+    let near = format!("nvidia/cuda:{near}");
+    let why = unless_too_new(&near, machine).map(|why| format!(" {why}")).unwrap_or_default();
     Some(Remark {
         code: PAST,
         text: format!("{image} says of itself that NVIDIA has given it up"),
-        next: format!("nvidia/cuda:{near} is looked after."),
+        next: format!("{near} is looked after.{why}"),
     })
+}
+
+/// What is advised may need more of the driver than what is used now.
+fn unless_too_new(instead: &str, machine: Option<&Machine>) -> Option<String> {
+    let (machine, wants) = (machine?, wants(instead, None)?);
+    match cuda::fit(&wants, machine) {
+        Fit::TooOld { needs, .. } => Some(format!(
+            "It needs driver >= {needs}, and this is {}, which runs no CUDA that NVIDIA looks after: update it first.",
+            machine.driver
+        )),
+        Fit::TooNew { newest } => Some(format!("This driver ({}) runs CUDA up to {newest}.", machine.driver)),
+        Fit::Fits | Fit::ByCompat | Fit::Refused { .. } | Fit::Unknown => None,
+    }
+}
+
+/// Of an image without a remark, for who wants to know that as well.
+pub(crate) fn in_order(wants: &Wants, machine: Option<&Machine>) -> String {
+    let Some(machine) = machine else { return format!("brings CUDA {}", wants.cuda) };
+    let (cuda, driver) = (wants.cuda, &machine.driver);
+    match cuda::fit(wants, machine) {
+        Fit::Unknown => format!("brings CUDA {cuda}, and whether driver {driver} runs that is not known here"),
+        Fit::ByCompat => format!("brings CUDA {cuda}, which driver {driver} runs by the image's cuda-compat"),
+        _ => format!("brings CUDA {cuda}, which driver {driver} runs"),
+    }
 }
 
 /// What the programs of a container meet that gets GPUs by this plan. `told`: by the driver of the engine's machine.
@@ -116,19 +163,21 @@ pub(crate) fn machine(
         return None;
     }
     if let Some(told) = told {
-        return of_inventory(told, plan.injection);
+        let off = is_off(workspace.config().container.env.get(DISABLE_REQUIRE).map(String::as_str));
+        return of_inventory(told, plan.injection, off);
     }
     let driver = gpu::driver_version()?;
     gpu::on_this_machine(&workspace.engine, Some(&info.machine)).ok()?;
     Some(Machine { driver, ..Machine::default() })
 }
 
-pub(crate) fn of_inventory(told: &Inventory, injection: Injection) -> Option<Machine> {
+/// `off`: the runtime is told to hold images to nothing.
+pub(crate) fn of_inventory(told: &Inventory, injection: Injection, off: bool) -> Option<Machine> {
     Some(Machine {
         driver: told.driver.clone()?,
         cuda: told.cuda.map(|(major, minor)| Cuda::new(major, minor)),
         brands: told.gpus.iter().filter(|gpu| gpu.trouble.is_none()).map(|gpu| gpu.brand.clone()).collect(),
-        checked_by_runtime: injection == Injection::NvidiaRuntime,
+        checked_by_runtime: injection == Injection::NvidiaRuntime && !off,
     })
 }
 
@@ -268,5 +317,49 @@ mod tests {
         assert_eq!(codes(&found), [PAST]);
         assert!(found[0].next.contains("nvidia/cuda:12.0.1-devel-ubuntu22.04"), "{found:?}");
         assert_eq!(judge("me/base:1", Some(&here(&["NVIDIA_CUDA_END_OF_LIFE="])), None, TODAY), []);
+    }
+
+    #[test]
+    fn what_is_advised_is_held_against_the_driver_too() {
+        let advice = |image, machine: &Machine| {
+            let found = judge(image, None, Some(machine), TODAY);
+            found.into_iter().find(|remark| remark.code == PAST).expect("past its life").next
+        };
+        let said = advice("nvidia/cuda:11.8.0-devel-ubuntu18.04", &old(&["geforce"]));
+        for part in
+            ["nvidia/cuda:12.0.1-devel-ubuntu22.04", "needs driver >= 525.60.13", "470.57.02", "update it first"]
+        {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let newer = Machine { driver: "580.65.06".to_owned(), ..old(&["geforce"]) };
+        assert!(!advice("nvidia/cuda:11.8.0-devel-ubuntu18.04", &newer).contains("driver"));
+        // cuda-compat makes up for it.
+        assert!(!advice("nvidia/cuda:11.8.0-devel-ubuntu18.04", &old(&["tesla"])).contains("update"));
+    }
+
+    #[test]
+    fn a_toolkit_that_nobody_knows_yet_is_not_said_to_run() {
+        let wants = |cuda: &str| wants(&format!("nvidia/cuda:{cuda}-devel-ubuntu26.04"), None).expect("a version");
+        let machine = |cuda| Machine { driver: "580.65.06".to_owned(), cuda, ..Machine::default() };
+        assert!(in_order(&wants("14.0.1"), Some(&machine(None))).contains("is not known here"));
+        assert!(in_order(&wants("13.0.3"), Some(&machine(None))).contains("which driver 580.65.06 runs"));
+        let says = machine(Some(Cuda::new(13, 0)));
+        let found = judge("nvidia/cuda:99.9.0-devel-ubuntu26.04", None, Some(&says), TODAY);
+        assert!(found[0].text.contains("brings CUDA 99.9, and driver 580.65.06 runs CUDA up to 13.0"), "{found:?}");
+    }
+
+    #[test]
+    fn what_switches_a_requirement_off_is_heeded() {
+        let told = Inventory { driver: Some("470.57.02".to_owned()), cuda: Some((11, 4)), ..Inventory::default() };
+        let image = ["CUDA_VERSION=11.8.0", "NVIDIA_REQUIRE_CUDA=cuda>=11.8"];
+        let of = |env: &[&str], off| {
+            let machine = of_inventory(&told, Injection::NvidiaRuntime, off);
+            codes(&judge("me/base:1", Some(&here(env)), machine.as_ref(), TODAY))
+        };
+        assert_eq!(of(&image, false), [DRIVER]);
+        assert_eq!(of(&image, true), [""; 0]);
+        assert_eq!(of(&[image[0], image[1], "NVIDIA_DISABLE_REQUIRE=true"], false), [""; 0]);
+        assert_eq!(of(&[image[0], image[1], "NVIDIA_DISABLE_REQUIRE=0"], false), [DRIVER]);
+        assert!(is_off(Some("1")) && !is_off(Some("")) && !is_off(None));
     }
 }

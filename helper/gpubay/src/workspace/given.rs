@@ -1,5 +1,7 @@
 //! Which GPUs a container is to be given: what the engine offers, the driver tells and others hold, put together.
 
+use gpubay_protocol::agent::DRIVER_LIBRARIES;
+
 use super::leases::Asking;
 use super::there::Reach;
 use super::{Workspace, fit, labels, leases, there};
@@ -129,5 +131,70 @@ pub(super) fn made_with(container: &Container) -> gpu::Made<'_> {
         devices: container.label(labels::DEVICES),
         visible: container.labels.get(labels::VISIBLE).map(String::as_str),
         driver: container.labels.get(labels::DRIVER).map(String::as_str),
+    }
+}
+
+/// A container that was given the files of a driver cannot start without them, and an engine says only that some path is gone.
+pub(super) fn has_its_driver(found: &Container) -> Result<()> {
+    let version = found.label(labels::DRIVER);
+    let gone = |mount: &&crate::engine::MountPoint| {
+        // What the user mounts there is another matter.
+        let below = mount.target.strip_prefix(DRIVER_LIBRARIES).is_some_and(|rest| rest.starts_with('/'));
+        let ours = |source: &String| source.ends_with(&format!(".so.{version}"));
+        let source = mount.source.as_ref().filter(|source| below && ours(source));
+        source.is_some_and(|source| !std::path::Path::new(source).exists())
+    };
+    let Some(gone) = found.mounts.iter().find(gone).filter(|_| !version.is_empty()) else { return Ok(()) };
+    let source = gone.source.as_deref().unwrap_or_default();
+    Err(Error::new(
+        "gpu_driver_gone",
+        format!("{} was made with the NVIDIA driver {version}, of which {source} is not there any more", found.name),
+    )
+    .with_hint(
+        "The driver was updated or removed. `gpubay up --recreate` makes the container anew with the driver that is there now; \
+         `docker cp` brings out what you still need of it.",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::engine::MountPoint;
+
+    #[test]
+    fn a_driver_is_missed_only_by_who_was_given_it() {
+        let container = |version: &str, source: &str, target: &str| Container {
+            id: "0".to_owned(),
+            name: "gpubay-x".to_owned(),
+            image: String::new(),
+            labels: BTreeMap::from([(labels::DRIVER.to_owned(), version.to_owned())]),
+            state: ContainerState::Exited { code: 0, out_of_memory: false },
+            user: String::new(),
+            created: 0,
+            started_at: String::new(),
+            finished: None,
+            env: Vec::new(),
+            ports: BTreeMap::new(),
+            mounts: vec![MountPoint {
+                source: Some(source.to_owned()),
+                target: target.to_owned(),
+                ..MountPoint::default()
+            }],
+        };
+        let library = format!("{DRIVER_LIBRARIES}/libcuda.so.1");
+        let gone = "/nonexistent/libcuda.so.580.65.06";
+        let error = has_its_driver(&container("580.65.06", gone, &library)).expect_err("it is gone");
+        assert!(error.code == "gpu_driver_gone" && error.message.contains(gone), "{error:?}");
+        for (version, source, target) in [
+            // Of the engine, or of the user.
+            ("", gone, library.as_str()),
+            ("580.65.06", "/nonexistent/own.so", library.as_str()),
+            ("580.65.06", gone, "/usr/local/nvidia/lib64-of-mine/libcuda.so.1"),
+            ("580.65.06", gone, "/data"),
+        ] {
+            assert!(has_its_driver(&container(version, source, target)).is_ok(), "{version} {source} {target}");
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! What this machine says of its driver: the one place here that looks at it.
 
 use std::ffi::OsStr;
+use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
@@ -28,8 +31,13 @@ const SMI: [&str; 5] = [
     "/run/current-system/sw/bin/nvidia-smi",
 ];
 
+/// As long as the driver's library has. It asks each GPU much that nobody wants to know.
+const SMI_LIMIT: Duration = Duration::from_secs(20);
+const LDCONFIG_LIMIT: Duration = Duration::from_secs(10);
+/// In bytes. Sixteen GPUs are a quarter of that.
+const LONGEST: u64 = 4 << 20;
+
 fn is_elf(path: &Path) -> bool {
-    use std::io::Read;
     let mut start = [0; 4];
     std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"\x7fELF"
 }
@@ -110,7 +118,9 @@ pub(super) fn facts(root: &Path, divided: bool) -> Facts {
     // What only calls the program at another place finds none there in a container.
     let smi = smi.iter().find(|path| is_elf(path)).or(smi.first()).cloned();
     let instances = match &smi {
-        Some(smi) if divided => text::instances(&said(smi.as_os_str(), &["-q".as_ref(), "-x".as_ref()])),
+        Some(smi) if divided && is_trusted(smi) => {
+            text::instances(&said(smi.as_os_str(), &["-q".as_ref(), "-x".as_ref()], SMI_LIMIT))
+        }
         _ => Vec::new(),
     };
     let wsl = nodes.iter().any(|node| node.name == WSL_NODE) && below(root, WSL_FOLDERS[0]).join(ASKED_FOR[0]).exists();
@@ -185,7 +195,7 @@ fn folders(root: &Path) -> Vec<Folder> {
     let ldconfig = LDCONFIG.iter().find(|path| Path::new(path).exists());
     let listed = ldconfig
         .filter(|_| cache.exists())
-        .map(|ldconfig| said(ldconfig.as_ref(), &["-p".as_ref(), "-C".as_ref(), cache.as_os_str()]))
+        .map(|ldconfig| said(ldconfig.as_ref(), &["-p".as_ref(), "-C".as_ref(), cache.as_os_str()], LDCONFIG_LIMIT))
         .unwrap_or_default();
     let home = |file: PathBuf| {
         let real = resolved(root, &below(root, file));
@@ -213,12 +223,42 @@ fn folders(root: &Path) -> Vec<Folder> {
     folders
 }
 
-/// What a program prints; nothing where it fails.
-fn said(program: &OsStr, arguments: &[&OsStr]) -> String {
+/// What a program prints; nothing where it fails, or takes longer than `limit`.
+fn said(program: &OsStr, arguments: &[&OsStr], limit: Duration) -> String {
     let mut command = Command::new(program);
-    command.args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).stderr(Stdio::null());
-    let output = command.output().ok().filter(|output| output.status.success());
-    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    command.args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::piped());
+    let Ok(mut child) = command.spawn() else { return String::new() };
+    let Some(out) = child.stdout.take() else { return String::new() };
+    let (done, wait) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let read = out.take(LONGEST).read_to_end(&mut text);
+        let _ = done.send(read.map(|_| text));
+    });
+    let text = wait.recv_timeout(limit);
+    if text.is_err() {
+        tracing::debug!(program = %program.display(), "it took too long");
+        let _ = child.kill();
+        // One that waits for a sick GPU ends when that answers: nobody waits with it.
+        std::thread::spawn(move || child.wait());
+        return String::new();
+    }
+    let ended = child.wait().is_ok_and(|status| status.success());
+    let text = text.ok().and_then(Result::ok).filter(|_| ended).unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Whether nobody but root and this user can have put it there: a variable of the environment may have named the folder.
+fn is_trusted(program: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    let Ok(program) = program.canonicalize() else { return false };
+    program.ancestors().all(|path| {
+        std::fs::metadata(path).is_ok_and(|found| {
+            // In a folder that is sticky nobody exchanges what is another's.
+            let others_write = found.mode() & 0o022 != 0 && !(found.is_dir() && found.mode() & 0o1000 != 0);
+            [0, own].contains(&found.uid()) && !others_write
+        })
+    })
 }
 
 #[cfg(test)]

@@ -101,7 +101,38 @@ fn a_machine_without_a_driver_has_nothing() {
 #[test]
 fn the_linker_of_this_machine_is_understood() {
     let Some(ldconfig) = LDCONFIG.iter().find(|path| Path::new(path).exists()) else { return };
-    let listed = said(ldconfig.as_ref(), &["-p".as_ref()]);
+    let listed = said(ldconfig.as_ref(), &["-p".as_ref()], LDCONFIG_LIMIT);
     assert!(text::in_the_cache(&listed, "libc.so.6").iter().all(|path| path.exists()));
     assert!(!text::in_the_cache(&listed, "libc.so.6").is_empty(), "{listed}");
+}
+
+#[test]
+fn a_program_that_does_not_end_is_given_up() {
+    let begun = std::time::Instant::now();
+    let text =
+        said("/bin/sh".as_ref(), &["-c".as_ref(), "echo begun; exec sleep 1000".as_ref()], Duration::from_millis(200));
+    assert!(text.is_empty() && begun.elapsed() < Duration::from_secs(20), "{text}");
+    assert_eq!(said("/bin/echo".as_ref(), &["told".as_ref()], SMI_LIMIT), "told\n");
+    assert_eq!(said("/bin/sh".as_ref(), &["-c".as_ref(), "echo told; exit 1".as_ref()], SMI_LIMIT), "");
+}
+
+#[test]
+fn only_what_is_roots_or_ones_own_is_run() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("nvidia-smi");
+    std::fs::write(&program, "").expect("written");
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("changed");
+    };
+    mode(&program, 0o755);
+    assert!(is_trusted(&program) && is_trusted(Path::new("/bin/sh")));
+    mode(&program, 0o777);
+    assert!(!is_trusted(&program), "all may write it");
+    mode(&program, 0o755);
+    mode(folder.path(), 0o777);
+    assert!(!is_trusted(&program), "all may exchange it");
+    mode(folder.path(), 0o1777);
+    assert!(is_trusted(&program), "nobody may exchange it");
+    assert!(!is_trusted(&folder.path().join("none")));
 }

@@ -164,17 +164,54 @@ fn is_nvidias_own(repository: &str) -> bool {
 
 pub(super) fn past(repository: &str, tag: &Tag, today: Day) -> Option<Past> {
     let what = format!("CUDA {}", tag.version());
-    let instead = format!("{repository}:{}", nearest(tag)?);
+    let instead = format!("{repository}:{}", nearest(tag, today)?);
     let how = match tag.cuda.major.cmp(&OLDEST_LEFT) {
         Ordering::Less if is_nvidias_own(repository) => {
             How::Deleted { again: packages(tag.cuda).map(|_| format!("cuda:{}", tag.cuda)) }
         }
         Ordering::Less => How::Over,
         Ordering::Equal if END_OF_11 < today => How::Since(END_OF_11),
-        Ordering::Equal => return None,
-        Ordering::Greater => How::Replaced(replaced_by(tag)?),
+        Ordering::Equal => return of_distro(tag, instead, today),
+        Ordering::Greater => match replaced_by(tag) {
+            Some(by) => How::Replaced(by),
+            None => return of_distro(tag, instead, today),
+        },
     };
     Some(Past { what, how, instead })
+}
+
+/// Its toolkit is looked after, and what it stands on may not be.
+fn of_distro(tag: &Tag, instead: String, today: Day) -> Option<Past> {
+    let distro = tag.distro.as_deref()?;
+    let ended = end_of(distro).filter(|ended| *ended < today)?;
+    Some(Past { what: distro_name(distro), how: How::Since(ended), instead })
+}
+
+/// The last day of what NVIDIA's images stand on, where that is known: Ubuntu's standard support, Red Hat's maintenance, Azure
+/// Linux's support (ubuntu.com/about/release-cycle, access.redhat.com/support/policy, learn.microsoft.com, read in November 2026).
+fn end_of(distro: &str) -> Option<Day> {
+    if let Some(version) = distro.strip_prefix("ubuntu") {
+        return super::end_of("ubuntu", version);
+    }
+    match distro {
+        "centos6" => Some((2020, 11, 30)),
+        "centos7" | "ubi7" => Some((2024, 6, 30)),
+        "centos8" => Some((2021, 12, 31)),
+        "cm2" => Some((2025, 7, 31)),
+        _ => None,
+    }
+}
+
+fn distro_name(distro: &str) -> String {
+    let (name, version) = distro.split_at(distro.find(|c: char| c.is_ascii_digit()).unwrap_or(distro.len()));
+    let name = match name {
+        "ubuntu" => "Ubuntu",
+        "centos" => "CentOS",
+        "ubi" => "Red Hat's UBI",
+        "cm" => "CBL-Mariner",
+        other => other,
+    };
+    format!("{name} {version}")
 }
 
 /// The later release of the same toolkit, on the same distribution.
@@ -198,12 +235,15 @@ impl Release {
     }
 }
 
-/// The tag that is looked after and is most like `tag`: its flavour, its distribution where that has one, and of these the
-/// same toolkit, or the next newer one.
-pub fn nearest(tag: &Tag) -> Option<String> {
-    let named = tag.distro.as_deref();
-    let distro = named.filter(|distro| RELEASES.iter().any(|release| release.has(distro, tag.cudnn)));
-    let distro = distro.unwrap_or_else(|| akin(named.unwrap_or_default()));
+/// The tag that is looked after and is most like `tag`: its flavour, its distribution where that has one and is looked after itself,
+/// and of these the same toolkit, or the next newer one.
+pub fn nearest(tag: &Tag, today: Day) -> Option<String> {
+    let mut distro = tag.distro.as_deref().unwrap_or("ubuntu22.04");
+    let lives = |distro: &str| end_of(distro).is_none_or(|ended| ended >= today);
+    while !lives(distro) || !RELEASES.iter().any(|release| release.has(distro, tag.cudnn)) {
+        let Some(next) = akin(distro) else { break };
+        distro = next;
+    }
     let those = || RELEASES.iter().filter(|release| release.has(distro, tag.cudnn));
     let of = |release: &&Release| Cuda::new(release.version.0, release.version.1);
     let release = those()
@@ -215,15 +255,21 @@ pub fn nearest(tag: &Tag) -> Option<String> {
     Some(format!("{}-{cudnn}{kind}-{distro}", release.name()))
 }
 
-/// A distribution that there are images on, for one that there are none on.
-fn akin(distro: &str) -> &'static str {
-    match distro {
+/// What is most like a distribution that has no images, or no life; `None`: the newest is no better.
+fn akin(distro: &str) -> Option<&'static str> {
+    Some(match distro {
         "ubuntu14.04" | "ubuntu16.04" | "ubuntu17.10" => "ubuntu18.04",
         "ubuntu18.04" => "ubuntu20.04",
-        "centos8" => "rockylinux8",
+        "ubuntu22.04" => "ubuntu24.04",
+        "ubuntu24.04" => "ubuntu26.04",
+        "ubuntu26.04" => return None,
         "centos6" => "centos7",
+        "centos7" | "centos8" => "rockylinux8",
+        "ubi7" => "ubi8",
+        "cm2" => "azl3",
+        // Ubuntu 20.04 as well.
         _ => "ubuntu22.04",
-    }
+    })
 }
 
 /// The one that most software is tried on first.
@@ -325,9 +371,9 @@ mod tests {
     #[test]
     fn what_nvidia_gave_up_is_told_with_the_nearest_that_it_has() {
         for (image, how, nearest) in [
-            ("nvidia/cuda:10.2-devel-ubuntu18.04", "deleted", "nvidia/cuda:12.0.1-devel-ubuntu18.04"),
-            ("nvidia/cuda:10.2-cudnn8-devel-ubuntu18.04", "deleted", "nvidia/cuda:12.0.1-cudnn8-devel-ubuntu18.04"),
-            ("nvcr.io/nvidia/cuda:9.0-base-ubuntu16.04", "deleted", "nvcr.io/nvidia/cuda:12.0.1-base-ubuntu18.04"),
+            ("nvidia/cuda:10.2-devel-ubuntu18.04", "deleted", "nvidia/cuda:12.0.1-devel-ubuntu22.04"),
+            ("nvidia/cuda:10.2-cudnn8-devel-ubuntu18.04", "deleted", "nvidia/cuda:12.0.1-cudnn8-devel-ubuntu22.04"),
+            ("nvcr.io/nvidia/cuda:9.0-base-ubuntu16.04", "deleted", "nvcr.io/nvidia/cuda:12.0.1-base-ubuntu22.04"),
             ("nvidia/cuda:10.1-runtime-centos8", "deleted", "nvidia/cuda:12.0.1-runtime-rockylinux8"),
             ("nvidia/cuda:10.2", "deleted", "nvidia/cuda:12.0.1-devel-ubuntu22.04"),
             (
@@ -340,11 +386,27 @@ mod tests {
             ("nvidia/cuda:12.3.1-cudnn8-devel-ubuntu22.04@sha256:00", "by 12.3.2", "12.3.2-cudnn9-devel-ubuntu22.04"),
             ("nvidia/cuda:13.0.0-cudnn-devel-rockylinux9", "by 13.0.2", "13.0.2-cudnn-devel-rockylinux9"),
             ("nvidia/cuda:12.6.0-cudnn-devel-ubuntu24.04", "by 12.6.3", "12.6.3-cudnn-devel-ubuntu24.04"),
+            ("nvidia/cuda:11.8.0-devel-centos7", "2025-08-04", "nvidia/cuda:12.0.1-devel-rockylinux8"),
+            ("nvidia/cuda:12.8.0-devel-ubuntu20.04", "by 12.8.1", "nvidia/cuda:12.8.1-devel-ubuntu22.04"),
         ] {
             let found = past(image, TODAY).unwrap_or_else(|| panic!("{image} is past its life"));
             let (said, next) = (found.said(), found.next());
             assert!(said.starts_with("CUDA ") && said.contains(how), "{image}: {said}");
             assert!(next.contains(nearest), "{image}: {next}");
+        }
+        // The toolkit is looked after, and what it stands on is not.
+        for (image, what, nearest) in [
+            ("nvidia/cuda:12.0.1-devel-ubuntu18.04", "Ubuntu 18.04", "nvidia/cuda:12.0.1-devel-ubuntu22.04"),
+            (
+                "nvidia/cuda:12.8.1-cudnn-devel-ubuntu20.04",
+                "Ubuntu 20.04",
+                "nvidia/cuda:12.8.1-cudnn-devel-ubuntu22.04",
+            ),
+            ("nvidia/cuda:12.3.2-base-ubi7", "Red Hat's UBI 7", "nvidia/cuda:12.3.2-base-ubi8"),
+            ("nvidia/cuda:12.6.3-devel-cm2", "CBL-Mariner 2", "nvidia/cuda:12.9.1-devel-azl3"),
+        ] {
+            let found = past(image, TODAY).unwrap_or_else(|| panic!("{image} stands on what is past its life"));
+            assert_eq!((found.what.as_str(), found.instead.as_str()), (what, nearest), "{image}");
         }
         let deleted = past("nvidia/cuda:10.2-devel-ubuntu18.04", TODAY).expect("past").next();
         assert!(deleted.contains("`gpubay init --base cuda:10.2`"), "{deleted}");
@@ -378,7 +440,10 @@ mod tests {
             for distro in release.distros {
                 for kind in ["base", "runtime", "devel"] {
                     let tag = format!("{}-{kind}-{distro}", release.name());
-                    assert_eq!(nearest(&Tag::parse(&tag).expect("a tag")), Some(tag.clone()));
+                    let lives = end_of(distro).is_none_or(|ended| ended >= TODAY);
+                    let near = nearest(&Tag::parse(&tag).expect("a tag"), TODAY).expect("one");
+                    assert_eq!(near == tag, lives, "{tag}: {near}");
+                    assert_eq!(super::past("nvidia/cuda", &Tag::parse(&near).expect("a tag"), TODAY), None, "{near}");
                     assert_eq!(complete(&Tag::parse(&tag).expect("a tag")), Some(tag));
                 }
             }

@@ -147,6 +147,12 @@ pub fn past(image: &str, today: Day) -> Option<Past> {
     })
 }
 
+/// Of a version of what is listed: its last day.
+fn end_of(image: &str, version: &str) -> Option<Day> {
+    let line = LINES.iter().find(|line| line.image == image)?;
+    line.versions.iter().find(|(known, _)| *known == version).map(|(_, ended)| *ended)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

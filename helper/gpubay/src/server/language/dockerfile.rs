@@ -55,7 +55,7 @@ pub(super) fn hover(text: &str, position: Position, built: &Built) -> Option<Str
         let how = match cuda::fit(&wants, machine) {
             Fit::Fits => "runs it",
             Fit::ByCompat => "runs it by the image's cuda-compat",
-            Fit::TooOld { .. } => "is too old for it",
+            Fit::TooOld { .. } | Fit::TooNew { .. } => "is too old for it",
             Fit::Refused { .. } => "is refused by what the image asks for",
             Fit::Unknown => "is not known to run it or not",
         };

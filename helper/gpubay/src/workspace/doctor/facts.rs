@@ -33,6 +33,8 @@ pub(super) struct Facts {
     /// `None`: it could not even be decided which one is meant.
     pub(super) engine: Option<Result<EngineFacts, Error>>,
     pub(super) gpus: Option<Gpus>,
+    /// The workspace tells the NVIDIA runtime to hold images to nothing.
+    pub(super) requirements_off: bool,
     /// The NVIDIA driver's version on this machine.
     pub(super) driver: Option<String>,
     /// Device nodes of its GPUs that have no link in /dev/char.
@@ -127,6 +129,7 @@ pub(super) struct Traits {
 
 pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress: &Progress) -> Facts {
     let mut gpus = None;
+    let mut requirements_off = false;
     let mut user = User::Host;
     let mut places = None;
     let (configuration, host) = match config::load_to_reach(request) {
@@ -145,6 +148,8 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
             if config::consent::require_to_reach(&loaded, allow, None).is_ok() {
                 gpus = Some(loaded.config.gpus.clone());
                 user = loaded.config.container.user.clone();
+                let disabled = loaded.config.container.env.get(fit::DISABLE_REQUIRE);
+                requirements_off = fit::is_off(disabled.map(String::as_str));
                 let workspace = (!matches!(configuration, Configuration::NoWorkspace(_))).then_some(loaded.workspace);
                 places = Some((workspace, loaded.config.paths.data, loaded.config.paths.cache));
                 (configuration, Some(host))
@@ -217,6 +222,7 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         configuration,
         engine,
         gpus,
+        requirements_off,
         sight,
         leftovers,
         driver: gpu::driver_version(),

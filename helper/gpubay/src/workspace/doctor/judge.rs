@@ -299,8 +299,7 @@ fn bases(facts: &Facts, engine: &EngineFacts) -> Vec<Finding> {
     for Base { place, name, here } in &facts.bases {
         let remarks = fit::judge(name, here.as_ref(), machine.as_ref(), facts.today);
         if let Some(wants) = fit::wants(name, here.as_ref()).filter(|_| remarks.is_empty()) {
-            let by = machine.as_ref().map(|machine| format!(", which driver {} runs", machine.driver));
-            findings.push(ok(CHECK, format!("{place}: {name} brings CUDA {}{}", wants.cuda, by.unwrap_or_default())));
+            findings.push(ok(CHECK, format!("{place}: {name} {}", fit::in_order(&wants, machine.as_ref()))));
         }
         let said = |remark: Remark| warning(CHECK, format!("{place}: {}", remark.text), remark.next);
         findings.extend(remarks.into_iter().map(said));
@@ -319,7 +318,7 @@ fn machine(facts: &Facts, engine: &EngineFacts) -> Option<Machine> {
     let plan = gpu::decide(&any, &engine.info, told, facts.direct.as_ref()).ok()?;
     match (plan.injection, told) {
         (Injection::None, _) => None,
-        (injection, Some(told)) => fit::of_inventory(told, injection),
+        (injection, Some(told)) => fit::of_inventory(told, injection, facts.requirements_off),
         (_, None) => {
             let driver = facts.driver.clone().filter(|_| engine.local)?;
             Some(Machine { driver, ..Machine::default() })

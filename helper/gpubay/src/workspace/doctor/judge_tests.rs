@@ -72,6 +72,7 @@ fn healthy() -> Facts {
         configuration: Configuration::Good { workspace: path("/ws"), file: true },
         engine: Some(Ok(engine())),
         gpus: None,
+        requirements_off: false,
         driver: Some("580.1".to_owned()),
         unlinked: vec!["/dev/nvidia0".to_owned()],
         told: Some(Ok(Inventory {
