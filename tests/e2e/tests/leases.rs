@@ -256,6 +256,58 @@ fn what_was_left_before_it_started_holds_nothing() {
 }
 
 #[test]
+fn what_was_left_at_the_ticket_is_taken_away() {
+    let (bench, _driver) = bench("ticket", Who::Ordinary);
+    job(&bench, "first", &[&["--gpus", "device=0"][..], SLEEPS].concat());
+    let kill = || {
+        let mut left = bench.gpubay(&["run", "--name", "left", "--gpus", "device=0", "--", "true"]);
+        let left = left.env("GPUBAY_FAILPOINT", "ticket.created:abort").status().expect("started");
+        assert!(!left.success());
+    };
+    // The container that was to stand in the queue, its run folder, and the folder for the record.
+    let dev = bench.json(&["ps"])["containers"][0]["name"].as_str().expect("a name").to_owned();
+    let place = dev.rsplit('-').next().expect("the identity").to_owned();
+    let below = |folder: &str| -> Vec<String> {
+        let names = std::fs::read_dir(folder).expect("listed").map(|entry| entry.expect("one").file_name());
+        names.map(|name| name.into_string().expect("text")).filter(|name| name.starts_with(&place)).collect()
+    };
+    let data = bench.home.join(".local/share/gpubay");
+    let left = || {
+        let tickets =
+            bench.docker(&["ps", "-aq", "--filter", &format!("name=gpubay-waits-{place}")]).succeeded().stdout.clone();
+        let waits =
+            below(data.join("run").to_str().expect("text")).iter().filter(|name| name.contains(".waits-")).count();
+        let jobs = below(data.join("jobs").to_str().expect("text"));
+        let records = jobs.iter().flat_map(|place| std::fs::read_dir(data.join("jobs").join(place)).expect("listed"));
+        let records =
+            records.filter(|record| !record.as_ref().expect("one").path().join("record.json").exists()).count();
+        (tickets.lines().count(), waits, records)
+    };
+    kill();
+    assert_eq!(left(), (1, 1, 1));
+    // It stands in nobody's way.
+    until_waiting(&bench, &[]);
+    bench.run(&["run", "--gpus", "none", "--", "true"]).succeeded();
+    assert_eq!(left(), (0, 0, 0));
+    kill();
+    // Who waits keeps what is its own.
+    let second = spawn(&bench, &["run", "--name", "second", "--gpus", "device=0", "--", "echo", "second"]);
+    until_waiting(&bench, &["second"]);
+    assert_eq!(left(), (1, 1, 1));
+    bench.run(&["prune", "--yes"]).succeeded();
+    bench.run(&["run", "--gpus", "none", "--", "true"]).succeeded();
+    assert_eq!(left(), (1, 1, 1));
+    bench.run(&["rm", "--force", "first"]).succeeded();
+    assert_eq!(end(second).succeeded().stdout.trim(), "second");
+    assert_eq!(left(), (0, 0, 0));
+    job(&bench, "third", &[&["--gpus", "device=0"][..], SLEEPS].concat());
+    kill();
+    let pruned = bench.run(&["prune", "--yes"]).succeeded().stdout.clone();
+    assert!(pruned.contains("gpubay-waits-") && pruned.contains("about to start a job"), "{pruned}");
+    assert_eq!((left().0, left().2), (0, 0));
+}
+
+#[test]
 fn who_sleeps_before_the_start_loses_its_place() {
     let (bench, _driver) = bench("sleeps", Who::Ordinary);
     bench.own(bench.outside());

@@ -165,6 +165,10 @@ pub(super) async fn run_once(workspace: &Workspace, options: &RunOptions, place:
     let selection = gpus_of(workspace, options);
     // While the image is made or looked into: a helper container that exists under a free lock was left behind.
     let lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
+    if place.folder.is_none() {
+        ticket::sweep(workspace).await?;
+        record::sweep(workspace);
+    }
     let facts = tokio::task::spawn_blocking(record::Facts::gather(workspace));
     let again = options.again.as_deref();
     let asking = Asking { kind: options.lease, ticket: place.ticket.as_ref() };

@@ -224,7 +224,7 @@ impl Workspace {
     /// Helpers of this workspace that are there while its lock is ours were left behind by a process that was killed.
     async fn remove_stale_helpers(&self) -> Result<()> {
         let mut found = self.engine.list(&[(ID, self.id()), (ROLE, Role::Helper.as_str())]).await?;
-        found.retain(|helper| !ticket::is_ticket(helper) && !there::is_one(helper));
+        found.retain(|helper| (!ticket::is_ticket(helper) || leases::is_unstarted(helper)) && !there::is_one(helper));
         for stale in found {
             self.engine.remove(&stale.id).await?;
         }

@@ -80,9 +80,11 @@ async fn stand_in_line(workspace: &Workspace, options: &RunOptions, place: &mut 
         Wait::AtMost(limit) => Some(limit),
         Wait::Not | Wait::Always => None,
     };
-    place.settle(workspace, options).await?;
     let name = place.name.clone();
     if place.ticket.is_none() {
+        // Until the ticket is there: what is found half made by who has the lock was left behind.
+        let lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
+        place.settle(workspace, options).await?;
         // Before it waits for hours, and finds its name taken then.
         jobs::refuse_taken(workspace, &name).await?;
         let selection = jobs::gpus_of(workspace, options);
@@ -90,11 +92,10 @@ async fn stand_in_line(workspace: &Workspace, options: &RunOptions, place: &mut 
         // The image, and our program where the engine sees it.
         let asked = selection.select.typed();
         let cpu = Gpus { select: GpuSelection::None, ..selection };
-        let lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
         let ground = up::ground(workspace, &cpu, None).await?;
-        drop(lock);
         let waiter = Waiter { name: &name, argv: &options.argv, asked: &asked, wanted };
         let ticket = Ticket::take(workspace, &waiter, &ground.image.id, &ground.places.agent).await?;
+        drop(lock);
         place.ticket = Some(ticket);
         place.step = Some(workspace.progress.step("Waiting for GPUs"));
     }

@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use gpubay_protocol::agent::{AGENT_DIR, RUN_DIR};
 
-use super::leases::{holding, is_alive, now};
+use super::leases::{holding, is_alive, is_unstarted, now};
 use super::{Role, Workspace, delivery, labels, unique, visibility};
 use crate::config::model::{GpuSelection, Mount, MountSource};
 use crate::engine::{Attached, Engine, Listed, Stdio};
 use crate::error::{Error, Result};
 use crate::gpu::lease::Held;
+use crate::mirror;
 use crate::{ContainerPath, HostPath};
+
+/// Of run folders: behind the workspace's place, where a job has its name. No job's begins with a dot.
+const RUN: &str = ".waits-";
 
 const BEAT: Duration = Duration::from_millis(500);
 
@@ -113,6 +117,32 @@ pub(super) async fn of_workspace(workspace: &Workspace) -> Result<Vec<InLine>> {
     Ok(all(&workspace.engine).await?.into_iter().filter(own).collect())
 }
 
+/// Takes away what processes left that were killed while they took a ticket: that is done under the workspace's lock, which is
+/// ours.
+pub(super) async fn sweep(workspace: &Workspace) -> Result<()> {
+    let found = workspace.engine.list(&[(labels::ID, workspace.id()), (labels::LEASE, WAITING)]).await?;
+    for left in found.iter().filter(|container| is_ticket(container) && is_unstarted(container)) {
+        workspace.engine.remove_unstarted(&left.id).await?;
+    }
+    let folder = workspace.shared().join("run");
+    let used = |path: &HostPath| {
+        let sources = found.iter().filter(|container| waits(container)).flat_map(|container| &container.mounts);
+        sources.filter_map(|mount| mount.source.as_deref()).any(|source| std::path::Path::new(source) == path.as_path())
+    };
+    let begins = format!("{}-{RUN}", workspace.place);
+    for entry in std::fs::read_dir(folder.as_path()).into_iter().flatten().flatten() {
+        let Some(name) = entry.file_name().to_str().filter(|name| name.starts_with(&begins)).map(str::to_owned) else {
+            continue;
+        };
+        if !used(&folder.join(&name))
+            && let Err(error) = mirror::remove_below(&workspace.shared(), "run", &name)
+        {
+            tracing::debug!(name, %error, "it stays");
+        }
+    }
+    Ok(())
+}
+
 fn ended(name: &str) -> Error {
     Error::new("ticket_lost", format!("the wait of job {name} was ended: what stood in the queue for it was removed"))
         .with_hint(
@@ -177,13 +207,13 @@ impl std::fmt::Debug for Ticket {
 }
 
 impl Ticket {
-    /// Takes one for a job. `image` is any that the engine has, `agent` our program on the host.
+    /// Takes one for a job, under the workspace's lock. `image` is any that the engine has, `agent` our program on the host.
     ///
     /// # Errors
     /// The engine's own.
     pub(super) async fn take(workspace: &Workspace, job: &Waiter<'_>, image: &str, agent: &HostPath) -> Result<Self> {
         let Waiter { name, argv, asked, wanted } = job;
-        let run = workspace.shared().join("run").join(format!("waits-{}", unique()));
+        let run = workspace.shared().join("run").join(format!("{}-{RUN}{}", workspace.place, unique()));
         std::fs::create_dir_all(run.as_path()).map_err(delivery::at(run.as_path()))?;
         let inside = |path: &str| ContainerPath::new(path).expect("a constant path");
         let mount = |source: &HostPath, target: &str, read_only| Mount {
@@ -210,6 +240,7 @@ impl Ticket {
         spec.mounts = vec![mount(agent, &format!("{AGENT_DIR}/bin"), true), mount(&run, RUN_DIR, false)];
         let id = workspace.engine.create(&spec).await?;
         let started = async {
+            workspace.reach("ticket.created")?;
             visibility::check(workspace, &id, &run, None).await.map_err(visibility::Problem::into_error)?;
             let line = workspace.engine.attach(&id).await?;
             workspace.engine.start(&id).await?;

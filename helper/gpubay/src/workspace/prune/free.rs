@@ -169,7 +169,10 @@ impl Prune {
                 if *gone && (!still || used.has_container(id8)) || used.mounts(path.as_path()) {
                     return Ok(Done::Left("it is used by now".to_owned()));
                 }
-                if names.contains(&"jobs") && record::hold_work(&path) {
+                if names.len() > 1 && !record::is_abandoned(&path) {
+                    return Ok(Done::Left("a job has its record there by now".to_owned()));
+                }
+                if *names == ["jobs"] && record::hold_work(&path) {
                     return Ok(Done::Left("a job wrote files into it by now".to_owned()));
                 }
                 let (root, below, name) = (root.clone(), names.join("/"), name.clone());

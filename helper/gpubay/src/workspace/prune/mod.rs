@@ -31,7 +31,7 @@ pub enum Kind {
     /// What was remembered of workspaces and images that are gone, folders of jobs that are gone, and agents of earlier
     /// versions.
     Records,
-    /// What was left behind when a process was killed: half-made mirrors, helper containers.
+    /// What was left behind when a process was killed: half-made mirrors, helper containers, folders for records.
     Leftovers,
     /// Volumes of workspaces that are gone: what the user kept in them, so only where they are asked for by name.
     Volumes,
@@ -64,7 +64,7 @@ enum What {
     /// Below the data or the cache folder: names from there, all of one workspace.
     Folder {
         root: HostPath,
-        names: Vec<&'static str>,
+        names: Vec<String>,
         name: String,
         id8: String,
         gone: bool,

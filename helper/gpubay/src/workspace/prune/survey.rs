@@ -135,6 +135,9 @@ impl Prune {
             let Some((id8, of_engine, rest)) = parts(&name) else { continue };
             let Some(place) = places.get(id8) else { continue };
             let gone = place.presence == Presence::Gone;
+            if folder == "jobs" && place.presence == Presence::Here && self.kinds.contains(&Kind::Leftovers) {
+                items.extend(self.abandoned(&root, &name, id8));
+            }
             let of_job = folder == "run" && !rest.is_empty() && place.presence == Presence::Here;
             if !gone && !of_job {
                 continue;
@@ -169,7 +172,7 @@ impl Prune {
             } else {
                 "its job is gone".to_owned()
             };
-            items.push(self.folder(kind, &root, vec![folder], &name, id8, gone, because));
+            items.push(self.folder(kind, &root, vec![folder.to_owned()], &name, id8, gone, because));
         }
         let folders = |count: usize| if count == 1 { "1 folder".to_owned() } else { format!("{count} folders") };
         kept.extend(elsewhere.into_iter().map(|(workspace, count)| {
@@ -195,11 +198,28 @@ impl Prune {
                 (&self.bare.state, "host-envs", id8),
             ] {
                 if root.join(folder).join(name).as_path().symlink_metadata().is_ok() {
-                    items.push(self.folder(Kind::Records, root, vec![folder], name, id8, true, because.clone()));
+                    items.push(self.folder(
+                        Kind::Records,
+                        root,
+                        vec![folder.to_owned()],
+                        name,
+                        id8,
+                        true,
+                        because.clone(),
+                    ));
                 }
             }
         }
         items
+    }
+
+    /// Folders in which a job's record was to be written, and will not be.
+    fn abandoned(&self, root: &HostPath, place: &str, id8: &str) -> Vec<Item> {
+        let folder = root.join("jobs").join(place);
+        let left = names_in(folder.as_path()).into_iter().filter(|name| record::is_abandoned(&folder.join(name)));
+        let because = || "a process that was about to start a job was killed".to_owned();
+        let names = || vec!["jobs".to_owned(), place.to_owned()];
+        left.map(|name| self.folder(Kind::Leftovers, root, names(), &name, id8, false, because())).collect()
     }
 
     /// Where folders lie that containers mount of ours.
@@ -321,7 +341,7 @@ impl Prune {
         &self,
         kind: Kind,
         root: &HostPath,
-        names: Vec<&'static str>,
+        names: Vec<String>,
         name: &str,
         id8: &str,
         gone: bool,

@@ -3,7 +3,8 @@
 //! `<data>/jobs/<place>/<time>-<job>/`, where `<place>` is this workspace on this engine as for its venv, and `<time>` is
 //! UTC to the millisecond, `20260131T235959.123Z`, so that names sort by time:
 //!
-//! - `record.json`: a [`Record`]. It is written last; a folder without one is what a killed process left.
+//! - `record.json`: a [`Record`]. It is written last; a folder without one is a job's that waits, or what a
+//!   killed process left: nobody has it locked then, and the next run takes it away.
 //! - `diff.patch`: what differed from the commit, where something did; at most a megabyte.
 //! - `snapshot/`: the frozen sources of `run --snapshot`, with what the job wrote beside them; `sources.json` lists the
 //!   sources. They belong to the record and go with it, but what a job wrote ([`written`]) is the user's: `prune` frees the
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{FlockOperation, flock};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +36,7 @@ use crate::HostPath;
 use crate::config::model::Gpus;
 use crate::error::{Error, Result};
 use crate::gpu;
+use crate::mirror;
 use gpubay_protocol::agent::RUN_DIR;
 
 pub use git::Git;
@@ -218,6 +221,8 @@ pub(super) struct Folder {
     pub(super) name: String,
     pub(super) path: HostPath,
     kept: bool,
+    /// Locked as long as somebody is about to write a record into it, also while the job waits.
+    _owned: Option<std::fs::File>,
 }
 
 impl Drop for Folder {
@@ -231,7 +236,7 @@ impl Drop for Folder {
 }
 
 impl Folder {
-    /// Makes it, empty.
+    /// Makes it, empty, under the workspace's lock.
     pub(super) fn make(workspace: &Workspace, job: &str) -> Result<Self> {
         let name = format!("{}-{job}", stamp(SystemTime::now()));
         let path = records(workspace).join(&name);
@@ -239,7 +244,10 @@ impl Folder {
             std::fs::DirBuilder::new().mode(0o700).recursive(recursive).create(path.as_path())
         };
         make(&records(workspace), true).and_then(|()| make(&path, false)).map_err(delivery::at(path.as_path()))?;
-        Ok(Self { name, path, kept: false })
+        // Where that cannot be, nobody takes it for one that was left.
+        let owned = std::fs::File::open(path.as_path()).ok();
+        let owned = owned.filter(|folder| flock(folder, FlockOperation::NonBlockingLockExclusive).is_ok());
+        Ok(Self { name, path, kept: false, _owned: owned })
     }
 
     /// Freezes the workspace's sources into it, or those of an earlier record once more. `live` is what is to stay the
@@ -376,6 +384,29 @@ fn put(folder: &HostPath, name: &str, bytes: &[u8]) -> std::io::Result<()> {
 
 pub(super) fn records(workspace: &Workspace) -> HostPath {
     workspace.shared().join("jobs").join(&workspace.place)
+}
+
+/// Whether nobody will write a record into this folder any more that has none: who made it under the workspace's lock, which is
+/// ours, was killed.
+pub(super) fn is_abandoned(folder: &HostPath) -> bool {
+    if folder.join(FILE).as_path().exists() {
+        return false;
+    }
+    let free = |folder: &std::fs::File| flock(folder, FlockOperation::NonBlockingLockExclusive).is_ok();
+    std::fs::File::open(folder.as_path()).is_ok_and(|folder| free(&folder))
+}
+
+/// Takes away what killed processes left, under the workspace's lock.
+pub(super) fn sweep(workspace: &Workspace) {
+    let folder = records(workspace);
+    for entry in std::fs::read_dir(folder.as_path()).into_iter().flatten().flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if is_abandoned(&folder.join(&name))
+            && let Err(error) = mirror::remove_below(&workspace.shared(), &format!("jobs/{}", workspace.place), &name)
+        {
+            tracing::debug!(name, %error, "it stays");
+        }
+    }
 }
 
 /// Every record of this workspace on this engine, oldest first. One that cannot be read is left out.
