@@ -307,6 +307,44 @@ fn what_was_left_at_the_ticket_is_taken_away() {
     assert_eq!((left().0, left().2), (0, 0));
 }
 
+/// Until the command has said it on stderr; the rest is read on.
+fn until_said(child: &mut Child, words: &str) -> std::thread::JoinHandle<String> {
+    use std::io::{BufRead, BufReader};
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let mut said = Vec::new();
+    for line in lines.by_ref() {
+        said.push(line);
+        if said.last().is_some_and(|line| line.contains(words)) {
+            return std::thread::spawn(move || lines.collect::<Vec<_>>().join("\n"));
+        }
+    }
+    panic!("{words:?} was never said: {said:#?}");
+}
+
+#[test]
+fn an_engine_that_does_not_answer_for_a_moment_ends_no_wait() {
+    let mut bench = Bench::new(ENGINE, Who::Ordinary, "moment");
+    // By an address that can be taken away: connections that there are go on.
+    let (real, link) = (bench.socket.clone(), bench.outside().join("engine.sock"));
+    let appear = || std::os::unix::fs::symlink(&real, &link).expect("linked");
+    appear();
+    bench.socket.clone_from(&link);
+    let _driver = Driver::of(&mut bench, ["", ""]);
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\n");
+    bench.json(&["up", "--gpus", "device=0"]);
+    job(&bench, "first", &[&["--gpus", "device=0"][..], SLEEPS].concat());
+    let mut second = spawn(&bench, &["run", "--name", "second", "--gpus", "device=0", "--", "echo", "second"]);
+    until_waiting(&bench, &["second"]);
+    std::fs::remove_file(&link).expect("removed");
+    let rest = until_said(&mut second, "job second waits for the engine, too");
+    appear();
+    until_waiting(&bench, &["second"]);
+    bench.run(&["rm", "--force", "first"]).succeeded();
+    assert_eq!(end(second).succeeded().stdout.trim(), "second");
+    let said = rest.join().expect("read");
+    assert!(said.contains("the engine answers again"), "{said}");
+}
+
 #[test]
 fn who_sleeps_before_the_start_loses_its_place() {
     let (bench, _driver) = bench("sleeps", Who::Ordinary);

@@ -22,12 +22,12 @@ const TELLING: [&str; 10] =
     ["create", "start", "die", "stop", "destroy", "remove", "pause", "unpause", "rename", "oom"];
 
 impl Engine {
-    /// What happens from now on to containers that carry the label `name` with `value`. It ends with an error, or where
-    /// the engine ends.
+    /// What happens from now on to containers that carry the label `name` with `value`, or with any where that is empty. It
+    /// ends with an error, or where the engine ends.
     pub fn events(&self, name: &str, value: &str) -> impl Stream<Item = Result<News, EngineError>> + Send + use<> {
         let filters = HashMap::from([
             ("type".to_owned(), vec!["container".to_owned()]),
-            ("label".to_owned(), vec![format!("{name}={value}")]),
+            ("label".to_owned(), vec![if value.is_empty() { name.to_owned() } else { format!("{name}={value}") }]),
         ]);
         let told = self.docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build()));
         told.filter_map(async |event| match event {

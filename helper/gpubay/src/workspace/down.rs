@@ -90,11 +90,12 @@ pub(super) async fn remove(
         }
     }
     let mut removed = Removed::default();
+    let (tickets, containers): (Vec<_>, Vec<_>) = containers.into_iter().partition(ticket::is_ticket);
+    // First: the end of another job would let one begin.
+    for ticket in tickets {
+        removed.waits.push(end_wait(engine, progress, &ticket).await?);
+    }
     for container in containers {
-        if ticket::is_ticket(&container) {
-            removed.waits.push(end_wait(engine, progress, &container).await?);
-            continue;
-        }
         let step = progress.step(format!("Removing {}", container.name));
         if is_alive(&container) {
             engine.stop(&container.id, 10).await?;

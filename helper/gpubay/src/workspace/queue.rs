@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use super::jobs::{self, Job, RunOptions, Wait};
 use super::leases::{self, Asking};
 use super::record::{self, Frozen};
-use super::ticket::{self, Ticket, Waiter};
-use super::{Workspace, given, host_env, lock, up, visibility};
+use super::ticket::{self, Patience, Ticket, Waiter};
+use super::{Workspace, given, host_env, labels, lock, up, visibility};
 use crate::config::model::{GpuSelection, Gpus};
+use crate::engine::ContainerState;
 use crate::error::{Error, Result};
 use crate::progress::{Step, long};
 
@@ -28,6 +29,9 @@ pub(super) struct Place {
     told: Option<usize>,
     step: Option<Step>,
     began: Instant,
+    /// It has stood in the queue.
+    waited: bool,
+    patience: Patience,
 }
 
 impl Place {
@@ -46,31 +50,63 @@ impl Place {
     }
 
     pub(super) fn new(name: String) -> Self {
-        Self { name, ticket: None, folder: None, seen: None, told: None, step: None, began: Instant::now() }
+        let (began, patience) = (Instant::now(), Patience::default());
+        Self { name, ticket: None, folder: None, seen: None, told: None, step: None, began, waited: false, patience }
     }
 }
 
 pub(super) async fn run_in_turn(workspace: &Workspace, options: &RunOptions, place: &mut Place) -> Result<Job> {
     let (mut moved, mut races) = (false, 0);
     loop {
-        match jobs::run_once(workspace, options, place).await {
+        let attempt = match jobs::run_once(workspace, options, place).await {
+            Err(error) if error.code == leases::TAKEN && options.wait != Wait::Not => {
+                stand_in_line(workspace, options, place, error).await.map(|()| None)
+            }
+            other => other.map(Some),
+        };
+        match attempt {
+            Ok(None) => {}
+            Ok(Some(job)) => {
+                if let Some(step) = place.step.take() {
+                    step.done();
+                }
+                return Ok(job);
+            }
             // The venv is to be made there, too.
             Err(error) if error.code == visibility::MOVED && !moved => moved = true,
             Err(error) if error.code == leases::RACED && races < RACES => {
                 races += 1;
                 tokio::time::sleep(BETWEEN_RACES).await;
             }
-            Err(error) if error.code == leases::TAKEN && options.wait != Wait::Not => {
-                stand_in_line(workspace, options, place, error).await?;
+            Err(error) if error.code == leases::TAKEN && options.wait == Wait::Not => {
+                return Err(leases::with_idle(workspace, error).await);
             }
-            Err(error) if error.code == leases::TAKEN => return Err(leases::with_idle(workspace, error).await),
-            other => {
-                if let Some(step) = place.step.take() {
-                    step.done();
-                }
-                return other;
+            Err(error) if error.code == ticket::GONE => {
+                workspace.progress.note(format!("{}; it goes to the queue's end", error.message));
+                (place.ticket, place.seen, place.told) = (None, None, None);
             }
+            Err(error) if place.waited && ticket::passes(&error) => again(workspace, place, error).await?,
+            Err(error) => return Err(error),
         }
+    }
+}
+
+/// What a job waits for is worth more than one answer of the engine.
+async fn again(workspace: &Workspace, place: &mut Place, error: Error) -> Result<()> {
+    let Error { code, message, .. } = &error;
+    let failed = Error::new(code, message.clone());
+    place.patience.after(workspace, &place.name, error).await?;
+    let name = format!("{}-{}", workspace.base_name(), place.name);
+    // It may have got as far as that.
+    match workspace.engine.container(&name).await {
+        Ok(Some(found)) if found.state == ContainerState::Created && found.label(labels::ID) == workspace.id() => {
+            Ok(workspace.engine.remove_unstarted(&found.id).await?)
+        }
+        Ok(Some(_)) => {
+            Err(failed.with_hint(format!("The job itself may have begun: `gpubay logs {}` shows it.", place.name)))
+        }
+        // The next attempt tells, where it cannot be asked.
+        Ok(None) | Err(_) => Ok(()),
     }
 }
 
@@ -97,6 +133,7 @@ async fn stand_in_line(workspace: &Workspace, options: &RunOptions, place: &mut 
         let ticket = Ticket::take(workspace, &waiter, &ground.image.id, &ground.places.agent).await?;
         drop(lock);
         place.ticket = Some(ticket);
+        place.waited = true;
         place.step = Some(workspace.progress.step("Waiting for GPUs"));
     }
     let Some(ticket) = &place.ticket else { return Ok(()) };
@@ -112,7 +149,9 @@ async fn stand_in_line(workspace: &Workspace, options: &RunOptions, place: &mut 
             workspace.progress.note(format!("job {name} waits, {queue}: {}", taken.message));
         }
     };
-    let turn = ticket.turn(workspace, &mut place.seen, &mut told);
+    let memory =
+        matches!(&jobs::gpus_of(workspace, options).select, GpuSelection::Count(wish) if wish.min_free.is_some());
+    let turn = ticket.turn(workspace, memory, &mut place.seen, &mut place.patience, &mut told);
     let left = limit.map(|limit| limit.saturating_sub(place.began.elapsed()));
     match left {
         None => turn.await,

@@ -2,10 +2,15 @@
 //! The engine ends it with whoever held that, however they end, and its clock says who came first.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use gpubay_protocol::agent::{AGENT_DIR, RUN_DIR};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::leases::{holding, is_alive, is_unstarted, now};
 use super::{Role, Workspace, delivery, labels, unique, visibility};
@@ -19,7 +24,16 @@ use crate::{ContainerPath, HostPath};
 /// Of run folders: behind the workspace's place, where a job has its name. No job's begins with a dot.
 const RUN: &str = ".waits-";
 
-const BEAT: Duration = Duration::from_millis(500);
+/// What has changed is told by the engine; this is for what it does not tell, such as a start that never comes.
+const NOW_AND_THEN: Duration = Duration::from_secs(4);
+/// Several things happen together.
+const SETTLE: Duration = Duration::from_millis(100);
+/// An engine that does not answer may be about to be started again.
+const AGAIN: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The code of: what stood in the queue has ended with the engine.
+pub(super) const GONE: &str = "ticket_gone";
 
 /// The label [`labels::LEASE`] of a ticket, and the state of a job that waits.
 pub(super) const WAITING: &str = "waiting";
@@ -196,6 +210,7 @@ pub(super) struct Ticket {
     /// When the others were made.
     made: Mutex<HashMap<String, i128>>,
     run: HostPath,
+    news: News,
     /// The engine ends the container with this.
     _line: Mutex<Attached>,
 }
@@ -255,6 +270,7 @@ impl Ticket {
                 wanted: wanted.clone(),
                 made: Mutex::default(),
                 run,
+                news: News::of(&workspace.engine),
                 _line: Mutex::new(line),
             }),
             Err(error) => {
@@ -284,43 +300,148 @@ impl Ticket {
     }
 
     /// Waits until it is worth to try: everybody who came before has gone, and something has changed since the last time.
-    /// `told` hears how many of those there are.
+    /// `told` hears how many of those there are. `memory`: it may come free without any container that ends.
     ///
     /// # Errors
-    /// `cancelled`; `ticket_lost`; the engine's own.
+    /// `cancelled`; `ticket_lost`; [`GONE`]; the engine's own, once it has not answered for long.
     pub(super) async fn turn(
         &self,
         workspace: &Workspace,
+        memory: bool,
         seen: &mut Option<Seen>,
+        patience: &mut Patience,
         told: &mut impl FnMut(usize),
     ) -> Result<()> {
-        // Memory comes free without any container that ends.
-        const NOW_AND_THEN: u32 = 6;
-        let mut beats = 0;
+        // Looking at everything anew costs more than to see who is there.
+        let anyway = if memory { Duration::from_secs(3) } else { Duration::from_secs(30) };
+        let began = Instant::now();
         loop {
-            let found = workspace.engine.list(&[(labels::ID, "")]).await?;
-            if !found.iter().any(|container| container.id == self.id && is_alive(container)) {
-                return Err(ended(&self.name));
-            }
-            let ahead = ahead_of(&workspace.engine, &found, Some(self)).await?;
-            let before =
-                ahead.iter().filter(|ticket| wanted(ticket).is_some_and(|held| held.meets(&self.wanted))).count();
+            let (before, now) = match self.look(workspace).await {
+                Ok(Some(looked)) => looked,
+                Ok(None) if self.news.was_interrupted() => return Err(gone(&self.name)),
+                Ok(None) => return Err(ended(&self.name)),
+                Err(error) => {
+                    patience.after(workspace, &self.name, error).await?;
+                    continue;
+                }
+            };
+            self.news.goes_on();
+            patience.answered(workspace);
             told(before);
-            let others = found.iter().filter(|by| holding(by, None, now()).is_some()).map(|by| by.id.clone());
-            let now = Seen(others.collect());
-            if before == 0 && (seen.as_ref() != Some(&now) || beats >= NOW_AND_THEN) {
+            if before == 0 && (seen.as_ref() != Some(&now) || began.elapsed() >= anyway) {
                 *seen = Some(now);
                 return Ok(());
             }
-            beats += 1;
             tokio::select! {
-                () = tokio::time::sleep(BEAT) => {}
-                () = workspace.progress.cancel.cancelled() => {
-                    return Err(Error::new("cancelled", "cancelled while the job waited for its GPUs"));
-                }
+                () = self.news.heard() => {}
+                () = tokio::time::sleep(NOW_AND_THEN.min(anyway)) => {}
+                () = workspace.progress.cancel.cancelled() => return Err(cancelled()),
             }
         }
     }
+
+    /// How many are before it, and who holds something. `None`: it stands in no queue any more.
+    async fn look(&self, workspace: &Workspace) -> Result<Option<(usize, Seen)>> {
+        let found = workspace.engine.list(&[(labels::ID, "")]).await?;
+        if !found.iter().any(|container| container.id == self.id && is_alive(container)) {
+            return Ok(None);
+        }
+        let ahead = ahead_of(&workspace.engine, &found, Some(self)).await?;
+        let before = ahead.iter().filter(|ticket| wanted(ticket).is_some_and(|held| held.meets(&self.wanted))).count();
+        let others = found.iter().filter(|by| holding(by, None, now()).is_some()).map(|by| by.id.clone());
+        Ok(Some((before, Seen(others.collect()))))
+    }
+}
+
+fn cancelled() -> Error {
+    Error::new("cancelled", "cancelled while the job waited for its GPUs")
+}
+
+fn gone(name: &str) -> Error {
+    Error::new(GONE, format!("what stood in the queue for job {name} has ended with the engine"))
+}
+
+/// That the engine has told something.
+struct News {
+    told: Arc<Notify>,
+    interrupted: Arc<AtomicBool>,
+    listens: AbortHandle,
+}
+
+impl News {
+    fn of(engine: &Engine) -> Self {
+        let (told, interrupted) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let (tell, interrupt, engine) = (told.clone(), interrupted.clone(), engine.clone());
+        let listens = tokio::spawn(async move {
+            loop {
+                let mut events = std::pin::pin!(engine.events(labels::ID, ""));
+                while let Some(Ok(_)) = events.next().await {
+                    tell.notify_one();
+                }
+                interrupt.store(true, Ordering::Release);
+                tell.notify_one();
+                tokio::time::sleep(NOW_AND_THEN).await;
+            }
+        });
+        Self { told, interrupted, listens: listens.abort_handle() }
+    }
+
+    async fn heard(&self) {
+        self.told.notified().await;
+        tokio::time::sleep(SETTLE).await;
+    }
+
+    /// Whether the engine has been away since the last look.
+    fn was_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire)
+    }
+
+    fn goes_on(&self) {
+        self.interrupted.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for News {
+    fn drop(&mut self) {
+        self.listens.abort();
+    }
+}
+
+/// With an engine that does not answer for a while.
+#[derive(Debug, Default)]
+pub(super) struct Patience(Option<Instant>);
+
+impl Patience {
+    /// Waits a moment after a failure that may pass.
+    ///
+    /// # Errors
+    /// `cancelled`; the failure, where it will not pass or has not for long.
+    pub(super) async fn after(&mut self, workspace: &Workspace, job: &str, error: Error) -> Result<()> {
+        if !passes(&error) {
+            return Err(error);
+        }
+        if self.0.is_none() {
+            workspace.progress.note(format!("job {job} waits for the engine, too: {}", error.message));
+        }
+        if self.0.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+            return Err(error);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => Ok(()),
+            () = workspace.progress.cancel.cancelled() => Err(cancelled()),
+        }
+    }
+
+    fn answered(&mut self, workspace: &Workspace) {
+        if self.0.take().is_some() {
+            workspace.progress.note("the engine answers again");
+        }
+    }
+}
+
+/// Whether it is about the engine not being there, and not about what it was asked.
+pub(super) fn passes(error: &Error) -> bool {
+    matches!(error.code, "engine_lost" | "engine_stopped" | "engine_unreachable" | "no_engine")
 }
 
 impl Drop for Ticket {
