@@ -376,7 +376,7 @@ fn a_specification_that_is_older_than_the_machine_is_said() {
     told.gpus.push(Gpu { uuid: "GPU-2".to_owned(), index: 2, ..Gpu::default() });
     let mut divided = told.clone();
     divided.gpus[1].slices = vec![slice(0), slice(1)];
-    let said = |cdi: &[&str], told: &Inventory, select: GpuSelection| -> (&'static str, String, String) {
+    let said_of = |cdi: &[&str], told: &Inventory, select: GpuSelection| -> (&'static str, String, String) {
         for isolation in [Isolation::Soft, Isolation::Hard] {
             let both = Gpus { isolation, ..wanted(select.clone()) };
             let error = decide(&both, &engine(cdi, &[]), Some(told), None).expect_err("it is not to be had");
@@ -406,14 +406,19 @@ fn a_specification_that_is_older_than_the_machine_is_said() {
         (&["0", "1:0", "2"], &told, "1", "its CDI specification was made when GPU 1 was divided (MIG)"),
         (&["0", "1:5", "2"], &divided, "1:5", "GPU 1 is divided otherwise by now (MIG)"),
     ] {
-        let (code, said, next) = said(cdi, told, named(&[asked]));
+        let (code, said, next) = said_of(cdi, told, named(&[asked]));
         assert!(code == "gpu_trouble" && said.contains(words) && next.contains(again), "{asked}: {said} {next}");
     }
-    let (code, more, next) = said(&two, &told, GpuSelection::Count(GpuCount::of(3)));
+    let (code, more, next) = said_of(&two, &told, GpuSelection::Count(GpuCount::of(3)));
     assert_eq!(code, "gpu_too_many");
     assert!(more.contains("the driver has 2 as well") && next.contains(again), "{more} {next}");
+    let (code, said, next) = said_of(&two, &divided, GpuSelection::Count(GpuCount::of(2)));
+    assert!(code == "gpu_too_few" && said.starts_with("2 GPUs are asked for and 1 of 2 can be used: GPU 1 "), "{said}");
+    assert!(next.contains(again), "{next}");
+    let (_, said, _) = said_of(&two, &divided, named(&["GPU-7"]));
+    assert!(said.ends_with("there is only GPU-0"), "what is gone is nothing to choose: {said}");
     // Where both know of the slices, nothing is older.
-    let (code, said, next) = said(&["0", "1:0", "1:1", "2", "all"], &divided, named(&["1"]));
+    let (code, said, next) = said_of(&["0", "1:0", "1:1", "2", "all"], &divided, named(&["1"]));
     assert_eq!(
         (code, said.as_str()),
         ("gpu_trouble", "GPU \"1\" is divided (MIG), and only its slices can be given: 1:0, 1:1")

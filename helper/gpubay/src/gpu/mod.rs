@@ -81,7 +81,7 @@ pub enum GpuError {
     #[error("{} asked for and the engine offers {offered}{}", are(*.asked, "GPU"), .more.as_ref().map(|more| format!("; {more}")).unwrap_or_default())]
     TooMany { asked: u32, offered: u32, more: Option<String> },
     #[error("{} asked for and {}: {why}", are(*.asked, "GPU"), can(*.fit, *.offered))]
-    TooFewSound { asked: u32, fit: u32, offered: u32, why: String },
+    TooFewSound { asked: u32, fit: u32, offered: u32, why: String, stale: bool },
     #[error("{asked} is asked for, and {} like that: {why}", alike(*.fit, *.offered))]
     TooFew { asked: String, fit: u32, offered: u32, why: String },
     #[error("GPUs are asked for ({asked}), and {why}")]
@@ -147,6 +147,9 @@ impl Explain for GpuError {
                 "A number is a count: GPU {asked} alone is device={asked}, where there is one. `gpubay gpus` lists them."
             ),
             Self::Unknown { asked, .. } => next_of_unknown(asked),
+            Self::TooFewSound { stale: true, .. } => {
+                format!("{WRITE_ANEW} on the engine's machine, or ask for fewer; `gpubay gpus` shows what can be used now.")
+            }
             Self::TooFewSound { .. } => "Ask for fewer; `gpubay gpus` shows what each of them does.".to_owned(),
             Self::TooFew { .. } => "Ask for fewer or for less, or see in `gpubay gpus` who holds them.".to_owned(),
             Self::Taken { .. } => {

@@ -85,7 +85,8 @@ fn count(wish: &GpuCount, offered: &[Candidate], kind: Kind) -> Result<Vec<usize
         let why = all.filter_map(|at| Some((at, unfit(at)?)));
         let why = why.map(|(at, why)| format!("GPU {} {why}", offered[at].shown())).collect::<Vec<_>>().join(", ");
         if *wish == any {
-            return Err(GpuError::TooFewSound { asked, fit: fitting.len() as u32, offered: offers, why });
+            let stale = offered.iter().any(Candidate::stale);
+            return Err(GpuError::TooFewSound { asked, fit: fitting.len() as u32, offered: offers, why, stale });
         }
         let asked = GpuSelection::Count(wish.clone()).typed();
         return Err(GpuError::TooFew { asked, fit: fitting.len() as u32, offered: offers, why });
@@ -173,7 +174,8 @@ fn shown(asked: &str, offered: &[Candidate]) -> Vec<String> {
         (_, Some(place)) => placed(place),
         _ => one.name.clone(),
     };
-    offered.iter().map(one).collect()
+    // What the driver does not have is nothing to choose.
+    offered.iter().filter(|one| !one.stale()).map(one).collect()
 }
 
 #[cfg(test)]
