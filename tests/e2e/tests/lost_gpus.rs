@@ -95,7 +95,7 @@ fn it_is_noticed_said_and_mended_with_consent() {
     assert!(kept["stakes"]["processes"].as_array().is_some_and(|runs| !runs.is_empty()), "{kept:#}");
     let said = bench.run(&["up"]);
     let said = &said.succeeded().stdout;
-    assert!(said.contains("its GPUs are lost") && said.contains("`gpubay up --recreate` replaces it"), "{said}");
+    assert!(said.contains("lost    GPUs: ") && said.contains("`gpubay up --recreate` replaces it"), "{said}");
     assert!(!said.contains("what the configuration says"), "nobody changed that: {said}");
     assert!(busy.try_wait().expect("asked").is_none());
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::args::Common;
 use super::streams::Target;
+use super::values;
 use crate::error::Error;
 use crate::progress::{Event, Progress, StepEnd, StepId, Unit};
 pub(super) use crate::quoting::plain;
@@ -162,11 +163,14 @@ pub(super) fn wrong_command_line(error: &clap::Error) -> u8 {
     if wrong && own().any(|argument| argument == "--json") {
         let text = error.render().to_string();
         let message = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default().trim();
-        let error =
-            Error::new("usage", message).with_hint("`gpubay --help` and `gpubay COMMAND --help` show the grammar.");
+        let grammar = "`gpubay --help` and `gpubay COMMAND --help` show the grammar.";
+        let error = Error::new("usage", message).with_hint(values::tip(error).unwrap_or(grammar));
         print(&format!("{}\n", failure(&error)));
     }
     let _ = error.print();
+    if let Some(tip) = values::tip(error) {
+        eprint(&format!("next: {tip}\n"));
+    }
     if wrong { WRONG_COMMAND_LINE } else { 0 }
 }
 

@@ -98,7 +98,13 @@ fn text(report: &UpReport, output: &Output) -> String {
     }
     let (lost, drift): (Vec<_>, Vec<_>) = report.drift.iter().partition(|drift| drift.option == LOST_GPUS);
     if let Some(gpus) = report.gpu.lost.as_ref().filter(|_| !lost.is_empty()) {
-        let _ = writeln!(text, "  {}    {}", output.paint("lost", "31"), plain(&gpus.describe().join("\n    ")));
+        let lines = gpus.describe().join("\n    ");
+        let _ = writeln!(
+            text,
+            "  {}    {}",
+            output.paint("lost", "31"),
+            plain(&lines).replacen("its GPUs are lost: ", "GPUs: ", 1)
+        );
     }
     if !drift.is_empty() {
         let _ =
