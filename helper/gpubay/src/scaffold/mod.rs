@@ -94,8 +94,10 @@ pub enum ScaffoldError {
     OnlyVersion(String),
     #[error("{typed:?} says no version of CUDA{}", if .these.is_empty() { String::new() } else { format!(" to the second number; there are {}", .these.join(", ")) })]
     CudaVersion { typed: String, these: Vec<String> },
-    #[error("{typed:?}: which tag nvidia/cuda has for it is not known here, only for {known}")]
-    CudaUnknown { typed: String, known: String },
+    #[error("{typed:?}: no such tag of nvidia/cuda is known here, only {known}")]
+    CudaUnknown { typed: String, known: String, nearest: String },
+    #[error("{typed:?}: there is no CUDA {major} here; there are {known}")]
+    NoSuchCuda { typed: String, major: String, known: String },
     #[error("{typed:?}: NVIDIA has deleted its images of it, and there is no recipe for one; there are for {known}")]
     CudaGone { typed: String, known: String },
     #[error("{0:?} is no flavour of a CUDA image: base, runtime and devel are, and cudnn before one")]
@@ -120,6 +122,7 @@ impl Explain for ScaffoldError {
             | Self::OnlyVersion(_)
             | Self::CudaVersion { .. }
             | Self::CudaUnknown { .. }
+            | Self::NoSuchCuda { .. }
             | Self::CudaGone { .. }
             | Self::CudaKind(_) => "bad_value",
             Self::Blocked { .. } => "init_blocked",
@@ -140,11 +143,12 @@ impl Explain for ScaffoldError {
                 Some(newest) => format!("The newest of them: gpubay init --base cuda:{newest}"),
                 None => format!("NVIDIA has none that is called latest. The newest: gpubay init --base cuda:{}", recipe::newest()),
             }),
-            Self::CudaUnknown { .. } => Some(
-                "Name one of these, or the tag in full: gpubay init --base nvidia/cuda:13.4.2-cudnn-devel-ubuntu24.04".to_owned(),
-            ),
+            Self::CudaUnknown { nearest, .. } => Some(format!(
+                "The nearest: gpubay init --base nvidia/cuda:{nearest}. Any other tag that there is goes, too, in full."
+            )),
+            Self::NoSuchCuda { .. } => Some(format!("The newest: gpubay init --base cuda:{}", recipe::newest())),
             Self::CudaGone { .. } => Some("Take a newer one, or an image of your own.".to_owned()),
-            Self::CudaKind(_) => Some("For example: gpubay init --base cuda:10.2-runtime".to_owned()),
+            Self::CudaKind(_) => Some("For example: gpubay init --base cuda:12.4-runtime".to_owned()),
             Self::Blocked { .. } => Some("Nothing was written. Move what is in the way, or choose another --name.".to_owned()),
             Self::Workspace { .. } => None,
             Self::Write { source, .. } => Some(match Shortage::of(source) {

@@ -44,7 +44,12 @@ impl CudaBase {
             (None, None) => return Ok(None),
         };
         let Some(parsed) = Tag::parse(tag) else {
-            let these = cuda::of_major(tag.split(['.', '-']).next().unwrap_or_default());
+            let major = tag.split(['.', '-']).next().unwrap_or_default();
+            let these = cuda::of_major(major);
+            if these.is_empty() && is_version(major) {
+                let (typed, known) = (typed.to_owned(), cuda::living().join(", "));
+                return Err(ScaffoldError::NoSuchCuda { typed, major: major.to_owned(), known });
+            }
             return Err(ScaffoldError::CudaVersion { typed: typed.to_owned(), these });
         };
         let full = if short.is_some() { format!("{repository}:{tag}") } else { typed.to_owned() };
@@ -60,8 +65,13 @@ impl CudaBase {
             Some(_) => match complete(&parsed).filter(|tag| parsed.patch.is_none() || tag.starts_with(version)) {
                 Some(tag) => format!("{repository}:{tag}"),
                 None => {
-                    let known = cuda::living().join(", ");
-                    return Err(ScaffoldError::CudaUnknown { typed: typed.to_owned(), known });
+                    let of_it = Tag { patch: None, cudnn: false, kind: None, distro: None, ..parsed.clone() };
+                    let known = match complete(&of_it) {
+                        Some(tag) => format!("such as {tag}"),
+                        None => format!("of {}", cuda::living().join(", ")),
+                    };
+                    let nearest = nearest(&parsed, today()).unwrap_or_default();
+                    return Err(ScaffoldError::CudaUnknown { typed: typed.to_owned(), known, nearest });
                 }
             },
             None => full,
@@ -307,6 +317,10 @@ mod tests {
             ("7.1", "Write the image before it"),
             ("nvidia/cuda", "no version"),
             ("cuda:12.7", "12.6, 12.8"),
+            ("cuda:12.7", "The nearest: gpubay init --base nvidia/cuda:12.8.1-devel-"),
+            ("cuda:12.4-ubuntu24.04", "only such as 12.4.1-cudnn-devel-ubuntu22.04"),
+            ("cuda:99", "there is no CUDA 99 here; there are 12.0, "),
+            ("cuda:99-devel", "The newest: gpubay init --base cuda:13.4"),
             ("cuda:13.9", "in full"),
             ("cuda:12.4.0", "in full"),
             ("cuda:12.4-tensorrt", "base, runtime and devel"),
