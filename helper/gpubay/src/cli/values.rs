@@ -82,6 +82,10 @@ pub(super) fn tip(error: &clap::Error) -> Option<&'static str> {
         _ => None,
     };
     let usage = || error.render().to_string();
+    let lacks_a_command = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(these)) => these.iter().any(|this| this.contains("COMMAND")),
+        _ => false,
+    };
     Some(match error.kind() {
         ErrorKind::InvalidSubcommand => match word(ContextKind::InvalidSubcommand)? {
             "status" | "list" | "ls" | "jobs" | "containers" => {
@@ -105,7 +109,7 @@ pub(super) fn tip(error: &clap::Error) -> Option<&'static str> {
             }
             _ => "`gpubay up --gpus GPUS` and `gpubay run --gpus GPUS` choose them.",
         },
-        ErrorKind::MissingRequiredArgument if usage().contains("gpubay run") => {
+        ErrorKind::MissingRequiredArgument if usage().contains("gpubay run") && lacks_a_command => {
             "Type a command behind it, or the name of a job under [jobs] of gpubay.toml: `gpubay run --help` has examples."
         }
         _ => return None,
@@ -131,6 +135,7 @@ mod tests {
             ("gpubay run --gpus 1", Some("[jobs]")),
             ("gpubay upp", None),
             ("gpubay exec", None),
+            ("gpubay run --live x true", None),
             ("gpubay run --gpu 1 true", None),
         ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);

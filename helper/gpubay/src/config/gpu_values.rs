@@ -7,7 +7,9 @@ use super::values::size_entry;
 
 /// A selection as it is typed: `auto`, `all`, `none`, `2`, `device=0,1`, `GPU-…,GPU-…`, `count=1,min_free=20g,name=H100`.
 pub(super) fn gpus(text: &str) -> Result<GpuSelection, BadValue> {
+    let text = text.trim();
     match text {
+        "" => Err(BadValue::Gpus { given: String::new(), why: "nothing is named".to_owned() }),
         "auto" => Ok(GpuSelection::Auto),
         "all" => Ok(GpuSelection::All),
         "none" => Ok(GpuSelection::None),
@@ -166,7 +168,15 @@ fn gpu_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<GpuSelection, B
             return Err(bad(&format!("a range is written as a list, from {first} to {last} each with a comma")));
         }
         if !plain || name.starts_with('-') || !known {
-            let near = super::nearest(&name.to_lowercase(), ["auto", "all", "none"].into_iter());
+            // As programs inside call it, and people.
+            let lower = name.to_lowercase();
+            let number = ["cuda", "gpu", "device"].iter().find_map(|word| lower.strip_prefix(word));
+            let number =
+                number.map(|rest| rest.trim_start_matches([':', '-', ' ', '#'])).filter(|rest| is_number(rest));
+            if let Some(number) = number {
+                return Err(bad(&format!("did you mean `device={number}`?")));
+            }
+            let near = super::nearest(&lower, ["auto", "all", "none"].into_iter());
             return Err(bad(&near.map_or_else(
                 || "it is no index, UUID or CDI name".to_owned(),
                 |near| format!("did you mean `{near}`?"),

@@ -422,6 +422,7 @@ fn gpus_are_selected_in_every_form() {
         assert_eq!(select.typed(), typed);
         assert_eq!(parse_gpus(&select.typed()).expect("again"), select);
     }
+    assert_eq!(parse_gpus(" 1 ").expect("a count"), parse_gpus("1").expect("a count"));
     for (bad, why) in [
         ("\"device=1,2", "not balanced"),
         ("device=1\"", "not balanced"),
@@ -435,6 +436,10 @@ fn gpus_are_selected_in_every_form() {
         ("device=0,count=2", "two forms"),
         ("count=1,device=0", "two forms"),
         ("0,min_free=20g", "two forms"),
+        (" ", "nothing is named"),
+        ("cuda:1", "did you mean `device=1`?"),
+        ("GPU1", "did you mean `device=1`?"),
+        ("0,gpu-1", "did you mean `device=1`?"),
         ("0-3", "a range is written as a list"),
         ("ALL", "did you mean `all`?"),
         ("count=1,count=2", "twice"),
