@@ -155,7 +155,7 @@ fn what_a_workspace_and_its_folders_have() {
     let text = format!("[paths]\ndata = \"{}\"\ncache = \"{}\"\n", data.display(), cache.display());
     std::fs::write(config.join("config.toml"), text).expect("written");
     let (_, report) = doctor(&bench, &[], None);
-    says(&report, "gpu", "problem", "\"99\" is not among");
+    says(&report, "gpu", "problem", "there is no GPU 99");
     says(&report, "data", "problem", "runs no programs");
     says(&report, "disk", "problem", "free for venvs");
     says(&report, "cache", "problem", "cannot be written by this user");

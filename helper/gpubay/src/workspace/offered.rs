@@ -175,6 +175,21 @@ fn by_cdi(
     (offered, others.into_iter().map(gpu::cdi_name).collect())
 }
 
+/// What the engine's CDI specification has wrong of the machine's GPUs, a fragment each.
+pub(super) fn stale(info: &EngineInfo, told: &Inventory) -> Vec<String> {
+    let (devices, _) = by_cdi(info, Some(told), &HashMap::new());
+    let one = |device: &OfferedGpu| {
+        let why = device.trouble.as_deref()?.strip_suffix(AGAIN)?;
+        let place = match (device.index, device.slice) {
+            (Some(index), Some(slice)) => format!("GPU {index}:{slice}"),
+            (Some(index), None) => format!("GPU {index}"),
+            (None, _) => device.select.clone(),
+        };
+        Some(format!("{place}: {why}"))
+    };
+    devices.iter().filter_map(one).collect()
+}
+
 const AGAIN: &str = "; `nvidia-ctk cdi generate` writes it anew";
 
 /// The devices, where the driver itself would be given: those that cannot be are told, too, and where the driver's library

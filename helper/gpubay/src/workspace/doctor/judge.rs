@@ -12,6 +12,7 @@ use crate::gpu::inventory::Inventory;
 use crate::gpu::{self, Lack};
 use crate::progress::size;
 use crate::workspace::fit::{self, Base, Remark};
+use crate::workspace::offered;
 use crate::workspace::visibility::Sight;
 
 const GIB: u64 = 1 << 30;
@@ -217,6 +218,13 @@ fn gpus(
     };
     let plan = offered.unwrap_or(plan);
     let systemd = engine.condition.cgroup_driver == "systemd";
+    if plan.injection == Injection::Cdi
+        && let stale = inventory.map(|told| offered::stale(&engine.info, told)).unwrap_or_default()
+        && !stale.is_empty()
+    {
+        let text = format!("cdi: {}; {}", plan.reason, stale.join("; "));
+        return vec![warning(CHECK, text, format!("{} on the engine's machine.", gpu::WRITE_ANEW))];
+    }
     match (plan.injection, driver.as_deref().filter(|_| engine.local)) {
         (Injection::None, Some(_)) if !engine.info.cdi_devices.is_empty() => {
             let next = "`gpubay gpus` and `nvidia-smi` show what is the matter; after a driver update `nvidia-ctk cdi generate` anew.";

@@ -240,6 +240,11 @@ fn the_way_of_the_gpus() {
         engine.info.cdi_devices.clear();
         engine.local = false;
     });
+    let found = brings_up("gpu", Warning, "GPU 1: the engine does not offer it", |facts| {
+        let gpu = |index: u32| Gpu { uuid: format!("GPU-{index}"), index, ..Gpu::default() };
+        facts.told = Some(Ok(Inventory { gpus: vec![gpu(0), gpu(1)], ..Inventory::default() }));
+    });
+    assert!(found.next.is_some_and(|next| next.contains("nvidia-ctk cdi generate")));
     let gpus = |select, required| Gpus { select, required, isolation: Isolation::Hard, injection: None };
     let none = |facts: &mut Facts| {
         let Some(Ok(engine)) = &mut facts.engine else { panic!("a healthy one") };
@@ -249,7 +254,7 @@ fn the_way_of_the_gpus() {
         none(facts);
         facts.gpus = Some(gpus(GpuSelection::Auto, true));
     });
-    brings_up("gpu", Problem, "\"9\" is not among", |facts| {
+    brings_up("gpu", Problem, "there is no GPU 9; there is only 0", |facts| {
         facts.gpus = Some(gpus(GpuSelection::Named(vec!["9".to_owned()]), false));
     });
     let mut facts = healthy();
