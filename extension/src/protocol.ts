@@ -352,6 +352,10 @@ container: string | null,
  */
 cuda: number | null, 
 /**
+ * A job in the foreground, which goes on although the process that watched it was killed.
+ */
+unwatched: boolean, 
+/**
  * Since when: RFC 3339.
  */
 since: string | null, };
@@ -831,6 +835,10 @@ record: string | null,
  * Of a job: the commit it was started from, with a `+` where tracked files differed from it.
  */
 commit: string | null, exit_code: number | null, 
+/**
+ * Of a job in the foreground: it goes on, and the process that watched it was killed.
+ */
+unwatched: boolean, 
 /**
  * Of a job that waits: its place among those who want the same GPUs, 1 is next.
  */

@@ -142,6 +142,7 @@ describe("holders of GPUs", () => {
       job: "train",
       container: "a",
       cuda: 0,
+      unwatched: false,
       since: null,
     };
     const dev = { ...lease, kind: "shared", user: "bob", workspace: "/home/bob/other", job: null, container: "b" };

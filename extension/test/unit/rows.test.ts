@@ -36,6 +36,7 @@ function job(name: string, more: Partial<Row>): Row {
     record: null,
     commit: null,
     exit_code: null,
+    unwatched: false,
     place: null,
     created: 0,
     ...more,

@@ -224,6 +224,11 @@ fn who_dies_leaves_the_queue_and_what_it_held() {
         if gpus["devices"].as_array().expect("devices").iter().all(held) { Ok(()) } else { Err(gpus) }
     };
     until("the first job's leases", alone);
+    // It holds them from its container's making on.
+    until("the first job", || {
+        let row = bench.json(&["ps"])["containers"][1].clone();
+        if row["state"] == "running" { Ok(()) } else { Err(row) }
+    });
     first.kill().expect("killed");
     ended(&mut first);
     let mut second = spawn(&bench, &["run", "--name", "second", "--gpus", "1", "--", "echo", "second"]);
@@ -234,6 +239,15 @@ fn who_dies_leaves_the_queue_and_what_it_held() {
     ended(&mut second);
     until_waiting(&bench, &["third"]);
     alone().expect("the job goes on without who watched it");
+    // Everybody is told.
+    let ps = bench.run(&["ps"]).succeeded().stdout.clone();
+    assert!(ps.lines().any(|line| line.starts_with("first") && line.contains("its terminal is gone")), "{ps}");
+    assert!(bench.run(&["gpus"]).succeeded().stdout.contains("its terminal is gone"));
+    let next = bench.run(&["run", "--gpus", "none", "--", "true"]);
+    assert!(next.succeeded().stderr.contains("`gpubay logs -f first`"), "{next:?}");
+    let (_, ran) = bench.error(&["run", "--no-wait", "--gpus", "device=1", "--", "true"]);
+    let said = ran.json()["error"]["message"].as_str().expect("said").to_owned();
+    assert!(said.contains("job first of this workspace, whose terminal is gone"), "{said}");
     bench.run(&["rm", "--force", "first"]).succeeded();
     assert_eq!(end(third).succeeded().stdout.trim(), "third");
 }

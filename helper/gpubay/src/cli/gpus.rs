@@ -126,11 +126,11 @@ fn table(devices: &[OfferedGpu], told: bool, now: OffsetDateTime) -> String {
         });
         // A lease whose processes are told is told with them.
         let idle = device.leases.iter().filter(|lease| device.holders.iter().all(|on| on.container != lease.container));
-        let inside = |holder: &GpuHolder| {
-            let lease = device.leases.iter().find(|lease| lease.container == holder.container)?;
-            lease.cuda.filter(|_| holder.container.is_some())
+        let lease = |holder: &GpuHolder| {
+            let same = |lease: &&GpuLease| lease.container == holder.container && holder.container.is_some();
+            device.leases.iter().find(same)
         };
-        let holders = device.holders.iter().map(|holder| held(holder, inside(holder), now));
+        let holders = device.holders.iter().map(|holder| held(holder, lease(holder), now));
         let mut holders = holders.chain(idle.map(|lease| leased(lease, now))).map(|text| plain(&text));
         let free = match device.utilization {
             _ if device.trouble.is_some() => "-",
@@ -172,12 +172,13 @@ fn gib(bytes: u64) -> String {
 }
 
 /// `, cuda:0 inside`
-fn inside(cuda: Option<u32>) -> String {
-    cuda.map(|cuda| format!(", cuda:{cuda} inside")).unwrap_or_default()
+fn inside(lease: &GpuLease) -> String {
+    let cuda = lease.cuda.map(|cuda| format!(", cuda:{cuda} inside")).unwrap_or_default();
+    cuda + if lease.unwatched { ", its terminal is gone" } else { "" }
 }
 
 /// `ann: job train of proj, cuda:0 inside, python3 (4711), 12 GiB, for 2 h`
-fn held(holder: &GpuHolder, cuda: Option<u32>, now: OffsetDateTime) -> String {
+fn held(holder: &GpuHolder, lease: Option<&GpuLease>, now: OffsetDateTime) -> String {
     let GpuHolder { pid, program, memory, user, container, workspace, job, since } = holder;
     let folder = workspace.as_deref().map(|folder| folder.rsplit('/').find(|part| !part.is_empty()).unwrap_or(folder));
     let place = match (job, folder, container) {
@@ -190,7 +191,7 @@ fn held(holder: &GpuHolder, cuda: Option<u32>, now: OffsetDateTime) -> String {
         Some(program) => format!("{program} ({pid})"),
         None => format!("process {pid}"),
     };
-    let place = place.map(|place| place + &inside(cuda));
+    let place = place.map(|place| place + &lease.map(inside).unwrap_or_default());
     let parts = [place, Some(process), memory.map(|bytes| format!("{} GiB", gib(bytes)))];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     let who = user.as_ref().map(|user| format!("{user}: ")).unwrap_or_default();
@@ -199,14 +200,14 @@ fn held(holder: &GpuHolder, cuda: Option<u32>, now: OffsetDateTime) -> String {
 
 /// `ann: job train of proj, exclusive, cuda:0 inside, for 12 min`
 fn leased(lease: &GpuLease, now: OffsetDateTime) -> String {
-    let GpuLease { kind, workspace, job, user, cuda, since, .. } = lease;
+    let GpuLease { kind, workspace, job, user, since, .. } = lease;
     let folder = workspace.rsplit('/').find(|part| !part.is_empty()).unwrap_or(workspace);
     let what = match job {
         Some(job) => format!("job {job} of {folder}"),
         None => format!("dev container of {folder}"),
     };
     let who = user.as_ref().map(|user| format!("{user}: ")).unwrap_or_default();
-    format!("{who}{what}, {kind}{}{}", inside(*cuda), since_then(since.as_ref(), now))
+    format!("{who}{what}, {kind}{}{}", inside(lease), since_then(since.as_ref(), now))
 }
 
 fn since_then(since: Option<&String>, now: OffsetDateTime) -> String {
@@ -260,6 +261,7 @@ mod tests {
                     user: holder.user.clone(),
                     container: holder.container.clone(),
                     cuda: Some(1),
+                    unwatched: true,
                     since: holder.since.clone(),
                 },
                 GpuLease {
@@ -269,6 +271,7 @@ mod tests {
                     user: Some("bob".to_owned()),
                     container: Some("gpubay-other-2".to_owned()),
                     cuda: Some(0),
+                    unwatched: false,
                     since: Some("2026-01-01T12:00:00Z".to_owned()),
                 },
             ],
@@ -286,7 +289,7 @@ mod tests {
         let lost = OfferedGpu { index: Some(2), trouble: Some("it is lost".to_owned()), ..OfferedGpu::default() };
         expect_test::expect![[r"
             GPU  NAME          MEMORY       USE   TEMP   POWER        HELD BY
-            0    H100          13 / 80 GiB  97 %  64 °C  412 / 700 W  ann: job train of proj, cuda:1 inside, python3 (4711), 12 GiB, for 2 h
+            0    H100          13 / 80 GiB  97 %  64 °C  412 / 700 W  ann: job train of proj, cuda:1 inside, its terminal is gone, python3 (4711), 12 GiB, for 2 h
                                                                       ann: python3 (4711), for 2 h
                                                                       bob: dev container of other, shared, cuda:0 inside, for 30 min
             1:2  H100 1g.10gb  -            -     -      -            nobody

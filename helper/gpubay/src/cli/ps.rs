@@ -68,6 +68,7 @@ fn table(rows: &[Row], scope: Scope) -> String {
             row.role.clone(),
             match &row.lost_gpus {
                 Some(lost) => format!("{}, GPUs lost ({})", row.status, lost.cause.in_short()),
+                None if row.unwatched => format!("{}, its terminal is gone", row.status),
                 None => row.status.clone(),
             },
             gpus(row),

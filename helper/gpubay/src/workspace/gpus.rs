@@ -98,6 +98,8 @@ pub struct GpuLease {
     pub container: Option<String>,
     /// As CUDA counts this GPU in there: 0 is `cuda:0`. `null` of one that waits, too.
     pub cuda: Option<u32>,
+    /// A job in the foreground, which goes on although the process that watched it was killed.
+    pub unwatched: bool,
     /// Since when: RFC 3339.
     pub since: Option<String>,
 }

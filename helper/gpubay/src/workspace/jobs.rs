@@ -7,7 +7,10 @@ use super::leases::{self, Asking};
 use super::queue::{self, Place};
 use super::report::GpuDevice;
 use super::spec::{Planned, Task, plan};
-use super::{Workspace, choice, delivery, dev, exec, exposure, lock, record, ticket, unique, up, visibility, waiting};
+use super::{
+    Role, Workspace, choice, delivery, dev, exec, exposure, lock, record, ticket, unique, up, visibility, waiting,
+    watcher,
+};
 use crate::ContainerPath;
 use crate::agent;
 use crate::config;
@@ -17,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::gpu;
 use crate::gpu::lease::Kind;
+use crate::quoting::printable;
 use gpubay_protocol::agent::{MOUNT_MOVED, StatusRequest};
 
 #[derive(Clone, Debug)]
@@ -144,11 +148,24 @@ pub(super) fn name_of(options: &RunOptions) -> Result<String> {
 /// `job_exists` when the name is taken; those of `up` for what is prepared; GPUs that do not answer.
 pub async fn run(workspace: &Workspace, options: &RunOptions) -> Result<Job> {
     let mut place = Place::new(name_of(options)?);
+    tell_unwatched(workspace).await?;
     let job = queue::run_in_turn(workspace, options, &mut place).await;
     if let Some(ticket) = place.ticket.take() {
         ticket.give_back(workspace).await;
     }
     job
+}
+
+/// Says which jobs of this workspace go on with nobody who watches.
+async fn tell_unwatched(workspace: &Workspace) -> Result<()> {
+    let jobs = workspace.engine.list(&[(labels::ID, workspace.id()), (labels::ROLE, Role::Job.as_str())]).await?;
+    for job in jobs.iter().filter(|job| watcher::is_unwatched(job)) {
+        let name = printable(job.label(labels::JOB));
+        workspace.progress.note(format!(
+            "job {name} goes on although its terminal is gone: `gpubay logs -f {name}` shows it, `gpubay stop {name}` ends it"
+        ));
+    }
+    Ok(())
 }
 
 /// One attempt.
@@ -193,6 +210,10 @@ pub(super) async fn run_once(workspace: &Workspace, options: &RunOptions, place:
     let mut planned = plan(&ground.inputs(workspace), &task);
     planned.spec.labels.extend(folder.labels(&ground, &facts));
     planned.spec.labels.insert(labels::LEASE.to_owned(), leases::written(options.lease).to_owned());
+    if matches!(options.stdio, Stdio::Attached { .. }) {
+        let watched = watcher::this_process().map(|process| (labels::WATCHED.to_owned(), process));
+        planned.spec.labels.extend(watched);
+    }
     dev::prepare_mount_points(&planned)?;
     exposure::refuse_volumes_that_are_folders(workspace, &planned.spec.mounts).await?;
     let id = create(workspace, &planned, &ground, &name).await?;

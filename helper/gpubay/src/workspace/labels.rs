@@ -46,6 +46,8 @@ pub(super) const DRIVER: &str = "gpubay.driver";
 pub(super) const ASKED: &str = "gpubay.asked";
 /// How its GPUs are held: `exclusive` or `shared`, on jobs; `waiting` on what stands in a queue for some.
 pub(super) const LEASE: &str = "gpubay.lease";
+/// On jobs in the foreground: the process that watches them.
+pub(super) const WATCHED: &str = "gpubay.watched";
 /// Who the users inside are outside, so that the engine need not be asked for it again.
 pub(super) const USERS: &str = "gpubay.users";
 

@@ -16,7 +16,7 @@ use super::holders::Holders;
 use super::report::GpuDevice;
 use super::there::Reach;
 use super::ticket::{self, Ticket};
-use super::{Role, Workspace, choice, labels};
+use super::{Role, Workspace, choice, labels, watcher};
 use crate::engine::{Engine, EngineError, Listed};
 use crate::error::{Error, Result};
 use crate::gpu::gib;
@@ -181,6 +181,7 @@ async fn lease(kind: &str, by: &Listed, people: &mut Holders) -> GpuLease {
         },
         container: Some(printable(&by.name)),
         cuda: None,
+        unwatched: watcher::is_unwatched(by),
         since,
     }
 }
@@ -199,7 +200,12 @@ async fn who(workspace: &Workspace, people: &mut Holders, by: &Listed) -> String
         Ok(uid) if uid != workspace.host.uid => format!(" ({})", people.user(uid).await),
         _ => String::new(),
     };
-    format!("{what}{user}, for {}", long(time::Duration::seconds(now().saturating_sub(by.created))))
+    let unwatched = match text(by, labels::JOB).filter(|_| watcher::is_unwatched(by)) {
+        Some(job) if own => format!(", whose terminal is gone (`gpubay logs -f {job}`, `gpubay stop {job}`)"),
+        Some(_) => ", whose terminal is gone".to_owned(),
+        None => String::new(),
+    };
+    format!("{what}{user}{unwatched}, for {}", long(time::Duration::seconds(now().saturating_sub(by.created))))
 }
 
 pub(super) fn raced() -> Error {

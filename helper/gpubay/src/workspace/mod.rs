@@ -54,6 +54,7 @@ pub mod up;
 mod user;
 mod visibility;
 mod waiting;
+mod watcher;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

@@ -188,6 +188,8 @@ pub struct Row {
     /// Of a job: the commit it was started from, with a `+` where tracked files differed from it.
     pub commit: Option<String>,
     pub exit_code: Option<i64>,
+    /// Of a job in the foreground: it goes on, and the process that watched it was killed.
+    pub unwatched: bool,
     /// Of a job that waits: its place among those who want the same GPUs, 1 is next.
     pub place: Option<usize>,
     /// Seconds since the Unix epoch.

@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt, stream};
 
 use super::report::Row;
 use super::ticket::{self, InLine, WAITING};
-use super::{Role, Workspace, choice, down, labels, lost};
+use super::{Role, Workspace, choice, down, labels, lost, watcher};
 use crate::engine::{ContainerState, Engine, EngineError, Listed, LogChunk, LogOptions};
 use crate::error::{Error, Result};
 use crate::quoting::printable;
@@ -82,6 +82,7 @@ fn waiting(line: &InLine) -> Row {
 fn row(container: Listed, exit_code: Option<i64>) -> Row {
     let label = |name: &str| container.labels.get(name).cloned();
     let workspace = label(labels::WORKSPACE).unwrap_or_default();
+    let unwatched = watcher::is_unwatched(&container);
     Row {
         role: label(labels::ROLE).unwrap_or_default(),
         job: label(labels::JOB),
@@ -98,6 +99,7 @@ fn row(container: Listed, exit_code: Option<i64>) -> Row {
         state: container.state,
         status: container.status,
         exit_code,
+        unwatched,
         place: None,
         created: container.created,
     }
