@@ -321,6 +321,10 @@ mod tests {
             ("created", 995, true),
             ("created", 100, false),
             ("configured", 995, true),
+            // Podman, of one that was told to end: it still computes.
+            ("stopping", 0, true),
+            // The engine's clock is ahead of ours.
+            ("created", 5000, true),
         ] {
             let by = container(state, created, &job);
             assert_eq!(holding(&by, None, 1000).map(|held| held.kind), held.then_some(Kind::Exclusive), "{state}");
