@@ -83,14 +83,8 @@ fn planned(
         None => Injection::None,
         Some(forced) => forced,
     };
-    if let GpuSelection::Count(wish) = &wanted.select
-        && *wish != GpuCount::of(wish.count)
-        && inventory.is_none()
-        && injection != Injection::None
-        && (injection != Injection::Direct || matches!(direct, Some(Ok(_))))
-    {
-        // To take any would be to drop what was asked for.
-        return Err(GpuError::Unknowable { asked: wanted.select.typed() });
+    if injection != Injection::None && (injection != Injection::Direct || matches!(direct, Some(Ok(_)))) {
+        refuse_unknowable(&wanted.select, inventory)?;
     }
     match injection {
         Injection::Cdi | Injection::NvidiaRuntime if !heeds => {
@@ -416,6 +410,16 @@ fn with_runtime(wanted: &Gpus, inventory: Option<&Inventory>, claims: &Claims) -
     Ok(plan(Isolation::Hard, GpuRequest::Nvidia(ids), promised, label, placed(&chosen), visible))
 }
 
+/// Where no driver tells of the GPUs, to take any would be to drop what was asked for besides their number.
+fn refuse_unknowable(wanted: &GpuSelection, inventory: Option<&Inventory>) -> Result<(), GpuError> {
+    match wanted {
+        GpuSelection::Count(wish) if *wish != GpuCount::of(wish.count) && inventory.is_none() => {
+            Err(GpuError::Unknowable { asked: wanted.typed() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Which of the devices inside a soft container are selected, by UUID.
 ///
 /// # Errors
@@ -426,6 +430,7 @@ pub fn select_inside(
     inventory: Option<&Inventory>,
     claims: &Claims,
 ) -> Result<Vec<String>, GpuError> {
+    refuse_unknowable(wanted, inventory)?;
     let mut offered = offer::of_places(inside, inventory);
     claims.mark(&mut offered);
     let chosen = choose(wanted, &offered, claims.kind)?;

@@ -157,6 +157,14 @@ fn another_selection_inside_is_made_of_what_is_inside() {
     assert_eq!(select_inside(&named(&["2:0"]), &inside, None, &Claims::default()).expect("a slice"), ["MIG-x"]);
     assert_eq!(select(&named(&["2:0"])).expect_err("taken away since").code(), "gpu_trouble");
     assert_eq!(select(&named(&["7"])).expect_err("not inside").code(), "gpu_unknown");
+    // Without a driver nobody knows how much is free: as for a new container.
+    let wish = GpuSelection::Count(GpuCount { min_free: Some(1 << 30), ..GpuCount::of(1) });
+    let unknown = select_inside(&wish, &inside, None, &Claims::default()).expect_err("not any");
+    assert_eq!(unknown.code(), decide(&wanted(wish), &engine(&["0"], &[]), None, None).expect_err("nor there").code());
+    assert_eq!(
+        select_inside(&GpuSelection::Count(GpuCount::of(1)), &inside, None, &Claims::default()).expect("any").len(),
+        1
+    );
     let divided = Inventory {
         gpus: vec![Gpu { slices: vec![Slice { uuid: "MIG-x".to_owned(), ..Slice::default() }], ..Gpu::default() }],
         ..Inventory::default()
