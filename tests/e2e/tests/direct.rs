@@ -181,6 +181,11 @@ fn a_gpu_that_is_not_there_or_closed_is_said_and_the_other_one_serves() {
     assert_eq!((&gpus["injection"], gpus["devices"].as_array().map(Vec::len)), (&json!("direct"), Some(2)), "{gpus:#}");
     let trouble = gpus["devices"][0]["trouble"].as_str().expect("closed");
     assert!(trouble.contains("may not open /dev/nvidia1") && gpus["devices"][1]["trouble"].is_null(), "{gpus:#}");
+    let doctor = bench.json(&["doctor"]);
+    let line =
+        doctor["findings"].as_array().expect("lines").iter().find(|line| line["check"] == "nodes").expect("said");
+    assert!(line["text"].as_str().is_some_and(|text| text.contains("may not open /dev/nvidia1")), "{line}");
+    assert!(line["next"].as_str().is_some_and(|next| next.contains("NVreg_DeviceFileMode")), "{line}");
     // Where the driver's library does not answer, its nodes are there all the same.
     machine.driver.tells("init = DRIVER_NOT_LOADED\n");
     let gpus = bench.json(&["gpus"]);

@@ -224,6 +224,24 @@ fn what_is_wrong_with_one_gpu_is_said_of_that_one() {
         let table = bench.run(&["gpus"]);
         assert!(table.succeeded().stdout.contains("\nGPU 1: ") && table.stdout.contains(said), "{table:?}");
     }
+    // With none that could be used, that is not well.
+    let lost = "error = GPU_IS_LOST";
+    driver.tells(&format!("{}{}", Driver::gpu(0, lost), Driver::gpu(1, lost)));
+    let doctor = bench.run(&["doctor", "--json"]).json();
+    let line =
+        doctor["findings"].as_array().expect("lines").iter().find(|line| line["check"] == "gpu").expect("of GPUs");
+    assert!(
+        line["verdict"] == "warning" && line["text"].as_str().is_some_and(|text| text.contains("none of the GPUs")),
+        "{line}"
+    );
+    // One that the engine's specification has, and the driver has not.
+    driver.tells(&Driver::gpu(0, ""));
+    let doctor = bench.run(&["doctor", "--json"]).json();
+    let mut lines = doctor["findings"].as_array().expect("lines").iter().filter(|line| line["check"] == "gpu");
+    assert!(
+        lines.any(|line| line["text"].as_str().is_some_and(|text| text.contains("GPU 1: the driver has no such"))),
+        "{doctor:#}"
+    );
     // What some GPUs do not tell is no trouble.
     let little = ["utilization", "temperature", "power", "limit", "memory", "processes"];
     let little: Vec<String> = little.iter().map(|name| format!("error {name} = NOT_SUPPORTED")).collect();
@@ -267,6 +285,51 @@ fn a_divided_gpu_is_listed_by_its_slices() {
     assert!(problem.starts_with("GPU 0 is to be divided (MIG). That waits for a reset: "), "{problem}");
     assert!(bench.run(&["gpus"]).succeeded().stdout.contains("\n1:3  GPU Bay Fake 24G 1c.2g.20gb  "));
     drop(driver);
+}
+
+#[test]
+fn half_an_update_of_the_driver_is_said_by_who_wants_a_gpu() {
+    let mut bench = Bench::new("docker28", Who::Ordinary, "half");
+    bench.write("Dockerfile", "FROM gpubay-lab/python\n");
+    let driver = Driver::of(&mut bench, ["", ""]);
+    driver.tells("init = LIB_RM_VERSION_MISMATCH");
+    for args in [&["up", "--gpus", "1"][..], &["up", "--gpus", "device=0"], &["run", "--gpus", "1", "--", "true"]] {
+        let (code, ran) = bench.error(args);
+        assert_eq!(code, "gpu_driver_mismatch", "{args:?}");
+        let error = &ran.json()["error"];
+        assert!(
+            error["message"].as_str().is_some_and(|said| said.contains("was updated, and its older part")),
+            "{error}"
+        );
+        assert!(error["hint"].as_str().is_some_and(|next| next.starts_with("Reboot")), "{error}");
+        assert_eq!(bench.containers(), Vec::<String>::new(), "{args:?}");
+    }
+    // Who can do without works on the CPU, and is told why.
+    let up = bench.up();
+    assert_eq!(up["gpu"]["injection"], "none", "{up:#}");
+    assert!(up["gpu"]["reason"].as_str().is_some_and(|why| why.contains("was updated")), "{up:#}");
+    let ran = bench.run(&["run", "--", "true"]);
+    assert!(ran.succeeded().stderr.contains("work is done on the CPU: the NVIDIA driver was updated"), "{ran:?}");
+    // Also where only the container's own program says it.
+    driver.tells(&format!("{}{}", Driver::gpu(0, ""), Driver::gpu(1, "")));
+    let says = |words: &str| {
+        let program = format!(
+            "printf '#!/bin/sh\\necho \"Failed to initialize NVML: {words}\"; exit 4\\n' > /usr/local/bin/nvidia-smi"
+        );
+        bench.write(
+            "Dockerfile",
+            &format!("FROM gpubay-lab/python\nRUN {program} && chmod +x /usr/local/bin/nvidia-smi\n"),
+        );
+        bench.run(&["down", "--force"]).succeeded();
+        bench.error(&["up"])
+    };
+    assert_eq!(says("Driver/library version mismatch").0, "gpu_driver_mismatch");
+    // Nodes that its user may not open.
+    let (code, ran) = says("Insufficient Permissions");
+    assert_eq!(code, "gpu_no_permission");
+    let hint = ran.json()["error"]["hint"].clone();
+    assert!(hint.as_str().is_some_and(|hint| hint.contains("ls -l /dev/nvidia*")), "{hint}");
+    assert!(ran.stdout.contains("its user may not open them"), "{ran:?}");
 }
 
 /// An engine's socket under an address, as if it were another machine's.

@@ -145,6 +145,35 @@ fn what_was_selected_without_a_word_stays_selected() {
     assert_eq!(mended["gpu"]["visible"], json!([Driver::uuid(1)]), "{mended:#}");
 }
 
+/// The version is read where the kernel tells it: in a folder that is mounted over that place.
+#[test]
+fn a_driver_that_is_updated_under_a_running_container_is_noticed() {
+    let (bench, driver) = bench("updated", "busybox");
+    let module = bench.outside().join("module");
+    std::fs::create_dir_all(module.join("nvidia")).expect("made");
+    let runs = |version: &str| std::fs::write(module.join("nvidia/version"), format!("{version}\n")).expect("written");
+    runs("580.65.06");
+    let config = bench.home.join(".config/gpubay/config.toml");
+    let text = std::fs::read_to_string(&config).expect("written");
+    std::fs::write(&config, format!("{text}mounts = [\"{}:/sys/module:ro\"]\n", module.display())).expect("written");
+    bench.up();
+    let mut editor = Editor::of(&bench);
+    editor.state("that all is well", |state| state["phase"] == "running" && state["gpu"]["lost"].is_null());
+    runs("590.10");
+    driver.tells("init = LIB_RM_VERSION_MISMATCH");
+    let begun = Instant::now();
+    let state = editor.state("the loss", |state| !state["gpu"]["lost"].is_null());
+    assert!(begun.elapsed() < SOON, "noticed after {:?}", begun.elapsed());
+    let lost = &state["gpu"]["lost"];
+    assert_eq!(lost["cause"], "driver_update", "{lost:#}");
+    assert!(lost["text"].as_str().is_some_and(|text| text.contains("updated from 580.65.06 to 590.10")), "{lost:#}");
+    assert_eq!(bench.json(&["ps"])["containers"][0]["lost_gpus"]["cause"], "driver_update");
+    runs("580.65.06");
+    driver.tells(&[Driver::gpu(0, ""), Driver::gpu(1, "")].concat());
+    let well = bench.json(&["ps"])["containers"][0]["lost_gpus"].clone();
+    assert_eq!(well, Value::Null, "it is the one again with which the container began");
+}
+
 /// As in a window that is attached to the container.
 #[test]
 fn a_window_inside_notices_it_as_well() {

@@ -25,6 +25,8 @@ pub struct Condition {
     pub cgroup_driver: String,
     /// Who in it builds.
     pub builder: Builder,
+    /// Where it reads specifications of CDI devices, on its machine.
+    pub cdi_folders: Vec<String>,
     /// In its own words.
     pub warnings: Vec<String>,
 }
@@ -45,6 +47,7 @@ impl Engine {
             remaps_users: security.iter().any(|option| option.contains("name=userns")),
             cgroup_driver: info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default(),
             builder: self.builder(),
+            cdi_folders: info.cdi_spec_dirs.unwrap_or_default(),
             warnings: info.warnings.unwrap_or_default(),
         })
     }

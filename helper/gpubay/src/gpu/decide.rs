@@ -5,7 +5,7 @@ use super::inventory::Inventory;
 use super::lease::{Claims, Held, Kind, Lease};
 use super::offer::{self, CDI_KIND, Candidate, Placed, cdi_name, is_slice};
 use super::select::choose;
-use super::{GpuError, Plan, Promise, name_of, plural};
+use super::{GpuError, Lack, Plan, Promise, name_of, plural};
 use crate::config::model::{GpuCount, GpuSelection, Gpus, Injection, Isolation};
 use crate::engine::{EngineInfo, Given, GpuRequest};
 
@@ -138,6 +138,24 @@ fn planned(
 
 fn has_the_runtime(info: &EngineInfo) -> bool {
     info.runtimes.iter().any(|name| name == NVIDIA_RUNTIME)
+}
+
+/// What becomes of a wish where only one half of the driver was updated: whatever is started finds no GPU, however it is given one.
+/// `None`: it is no matter.
+///
+/// # Errors
+/// [`GpuError::Sick`], unless it is left to us whether there is a GPU.
+pub fn half_updated(wanted: &Gpus, info: &EngineInfo, lack: &Lack) -> Result<Option<Plan>, GpuError> {
+    let by_the_engine = match wanted.injection {
+        None | Some(Injection::Cdi | Injection::NvidiaRuntime) => has_a_way(info),
+        // That looks at both halves itself.
+        Some(Injection::Direct | Injection::None) => false,
+    };
+    if *lack != Lack::Mismatch || !by_the_engine || wanted.select == GpuSelection::None {
+        return Ok(None);
+    }
+    let left_to_us = matches!(wanted.select, GpuSelection::Auto | GpuSelection::All) && !wanted.required;
+    if left_to_us { Ok(Some(none(lack.in_full()))) } else { Err(GpuError::Sick(lack.clone())) }
 }
 
 /// Whether the engine itself can give GPUs to a container.

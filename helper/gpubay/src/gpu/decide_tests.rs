@@ -433,3 +433,47 @@ fn a_specification_that_is_older_than_the_machine_is_said() {
     );
     assert!(next.contains("1:0") && !next.contains(again), "{next}");
 }
+
+#[test]
+fn half_an_update_is_said_before_anything_is_made() {
+    let (wanted, offers) = (
+        |select, required| Gpus { select, required, isolation: Isolation::Hard, injection: None },
+        engine(&["0"], &["runc"]),
+    );
+    let half = |wanted: &Gpus, lack: &Lack| half_updated(wanted, &offers, lack);
+    let one = GpuSelection::Count(GpuCount::of(1));
+    for (select, required) in
+        [(one.clone(), false), (GpuSelection::Named(vec!["0".to_owned()]), false), (GpuSelection::Auto, true)]
+    {
+        let error = half(&wanted(select, required), &Lack::Mismatch).expect_err("it cannot be had");
+        assert_eq!(error.code(), "gpu_driver_mismatch");
+        assert!(
+            error.to_string().contains("was updated") && error.hint().is_some_and(|hint| hint.contains("Reboot")),
+            "{error}"
+        );
+    }
+    let plan = half(&wanted(GpuSelection::Auto, false), &Lack::Mismatch).expect("on the CPU").expect("a plan");
+    assert!(plan.injection == Injection::None && plan.reason.contains("was updated"), "{plan:?}");
+    assert!(half(&wanted(GpuSelection::None, false), &Lack::Mismatch).expect("no matter").is_none());
+    assert!(half(&wanted(one, false), &Lack::NoDriver).expect("no matter").is_none());
+}
+
+#[test]
+fn why_a_promise_is_broken_is_told_by_the_words_inside() {
+    let plan = decide(
+        &Gpus { select: GpuSelection::All, required: false, isolation: Isolation::Hard, injection: None },
+        &engine(&["0"], &["runc"]),
+        None,
+        None,
+    )
+    .expect("a plan");
+    let code = |problem: &str| {
+        let report =
+            GpuReport { devices: Vec::new(), asked: "nvidia-smi".to_owned(), problem: Some(problem.to_owned()) };
+        check(&plan, &report).expect_err("nothing answers").code()
+    };
+    assert_eq!(code("nvidia-smi: Failed to initialize NVML: Driver/library version mismatch"), "gpu_driver_mismatch");
+    assert_eq!(code("nvidia-smi: Failed to initialize NVML: Insufficient Permissions"), "gpu_no_permission");
+    assert_eq!(code("/dev/nvidia0: Permission denied (os error 13)"), "gpu_no_permission");
+    assert_eq!(code("nvidia-smi: No devices were found"), "gpu_broken");
+}

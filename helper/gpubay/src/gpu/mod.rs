@@ -18,7 +18,9 @@ mod require;
 mod select;
 pub(crate) mod smi;
 
-pub use self::decide::{Made, decide, decide_beside, has_a_way, made, remembered, select_inside, the_same, would_do};
+pub use self::decide::{
+    Made, decide, decide_beside, half_updated, has_a_way, made, remembered, select_inside, the_same, would_do,
+};
 pub(crate) use self::kernel::driver_version;
 pub(crate) use self::nvml::on_this_machine;
 pub use self::nvml::{Driver, Lack, inventory_of};
@@ -105,6 +107,10 @@ pub enum GpuError {
     InTheWay { file: ContainerPath, target: ContainerPath },
     #[error("injection \"direct\" is asked for, and {0}")]
     NotDirectly(direct::Obstacle),
+    #[error("GPUs are asked for, and {0}")]
+    Sick(Lack),
+    #[error("the container was given its GPUs ({injection}), and its user may not open them: {detail}")]
+    Closed { injection: &'static str, detail: String },
     #[error("promised through {injection}: {promised}; what answered inside the container: {found} GPU(s); {detail}")]
     Broken { injection: &'static str, promised: String, found: usize, detail: String },
 }
@@ -125,6 +131,8 @@ impl Explain for GpuError {
             Self::Forced { .. } => "gpu_injection",
             Self::InTheWay { .. } => "gpu_mount_in_the_way",
             Self::NotDirectly(obstacle) => obstacle.code(),
+            Self::Sick(lack) => lack.code(),
+            Self::Closed { .. } => "gpu_no_permission",
             Self::Broken { .. } => "gpu_broken",
         }
     }
@@ -171,6 +179,12 @@ impl Explain for GpuError {
                 "Mount that somewhere else, or set [gpus] injection = \"none\" to work on the CPU.".to_owned()
             }
             Self::NotDirectly(obstacle) => return obstacle.hint(),
+            Self::Sick(lack) => return lack.hint(),
+            Self::Closed { .. } => {
+                "Look on the engine's machine who may open them (`ls -l /dev/nvidia*`): open them to all, which is NVIDIA's default \
+                 (NVreg_DeviceFileMode=0666 of its module), or name their group in [container] group_add."
+                    .to_owned()
+            }
             Self::Forced { .. } => "Leave [gpus] injection out to let the engine decide.".to_owned(),
             Self::Broken { injection: "direct", .. } => {
                 "Check `nvidia-smi` on this machine; on one with SELinux `sudo setsebool -P container_use_devices on` lets \
@@ -276,19 +290,28 @@ fn is_missing(uuid: &str, report: &GpuReport) -> bool {
     told && uuid.starts_with("GPU-") && !report.devices.iter().any(|seen| seen.uuid.as_deref() == Some(uuid))
 }
 
+/// Why nothing, or too little, answered inside, where its own words tell.
+fn broken(plan: &Plan, promised: String, report: &GpuReport) -> GpuError {
+    let (injection, found) = (name_of(plan.injection), report.devices.len());
+    let detail = report.problem.clone().unwrap_or_else(|| format!("asked {}", report.asked));
+    if detail.contains("Driver/library version mismatch") {
+        return GpuError::Sick(Lack::Mismatch);
+    }
+    if detail.contains("Insufficient Permissions") || detail.contains("Permission denied") {
+        return GpuError::Closed { injection, detail };
+    }
+    GpuError::Broken { injection, promised, found, detail }
+}
+
 /// Compares what was promised with what answered inside the container.
 ///
 /// # Errors
-/// [`GpuError::Broken`] when fewer (or other than exactly as many) GPUs answered.
+/// [`GpuError::Broken`] when fewer (or other than exactly as many) GPUs answered, [`GpuError::Closed`] and [`GpuError::Sick`]
+/// where that is why.
 pub fn check(plan: &Plan, report: &GpuReport) -> Result<Vec<GpuSeen>, GpuError> {
     let found = report.devices.len();
     if let Some(uuid) = plan.visible.iter().flatten().find(|uuid| is_missing(uuid, report)) {
-        return Err(GpuError::Broken {
-            injection: name_of(plan.injection),
-            promised: format!("GPU {uuid}"),
-            found,
-            detail: report.problem.clone().unwrap_or_else(|| format!("asked {}", report.asked)),
-        });
+        return Err(broken(plan, format!("GPU {uuid}"), report));
     }
     let kept = match plan.promised {
         Promise::Nothing => true,
@@ -298,13 +321,9 @@ pub fn check(plan: &Plan, report: &GpuReport) -> Result<Vec<GpuSeen>, GpuError> 
     if kept {
         return Ok(report.devices.clone());
     }
-    Err(GpuError::Broken {
-        injection: name_of(plan.injection),
-        promised: match plan.promised {
-            Promise::Exactly(count) => plural(count as usize, "GPU"),
-            _ => "at least 1 GPU".to_owned(),
-        },
-        found,
-        detail: report.problem.clone().unwrap_or_else(|| format!("asked {}", report.asked)),
-    })
+    let promised = match plan.promised {
+        Promise::Exactly(count) => plural(count as usize, "GPU"),
+        _ => "at least 1 GPU".to_owned(),
+    };
+    Err(broken(plan, promised, report))
 }

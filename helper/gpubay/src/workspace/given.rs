@@ -10,7 +10,7 @@ use crate::engine::{Container, ContainerState, EngineInfo, UserMap};
 use crate::error::{Error, Result};
 use crate::gpu::direct::{Kit, Obstacle};
 use crate::gpu::lease::{Claims, Held};
-use crate::gpu::{self, cuda::Machine, inventory::Inventory};
+use crate::gpu::{self, Lack, cuda::Machine, inventory::Inventory};
 
 /// Where the GPUs' plan comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +56,18 @@ pub(super) async fn offered(
         if gpus.select == GpuSelection::None { Ok(Claims::default()) } else { leases::claims(workspace, asking).await }
     };
     let (told, claims) = tokio::join!(told(workspace, gpus), claims);
-    let Told { info, driver, direct } = told?;
+    let Told { info, lack, driver, direct } = told?;
     if info.os != "linux" {
         return Err(Error::new("engine_os", format!("the engine runs {} containers", info.os))
             .with_hint("Switch it to Linux containers."));
     }
     let claims = claims?;
+    if let Some(lack) = &lack
+        && let Some(gpu) = gpu::half_updated(gpus, &info, lack)?
+    {
+        workspace.progress.warn(format!("work is done on the CPU: {}", gpu.reason));
+        return Ok(Offered { gpu, memory: info.memory, users: info.users(), offer: Offer::Asked, machine: None });
+    }
     let decide = |gpus: &Gpus| gpu::decide_beside(gpus, &info, driver.as_ref(), direct.as_ref(), &claims);
     let same = existing.and_then(|container| gpu::the_same(gpus, made_with(container)));
     let gpu = match same.map(|same| decide(&same)) {
@@ -77,13 +83,15 @@ pub(super) async fn offered(
 
 /// Which GPUs would do for what is wanted, if nobody had them. `None`: none is needed.
 pub(super) async fn would_do(workspace: &Workspace, gpus: &Gpus) -> Result<Option<Held>> {
-    let Told { info, driver, direct } = told(workspace, gpus).await?;
+    let Told { info, driver, direct, .. } = told(workspace, gpus).await?;
     Ok(gpu::would_do(gpus, &info, driver.as_ref(), direct.as_ref())?)
 }
 
 /// What the engine says of itself; where that can be asked, the driver of its machine, and what can be given without it.
 struct Told {
     info: EngineInfo,
+    /// Why the driver does not tell, where it was asked.
+    lack: Option<Lack>,
     driver: Option<Inventory>,
     direct: Option<std::result::Result<Kit, Obstacle>>,
 }
@@ -95,12 +103,15 @@ async fn told(workspace: &Workspace, gpus: &Gpus) -> Result<Told> {
     };
     let (info, driver) = tokio::join!(workspace.engine.info(), driver);
     let info = info?;
-    let driver = match driver {
-        Some(told) => there::settle(workspace, &info, told, Reach::Through).await.ok(),
-        None => None,
+    let (driver, lack) = match driver {
+        Some(told) => match there::settle(workspace, &info, told, Reach::Through).await {
+            Ok(driver) => (Some(driver), None),
+            Err(lack) => (None, Some(lack)),
+        },
+        None => (None, None),
     };
     let direct = directly(workspace, gpus, &info, driver.as_ref()).await;
-    Ok(Told { info, driver, direct })
+    Ok(Told { info, lack, driver, direct })
 }
 
 /// The driver of the engine's machine, where it can be asked.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
-use super::{Facts, Folder, Kit, Node, Obstacle, Opener, WSL_FOLDERS, WSL_NODE, survey, text};
+use super::{Facts, Folder, Kit, NEEDED, Node, Obstacle, Opener, Refusal, WSL_FOLDERS, WSL_NODE, survey, text};
 use crate::config::model::{GpuSelection, Gpus, Injection};
 use crate::engine::{Engine, EngineInfo};
 use crate::files;
@@ -93,6 +93,20 @@ pub async fn look_of(
     let looked = tokio::task::spawn_blocking(move || survey(&facts(&root(), divided), opener.as_ref()));
     // It does not panic.
     Some(looked.await.unwrap_or(Err(Obstacle::NoDriver)))
+}
+
+/// The nodes that computing takes and whose mode keeps `opener` out: whoever gives them to a container, their mode is the same inside.
+pub fn closed(opener: &Opener) -> Vec<Obstacle> {
+    let root = root();
+    let groups = read(&below(&root, "/etc/group")).unwrap_or_default();
+    let computes = |name: &str| {
+        NEEDED.contains(&name) || name.strip_prefix("nvidia").is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    nodes(&root, &groups)
+        .iter()
+        .filter(|node| computes(&node.name) && !opener.may_open(node))
+        .map(|node| Obstacle::NotPermitted(Refusal::of(node, opener)))
+        .collect()
 }
 
 fn comes_to_it(wanted: &Gpus, info: &EngineInfo) -> bool {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use gpubay_protocol::agent::{DRIVER_LIBRARIES, WSL_LIBRARIES};
 
-pub use self::gather::{look, look_of, may_be_here};
+pub use self::gather::{closed, look, look_of, may_be_here};
 pub(super) use self::plan::plan;
 pub use self::plan::{Offered, refuse};
 pub use self::text::{Capability, Card, Instance, version};

@@ -12,6 +12,7 @@ use crate::config::model::{GpuSelection, Gpus, Isolation, User};
 use crate::config::{self, ConfigError, LoadRequest};
 use crate::engine::{Condition, Engine, EngineInfo, Hole, Surroundings, endpoint};
 use crate::error::Error;
+use crate::files;
 use crate::gpu::direct::{self, Kit, Obstacle};
 use crate::gpu::inventory::Inventory;
 use crate::gpu::{self, Driver, Lack};
@@ -27,6 +28,9 @@ use crate::workspace::visibility::{self, Sight, Subject};
 /// An engine that is asked how it is and does not answer is ill.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// In bytes. One of eight divided GPUs has some 100 KiB.
+const LARGEST_SPECIFICATION: u64 = 4 << 20;
+
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) configuration: Configuration,
@@ -37,6 +41,10 @@ pub(super) struct Facts {
     pub(super) requirements_off: bool,
     /// The NVIDIA driver's version on this machine.
     pub(super) driver: Option<String>,
+    /// Its device nodes that the container's user may not open.
+    pub(super) closed: Vec<Obstacle>,
+    /// Specifications of CDI devices that name files of a driver, and of which version.
+    pub(super) specified: Vec<(PathBuf, String)>,
     /// Device nodes of its GPUs that have no link in /dev/char.
     pub(super) unlinked: Vec<String>,
     /// What the driver of the engine's machine tells; `None`: it is not known which engine.
@@ -207,6 +215,13 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         }
         _ => None,
     };
+    let (closed, specified) = match &engine {
+        Some(Ok(engine)) if engine.local => {
+            let opener = HostUser::current().opener(&user, engine.info.rootless);
+            (opener.map(|opener| direct::closed(&opener)).unwrap_or_default(), specified(&engine.condition.cdi_folders))
+        }
+        _ => (Vec::new(), Vec::new()),
+    };
     let leftovers = leftovers(request).await;
     let bases = match (&configuration, &engine) {
         (Configuration::Good { .. }, Some(Ok(_))) => bases(request).await.unwrap_or_default(),
@@ -226,6 +241,8 @@ pub(super) async fn gather(request: &LoadRequest<'_>, allow: &[String], progress
         sight,
         leftovers,
         driver: gpu::driver_version(),
+        closed,
+        specified,
         unlinked: unlinked(Path::new("/")),
         told,
         bases,
@@ -314,6 +331,30 @@ fn this_machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Which driver's files the specifications in these folders (without any: in the usual ones) name: of each file the first.
+fn specified(folders: &[String]) -> Vec<(PathBuf, String)> {
+    const USUAL: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
+    const LIBRARY: &str = "libcuda.so.";
+    let usual = || USUAL.iter().map(|folder| (*folder).to_owned()).collect();
+    let folders: Vec<String> = if folders.is_empty() { usual() } else { folders.to_vec() };
+    let mut found = Vec::new();
+    for folder in folders {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if !path.extension().is_some_and(|is| is == "json" || is == "yaml") {
+                continue;
+            }
+            let Ok(text) = files::read(&path, LARGEST_SPECIFICATION) else { continue };
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let number = |rest: &str| rest.split(|c: char| !c.is_ascii_digit() && c != '.').next().map(str::to_owned);
+            let version = text.split(LIBRARY).skip(1).filter_map(number).find(|version| version.contains('.'));
+            found.extend(version.map(|version| (path, version.trim_end_matches('.').to_owned())));
+        }
+    }
+    found.sort();
+    found
+}
+
 /// Nodes of GPUs that cannot be found by their numbers, which is where systemd looks for them.
 fn unlinked(root: &Path) -> Vec<String> {
     let is_gpu =
@@ -400,6 +441,17 @@ fn name_of(magic: u64) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_specification_tells_of_which_driver_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+        write("nvidia.yaml", "  - containerPath: /usr/lib/libcuda.so.1\n  - hostPath: /usr/lib/libcuda.so.550.54.15\n");
+        write("other.json", "{\"kind\": \"vendor.com/net\"}");
+        write("notes.txt", "libcuda.so.1.2.3");
+        let folders = [folder.path().display().to_string(), "/nonexistent".to_owned()];
+        assert_eq!(specified(&folders), [(folder.path().join("nvidia.yaml"), "550.54.15".to_owned())]);
+    }
 
     #[test]
     fn a_folder_is_looked_at_and_nothing_stays_in_it() {

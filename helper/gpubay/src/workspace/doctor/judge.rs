@@ -8,6 +8,7 @@ use crate::engine::build::Builder;
 use crate::engine::{EngineInfo, Hole, UserMap};
 use crate::error::{Error, Explain};
 use crate::gpu::cuda::Machine;
+use crate::gpu::direct::Obstacle;
 use crate::gpu::inventory::Inventory;
 use crate::gpu::{self, Lack};
 use crate::progress::size;
@@ -52,6 +53,8 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
             let inventory = facts.told.as_ref().and_then(|told| told.as_ref().ok());
             findings.extend(gpus(facts.gpus.as_ref(), engine, facts, inventory));
             findings.extend(facts.told.as_ref().map(told).unwrap_or_default());
+            findings.extend(specifications(facts, engine, inventory));
+            findings.extend(closed(facts));
             findings.extend(bases(facts, engine));
         }
         Some(Err(error)) => findings.push(unreached(error)),
@@ -218,15 +221,18 @@ fn gpus(
     };
     let plan = offered.unwrap_or(plan);
     let systemd = engine.condition.cgroup_driver == "systemd";
+    let reload = reload(&plan, engine, unlinked);
     if plan.injection == Injection::Cdi
         && let stale = inventory.map(|told| offered::stale(&engine.info, told)).unwrap_or_default()
         && !stale.is_empty()
     {
         let text = format!("cdi: {}; {}", plan.reason, stale.join("; "));
-        return vec![warning(CHECK, text, format!("{} on the engine's machine.", gpu::WRITE_ANEW))];
+        let stale = warning(CHECK, text, format!("{} on the engine's machine.", gpu::WRITE_ANEW));
+        return std::iter::once(stale).chain(reload).collect();
     }
-    match (plan.injection, driver.as_deref().filter(|_| engine.local)) {
-        (Injection::None, Some(_)) if !engine.info.cdi_devices.is_empty() => {
+    let mut findings = match (plan.injection, driver.as_deref().filter(|_| engine.local)) {
+        // The engine would give some, and there is none that could be used.
+        (Injection::None, _) if wanted.injection.is_none() && gpu::has_a_way(&engine.info) => {
             let next = "`gpubay gpus` and `nvidia-smi` show what is the matter; after a driver update `nvidia-ctk cdi generate` anew.";
             vec![warning(CHECK, plan.reason, next)]
         }
@@ -266,7 +272,63 @@ fn gpus(
              create-dev-char-symlinks --create-all`.",
         )],
         (injection, _) => vec![ok(CHECK, format!("{}: {}", gpu::name_of(injection), plan.reason))],
+    };
+    findings.extend(reload);
+    findings
+}
+
+/// Whether what runs keeps its GPUs, where that is not told with the way that they get in: named before it happens.
+fn reload(plan: &gpu::Plan, engine: &EngineFacts, unlinked: &[String]) -> Option<Finding> {
+    const CHECK: &str = "reload";
+    let systemd = engine.condition.cgroup_driver == "systemd";
+    let forgetful = engine.forgetful_runc.is_some() && !unlinked.is_empty();
+    match plan.injection {
+        Injection::None => None,
+        Injection::NvidiaRuntime if systemd => None,
+        Injection::NvidiaRuntime => Some(warning(
+            CHECK,
+            "the NVIDIA runtime lets devices into a container behind the engine's back: where that applies its own rules again \
+             (`docker update`, a restart with live-restore), a running container loses its GPUs",
+            "Give the engine a CDI specification (`nvidia-ctk cdi generate`), or leave such containers as they are.",
+        )),
+        _ if systemd && (forgetful || !engine.local) => None,
+        _ => Some(ok(
+            CHECK,
+            if systemd {
+                "what runs keeps its GPUs when systemd reads its units again (`systemctl daemon-reload`): the engine lets them in itself"
+            } else {
+                "what runs keeps its GPUs when systemd reads its units again (`systemctl daemon-reload`): it does not keep the \
+                 engine's control groups"
+            },
+        )),
     }
+}
+
+/// Specifications that are of another driver than the one that runs.
+fn specifications(facts: &Facts, engine: &EngineFacts, told: Option<&Inventory>) -> Vec<Finding> {
+    let driver = told.and_then(|told| told.driver.as_ref()).or(facts.driver.as_ref());
+    let Some(driver) = driver.filter(|_| engine.local && !engine.info.cdi_devices.is_empty()) else {
+        return Vec::new();
+    };
+    let other = facts.specified.iter().filter(|(_, version)| version != driver);
+    let said = |(file, version): &(std::path::PathBuf, String)| {
+        let text = format!(
+            "{} is of the driver {version}, and {driver} is here: containers are promised files that are not there",
+            file.display()
+        );
+        warning("cdi", text, format!("{} after each update of the driver.", gpu::WRITE_ANEW))
+    };
+    other.map(said).collect()
+}
+
+/// Device nodes that keep the container's user out, whichever way they get in.
+fn closed(facts: &Facts) -> Vec<Finding> {
+    // Where it is why none can be given, it was said.
+    if facts.direct.as_ref().is_some_and(|direct| matches!(direct, Err(Obstacle::NotPermitted(_)))) {
+        return Vec::new();
+    }
+    let said = |obstacle: &Obstacle| warning("nodes", obstacle.to_string(), obstacle.hint().unwrap_or_default());
+    facts.closed.iter().map(said).collect()
 }
 
 /// The driver and its GPUs. That there is none is no fault of a machine.

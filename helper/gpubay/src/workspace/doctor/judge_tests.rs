@@ -74,6 +74,8 @@ fn healthy() -> Facts {
         gpus: None,
         requirements_off: false,
         driver: Some("580.1".to_owned()),
+        closed: Vec::new(),
+        specified: vec![(PathBuf::from("/etc/cdi/nvidia.yaml"), "580.1".to_owned())],
         unlinked: vec!["/dev/nvidia0".to_owned()],
         told: Some(Ok(Inventory {
             driver: Some("580.1".to_owned()),
@@ -137,6 +139,7 @@ fn a_healthy_machine_has_one_good_line_for_everything() {
         "clock",
         "holes",
         "gpu",
+        "reload",
         "driver",
         "workspace",
         "data",
@@ -233,6 +236,32 @@ fn the_way_of_the_gpus() {
         engine.forgetful_runc = Some("1.1.5".to_owned());
     }
     assert!(judge::all(&facts).iter().all(|line| line.verdict == Good), "it finds them all");
+    // Beforehand: what would take the GPUs from what runs, where it is not systemd.
+    with_engine("reload", Warning, "`docker update`", |engine| {
+        runtime(engine);
+        engine.condition.cgroup_driver = "cgroupfs".to_owned();
+    });
+    with_engine("reload", Good, "does not keep the engine's control groups", |engine| {
+        engine.condition.cgroup_driver = "cgroupfs".to_owned();
+    });
+    // A GPU that cannot be used is no GPU, and that is not well.
+    let told = |gpus: Vec<Gpu>| Some(Ok(Inventory { driver: Some("580.1".to_owned()), cuda: Some((13, 0)), gpus }));
+    let ill = Gpu { uuid: "GPU-0".to_owned(), trouble: Some("it is lost".to_owned()), ..Gpu::default() };
+    for local in [true, false] {
+        brings_up("gpu", Warning, "none of the GPUs can be used (GPU 0: it is lost)", |facts| {
+            facts.told = told(vec![ill.clone()]);
+            facts.driver = None;
+            if let Some(Ok(engine)) = &mut facts.engine {
+                engine.local = local;
+            }
+        });
+    }
+    with_engine("gpu", Warning, "GPU 7: the driver has no such GPU", |engine| {
+        engine.info.cdi_devices.push("nvidia.com/gpu=7".to_owned());
+    });
+    brings_up("cdi", Warning, "/etc/cdi/nvidia.yaml is of the driver 550.54.15, and 580.1 is here", |facts| {
+        facts.specified[0].1 = "550.54.15".to_owned();
+    });
     brings_up("driver", Warning, "what runs loses them", |facts| facts.told = Some(Err(Lack::Mismatch)));
     with_engine("gpu", Warning, "NVIDIA driver 580.1, and the engine", |engine| engine.info.cdi_devices.clear());
     // Of another machine our driver says nothing.
