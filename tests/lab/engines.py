@@ -149,8 +149,9 @@ def processes(engine: Engine) -> dict[int, list[str]]:
 
 
 def daemon_pid(engine: Engine) -> int | None:
-    name = "podman" if engine.is_podman else "dockerd"
-    return next((pid for pid, argv in processes(engine).items() if os.path.basename(argv[0]) == name and is_alive(pid)), None)
+    # Podman runs as `podman container cleanup`, too, when a container of the engine ends.
+    name, word = ("podman", "service") if engine.is_podman else ("dockerd", "--config-file")
+    return next((pid for pid, argv in processes(engine).items() if os.path.basename(argv[0]) == name and word in argv and is_alive(pid)), None)
 
 
 def is_alive(pid: int) -> bool:

@@ -12,6 +12,8 @@ use crate::children;
 use crate::environment::{Variables, find_program};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// For everything that there is to tell. A driver that nobody uses wakes up GPU by GPU.
+const LONG_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn program(variables: &Variables) -> Option<PathBuf> {
     let cwd = Path::new("/");
@@ -24,17 +26,16 @@ pub(crate) fn smi(variables: &Variables) -> Smi {
     let Some(program) = program(variables) else {
         return Smi { query: "there is no nvidia-smi".into(), list: String::new() };
     };
-    let words = |arguments: &[&str]| match ask(&program, variables, arguments) {
-        Ok(out) => out,
-        Err(NoAnswer::CannotRun(problem) | NoAnswer::Said(problem)) => problem,
-    };
-    Smi { query: words(&["-q", "-x"]), list: words(&["-L"]) }
+    match ask(&program, variables, &["-q", "-x"], LONG_TIMEOUT) {
+        Ok(query) => Smi { query, list: ask(&program, variables, &["-L"], TIMEOUT).unwrap_or_default() },
+        Err(NoAnswer::CannotRun(problem) | NoAnswer::Said(problem)) => Smi { query: problem, list: String::new() },
+    }
 }
 
 pub(crate) fn report(variables: &Variables) -> GpuReport {
     const QUESTION: [&str; 2] = ["--query-gpu=index,uuid,name", "--format=csv,noheader"];
     let said = |devices, problem| GpuReport { devices, asked: "nvidia-smi".into(), problem };
-    let problem = match program(variables).map(|program| ask(&program, variables, &QUESTION)) {
+    let problem = match program(variables).map(|program| ask(&program, variables, &QUESTION, TIMEOUT)) {
         Some(Ok(out)) => return said(out.lines().filter_map(line).collect(), None),
         // Where the driver and its libraries do not fit, there are device nodes all the same, and nothing works.
         Some(Err(NoAnswer::Said(problem))) => return said(Vec::new(), Some(problem)),
@@ -52,7 +53,7 @@ enum NoAnswer {
     Said(String),
 }
 
-fn ask(program: &Path, variables: &Variables, arguments: &[&str]) -> Result<String, NoAnswer> {
+fn ask(program: &Path, variables: &Variables, arguments: &[&str], limit: Duration) -> Result<String, NoAnswer> {
     let mut command = Command::new(program);
     command.args(arguments);
     command.env_clear().envs(variables).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -70,9 +71,9 @@ fn ask(program: &Path, variables: &Variables, arguments: &[&str]) -> Result<Stri
     };
     let out = words(child.stdout.take().map(|out| Box::new(out) as _));
     let err = words(child.stderr.take().map(|err| Box::new(err) as _));
-    let Some(exit) = running.wait(TIMEOUT) else {
+    let Some(exit) = running.wait(limit) else {
         running.signal(libc::SIGKILL);
-        return Err(NoAnswer::Said(format!("nvidia-smi did not answer within {} s", TIMEOUT.as_secs())));
+        return Err(NoAnswer::Said(format!("nvidia-smi did not answer within {} s", limit.as_secs())));
     };
     let out = out.join().unwrap_or_default();
     let err = err.join().unwrap_or_default();

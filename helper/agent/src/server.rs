@@ -13,7 +13,7 @@ use gpubay_protocol::agent::{Entrypoint, Failure, FailureKind, FromAgent, PROTOC
 use gpubay_protocol::frame;
 
 use crate::environment::{self, Environment, Variables};
-use crate::{complain, exec, fetch, gpus, guard, python, scan, status};
+use crate::{children, complain, exec, fetch, gpus, guard, python, scan, status};
 
 /// More are turned away: each is a thread or three, and a container's limit on those is shared.
 const MAX_CONVERSATIONS: usize = 256;
@@ -118,7 +118,13 @@ fn answer(mut from: FromClient, client: Client, environment: &Environment) -> io
         }
         Some(ToAgent::Gpus) => client.send(&FromAgent::Gpus(gpus::report(&environment.known().0))),
         Some(ToAgent::Smi) => loop {
-            client.send(&FromAgent::Smi(gpus::smi(&environment.known().0)))?;
+            let told = gpus::smi(&environment.known().0);
+            // The program is the image's: nothing that it started goes on, with all GPUs at hand. Where an agent is PID 1 of a
+            // container in which somebody works, its conversations come over a socket.
+            if std::process::id() == 1 && !client.is_socket() {
+                children::signal_all(libc::SIGKILL);
+            }
+            client.send(&FromAgent::Smi(told))?;
             match frame::read(&mut from)? {
                 Some(ToAgent::Smi) => {}
                 None => return Ok(()),

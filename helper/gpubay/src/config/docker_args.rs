@@ -318,7 +318,7 @@ fn set(name: &'static str, value: &str, context: Context<'_>, layer: &mut Layer)
         "gpus" => layer.select = Some(gpu_values::gpus(value)?),
         "group-add" => o.group_add.push(word()?),
         "health-cmd" => health(layer).test = vec!["CMD-SHELL".to_owned(), value.to_owned()],
-        "no-healthcheck" if on => health(layer).test = vec!["NONE".to_owned()],
+        "no-healthcheck" if on => health(layer).test = Health::none().test,
         "no-healthcheck" => {}
         "health-interval" => health(layer).interval = Some(duration(value).ok_or_else(|| bad(DURATION))?),
         "health-timeout" => health(layer).timeout = Some(duration(value).ok_or_else(|| bad(DURATION))?),

@@ -250,6 +250,13 @@ pub struct Health {
     pub retries: Option<i64>,
 }
 
+impl Health {
+    /// None, whatever the image says.
+    pub fn none() -> Self {
+        Self { test: vec!["NONE".to_owned()], ..Self::default() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     pub host: String,

@@ -152,6 +152,7 @@ impl Engine {
         let security = info.security_options.unwrap_or_default();
         let version = info.server_version.unwrap_or_default();
         let rootless = rootless || security.iter().any(|option| option.contains("rootless"));
+        let machine = info.name.unwrap_or_default();
         let cdi_devices = match (info.discovered_devices, self.flavour()) {
             (Some(told), Flavour::Docker) => {
                 let told = told.into_iter().filter(|device| device.source.as_deref() == Some("cdi"));
@@ -160,14 +161,14 @@ impl Engine {
             // None where the feature is off.
             (None, Flavour::Docker) if release(&version) < (28, 2) => {
                 let folders = info.cdi_spec_dirs.unwrap_or_default();
-                self.specified(move || folders.into_iter().map(PathBuf::from).collect()).await
+                self.specified(&machine, move || folders.into_iter().map(PathBuf::from).collect()).await
             }
             (None, Flavour::Docker) => Vec::new(),
             (_, Flavour::Podman) => {
                 let version = version.clone();
                 // A rootless one is that of the user who asks.
                 let home = rootless.then(std::env::home_dir).flatten();
-                self.specified(move || cdi::podmans_folders(&version, home.as_deref())).await
+                self.specified(&machine, move || cdi::podmans_folders(&version, home.as_deref())).await
             }
         };
         let drivers: BTreeSet<String> =
@@ -183,13 +184,20 @@ impl Engine {
             os: info.os_type.unwrap_or_else(|| "linux".to_owned()),
             storage_driver: info.driver.unwrap_or_default(),
             log_drivers: drivers.into_iter().collect(),
-            machine: info.name.unwrap_or_default(),
+            machine,
         })
     }
 
+    /// Whether it is this machine's, which calls itself `machine` where that is known: a socket may be another machine's, or
+    /// that of one inside of this one.
+    pub(crate) fn is_on_this_machine(&self, machine: Option<&str>) -> bool {
+        let own = rustix::system::uname();
+        self.is_local() && machine.is_none_or(|machine| machine.as_bytes() == own.nodename().to_bytes())
+    }
+
     /// CDI devices by specifications of this machine, where that is the engine's and a container gets what it asks for.
-    async fn specified(&self, folders: impl FnOnce() -> Vec<PathBuf> + Send + 'static) -> Vec<String> {
-        if !self.heeds_gpu_requests() || !self.located.endpoint.is_unix() {
+    async fn specified(&self, machine: &str, folders: impl FnOnce() -> Vec<PathBuf> + Send + 'static) -> Vec<String> {
+        if !self.heeds_gpu_requests() || !self.is_on_this_machine(Some(machine)) {
             return Vec::new();
         }
         tokio::task::spawn_blocking(move || cdi::devices(&folders())).await.unwrap_or_default()

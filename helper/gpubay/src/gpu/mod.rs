@@ -24,7 +24,7 @@ pub use self::decide::{
 pub(crate) use self::kernel::driver_version;
 pub(crate) use self::nvml::on_this_machine;
 pub use self::nvml::{Driver, Lack, inventory_of};
-pub use self::offer::{Device, Place, Placed, cdi_name, devices, places, read, written};
+pub use self::offer::{Device, Place, Placed, cdi_name, devices, numbers, places, read, written};
 pub(crate) use self::offer::{gone, not_offered};
 
 use gpubay_protocol::agent::{GpuReport, GpuSeen};

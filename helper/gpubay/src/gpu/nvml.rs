@@ -141,9 +141,11 @@ pub async fn inventory_of(engine: &Engine) -> Result<Inventory, Lack> {
 
 /// Only the driver of this machine can be asked. A socket here may lead to an engine elsewhere: the name of its `machine` tells.
 pub(crate) fn on_this_machine(engine: &Engine, machine: Option<&str>) -> Result<(), Lack> {
-    let own = rustix::system::uname();
-    let here = machine.is_none_or(|machine| machine.as_bytes() == own.nodename().to_bytes());
-    if engine.is_local() && here { Ok(()) } else { Err(Lack::Elsewhere(engine.located().endpoint.to_string())) }
+    if engine.is_on_this_machine(machine) {
+        Ok(())
+    } else {
+        Err(Lack::Elsewhere(engine.located().endpoint.to_string()))
+    }
 }
 
 fn ask(kept: &mut Option<Kept>) -> Result<Inventory, Lack> {

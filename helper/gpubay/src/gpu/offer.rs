@@ -108,6 +108,13 @@ pub fn devices(info: &EngineInfo) -> (Vec<Device<'_>>, Vec<&str>) {
     (devices, others)
 }
 
+/// How the engine's specification counts its whole GPUs.
+pub fn numbers(info: &EngineInfo) -> Vec<u32> {
+    let mut numbers: Vec<u32> = cdi_names(info).iter().filter_map(|name| name.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
 /// Something that a container can be given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Candidate {

@@ -152,6 +152,10 @@ fn lack(said: &str) -> Lack {
     if said.contains("Driver/library version mismatch") {
         return Lack::Mismatch;
     }
+    // Ours, of what it did.
+    if said.contains("did not answer within") {
+        return Lack::Silent;
+    }
     if said.contains("Insufficient Permissions") {
         return Lack::NoPermission;
     }

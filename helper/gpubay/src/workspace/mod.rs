@@ -64,7 +64,7 @@ use serde::Serialize;
 
 use crate::HostPath;
 use crate::config::Loaded;
-use crate::config::model::Config;
+use crate::config::model::{Config, EngineOptions, Health};
 use crate::engine::{CreateSpec, Engine, GpuRequest, Image, Stdio, Surroundings, endpoint};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -96,6 +96,8 @@ pub struct Workspace {
     place: String,
     /// See [`Workspace::shared`].
     shared: RwLock<HostPath>,
+    /// What is known of a driver that only the engine reaches.
+    there: there::Kept,
 }
 
 impl Workspace {
@@ -111,7 +113,7 @@ impl Workspace {
             progress.warn(warning.clone());
         }
         let shared = RwLock::new(visibility::shared(&loaded.state, &place, &loaded.config.paths.data));
-        Ok(Self { loaded, engine, host: HostUser::current(), progress, place, shared })
+        Ok(Self { loaded, engine, host: HostUser::current(), progress, place, shared, there: there::Kept::default() })
     }
 
     /// Where everything lies that a container mounts of ours: `[paths] data`, or another folder where the engine does
@@ -225,7 +227,9 @@ impl Workspace {
     /// Helpers of this workspace that are there while its lock is ours were left behind by a process that was killed.
     async fn remove_stale_helpers(&self) -> Result<()> {
         let mut found = self.engine.list(&[(ID, self.id()), (ROLE, Role::Helper.as_str())]).await?;
-        found.retain(|helper| (!ticket::is_ticket(helper) || leases::is_unstarted(helper)) && !there::is_one(helper));
+        found.retain(|helper| {
+            (!ticket::is_ticket(helper) || leases::is_unstarted(helper)) && !there::is_somebodys(helper)
+        });
         for stale in found {
             self.engine.remove(&stale.id).await?;
         }
@@ -256,7 +260,8 @@ fn helper_spec(folder: &HostPath, id: &str, uid: u32, image: &str) -> CreateSpec
         memory: None,
         network: "none".to_owned(),
         restart: crate::config::model::Restart::No,
-        options: crate::config::model::EngineOptions::default(),
+        // The image's own health check would run in it, as root.
+        options: EngineOptions { health: Some(Health::none()), ..EngineOptions::default() },
         gpu: GpuRequest::None,
         stdio: Stdio::Detached,
         removes_itself: true,

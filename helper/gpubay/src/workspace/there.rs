@@ -2,15 +2,17 @@
 //! GPUs.
 //!
 //! The container is of an image that the engine has, without network, mounts, capabilities and anything of the user's; nothing
-//! but our agent and that program runs in it. It lives as long as the connection to its standard input: the engine ends it with
+//! but our agent and that program runs in it, and what that one leaves behind is ended. It lives as long as the connection to its standard input: the engine ends it with
 //! whoever looked, however that one ended. It is not given the machine's processes, so whose they are is told by leases alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gpubay_protocol::agent::{AGENT_DIR, AGENT_PATH, DRIVER_LIBRARIES, LD_LIBRARY_PATH, WSL_LIBRARIES};
-use tokio::time::{Instant, timeout};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{Workspace, helper_spec, labels};
+use super::{Workspace, helper_spec, labels, leases};
 use crate::agent::{Client, SmiLine, embedded};
 use crate::config::model::{GpuSelection, Gpus, Injection, Isolation};
 use crate::engine::{Archive, Engine, EngineError, EngineInfo, Listed, OwnImage, Owner, Stdio};
@@ -19,20 +21,30 @@ use crate::gpu::inventory::Inventory;
 use crate::gpu::{self, Lack};
 use crate::{ContainerPath, HostPath};
 
-/// As long as a driver here has.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// One that nobody uses wakes up GPU by GPU, and its program has 20 s for that.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Figures: each question is two processes on that machine.
 const TOLD_LASTS: Duration = Duration::from_secs(4);
 /// Why there are none.
 const LACK_LASTS: Duration = Duration::from_secs(30);
+/// The same where the driver hangs: each question may leave a process there that nothing can end.
+const SILENCE_LASTS: Duration = Duration::from_mins(5);
+/// A container that nobody asked anything for so long is ended.
+const IDLE: Duration = Duration::from_secs(10);
+/// One that is not started by then was left behind.
+const STARTS_WITHIN: i64 = 60;
 /// In so many images the program is looked for.
 const IMAGES: usize = 4;
 /// In the label [`labels::LEASE`]: it holds nothing.
 const LOOKS: &str = "looks";
 
-/// Whether it is there only to be asked. While it runs somebody looks.
-pub(super) fn is_one(container: &Listed) -> bool {
-    container.label(labels::LEASE) == LOOKS && container.state == "running"
+/// Whether it is there only to be asked, by somebody who looks. While it runs that is so.
+pub(super) fn is_somebodys(container: &Listed) -> bool {
+    container.label(labels::LEASE) == LOOKS && !is_left_behind(container, leases::now())
+}
+
+fn is_left_behind(container: &Listed, now: i64) -> bool {
+    leases::is_unstarted(container) && now.saturating_sub(container.created) > STARTS_WITHIN
 }
 
 /// In whose name the container is made.
@@ -81,9 +93,33 @@ pub(super) async fn settle(
     let whose = Whose::of(workspace);
     match told {
         Err(lack) if reach == Reach::Through && may_tell(&lack, whose.injection, info) => {
-            There::default().inventory(engine, &whose, info).await
+            workspace.there.inventory(engine, &whose, info).await
         }
         told => told,
+    }
+}
+
+/// What one process asks for one workspace: again and again while a job waits, seldom else.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kept(Arc<Mutex<There>>);
+
+impl Kept {
+    async fn inventory(&self, engine: &Engine, whose: &Whose, info: &EngineInfo) -> Result<Inventory, Lack> {
+        let mut there = self.0.lock().await;
+        let told = there.inventory(engine, whose, info).await;
+        if there.window.is_some() {
+            let asked = Instant::now();
+            there.asked = Some(asked);
+            let there = Arc::clone(&self.0);
+            tokio::spawn(async move {
+                sleep(IDLE).await;
+                let mut there = there.lock().await;
+                if there.asked == Some(asked) {
+                    there.window = None;
+                }
+            });
+        }
+        told
     }
 }
 
@@ -111,6 +147,8 @@ fn all(forced: Option<Injection>, info: &EngineInfo) -> Option<gpu::Plan> {
 pub(super) struct There {
     window: Option<Window>,
     told: Option<(Instant, Result<Inventory, Lack>)>,
+    /// When the window was needed last, where it is not to stay open.
+    asked: Option<Instant>,
 }
 
 impl There {
@@ -124,7 +162,11 @@ impl There {
         whose: &Whose,
         info: &EngineInfo,
     ) -> Result<Inventory, Lack> {
-        let lasts = |told: &Result<Inventory, Lack>| if told.is_ok() { TOLD_LASTS } else { LACK_LASTS };
+        let lasts = |told: &Result<Inventory, Lack>| match told {
+            Ok(_) => TOLD_LASTS,
+            Err(Lack::Silent) => SILENCE_LASTS,
+            Err(_) => LACK_LASTS,
+        };
         if let Some((_, told)) = self.told.as_ref().filter(|(at, told)| at.elapsed() < lasts(told)) {
             return told.clone();
         }
@@ -148,18 +190,21 @@ async fn look(
     whose: &Whose,
     info: &EngineInfo,
 ) -> Result<(Window, Inventory), Lack> {
-    if let Some(mut window) = window
-        && let Ok(inventory) = window.ask().await
-    {
-        return Ok((window, inventory));
+    if let Some(mut window) = window {
+        match window.ask(info).await {
+            Ok(inventory) => return Ok((window, inventory)),
+            Err(Lack::Silent) => return Err(Lack::Silent),
+            Err(lack) => tracing::debug!(%lack, "another container is asked"),
+        }
     }
+    sweep(engine, whose).await;
     let plan = all(whose.injection, info).ok_or_else(|| Lack::Elsewhere(engine.located().endpoint.to_string()))?;
     let images = engine.images().await.map_err(|error| of_engine(&error))?;
     let mut last = Lack::NoImage("it has no image at all".to_owned());
     for image in in_order(images, &whose.id).into_iter().take(IMAGES) {
         let asked = async {
             let mut window = Window::open(engine, whose, &image, &plan).await?;
-            let told = window.ask().await?;
+            let told = window.ask(info).await?;
             Ok((window, told))
         };
         match asked.await {
@@ -175,6 +220,49 @@ async fn look(
 
 fn of_engine(error: &EngineError) -> Lack {
     Lack::NoImage(error.to_string())
+}
+
+/// What was made for this and never started, by somebody who was killed then.
+async fn sweep(engine: &Engine, whose: &Whose) {
+    let ours = [(labels::ID, whose.id.as_str()), (labels::LEASE, LOOKS)];
+    for window in engine.list(&ours).await.unwrap_or_default() {
+        if is_left_behind(&window, leases::now())
+            && let Err(error) = engine.remove(&window.id).await
+        {
+            tracing::debug!(container = window.name, %error, "was left behind, and stays");
+        }
+    }
+}
+
+/// Inside they are counted anew, in the same order: as the engine's specification numbers them.
+///
+/// # Errors
+/// Where there are not as many as it names.
+fn numbered_by(info: &EngineInfo, mut inventory: Inventory) -> Result<Inventory, Lack> {
+    let numbers = gpu::numbers(info);
+    if numbers.is_empty() {
+        return Ok(inventory);
+    }
+    if numbers.len() != inventory.gpus.len() {
+        let (inside, named) = (inventory.gpus.len(), numbers.len());
+        return Err(Lack::Other(format!("it tells of {inside} GPUs where the engine names {named}")));
+    }
+    for (gpu, number) in inventory.gpus.iter_mut().zip(numbers) {
+        gpu.index = number;
+    }
+    Ok(inventory)
+}
+
+/// Removes a container that is given up before it runs: nothing else would end it.
+struct Unstarted<'a>(Option<(&'a Engine, String)>);
+
+impl Drop for Unstarted<'_> {
+    fn drop(&mut self) {
+        if let Some((engine, id)) = self.0.take() {
+            let engine = engine.clone();
+            tokio::spawn(async move { engine.remove(&id).await });
+        }
+    }
 }
 
 /// Images in which it is likely to run: our own, then the others, the smallest first. The program needs glibc.
@@ -220,6 +308,7 @@ impl Window {
         ];
         spec.env.extend(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let id = engine.create(&spec).await.map_err(|error| of_engine(&error))?;
+        let mut unstarted = Unstarted(Some((engine, id.clone())));
         let started = async {
             let inside = |path: &str| ContainerPath::new(path).expect("a constant path");
             let mut archive = Archive::default();
@@ -233,18 +322,14 @@ impl Window {
             engine.start(&id).await?;
             Ok::<_, Error>(Client::over(line).await?.smi())
         };
-        match started.await {
-            Ok(line) => Ok(Self(line)),
-            Err(error) => {
-                let _ = engine.remove(&id).await;
-                Err(Lack::NoImage(error.message))
-            }
-        }
+        let line = started.await.map_err(|error| Lack::NoImage(error.message))?;
+        unstarted.0 = None;
+        Ok(Self(line))
     }
 
-    async fn ask(&mut self) -> Result<Inventory, Lack> {
+    async fn ask(&mut self, info: &EngineInfo) -> Result<Inventory, Lack> {
         let said = self.0.ask().await.map_err(|error| Lack::NoImage(error.to_string()))?;
-        gpu::smi::read(&said.query, &said.list)
+        numbered_by(info, gpu::smi::read(&said.query, &said.list)?)
     }
 }
 
@@ -253,9 +338,8 @@ mod tests {
     use super::*;
     use crate::engine::Flavour;
 
-    #[test]
-    fn a_container_is_asked_only_where_nobody_else_can_tell() {
-        let info = |cdi: &[&str], runtimes: &[&str]| EngineInfo {
+    fn info(cdi: &[&str], runtimes: &[&str]) -> EngineInfo {
+        EngineInfo {
             flavour: Flavour::Docker,
             version: "28.5.2".to_owned(),
             cdi_devices: cdi.iter().map(|name| format!("nvidia.com/gpu={name}")).collect(),
@@ -267,7 +351,11 @@ mod tests {
             storage_driver: "overlay2".to_owned(),
             log_drivers: Vec::new(),
             machine: "lab".to_owned(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_container_is_asked_only_where_nobody_else_can_tell() {
         let (none, cdi, runtime) = (info(&[], &["runc"]), info(&["0"], &["runc"]), info(&[], &["nvidia", "runc"]));
         let away = Lack::Elsewhere("tcp://h:2376".to_owned());
         for (lack, info, tells) in [
@@ -286,6 +374,48 @@ mod tests {
             assert_eq!(may_tell(lack, None, info), tells, "{lack:?} {:?} {:?}", info.cdi_devices, info.runtimes);
         }
         assert!(!may_tell(&away, Some(Injection::None), &cdi), "GPUs are kept out");
+    }
+
+    #[test]
+    fn gpus_are_counted_as_the_engine_names_them() {
+        let told = |count| Inventory {
+            gpus: (0..count).map(|index| gpu::inventory::Gpu { index, ..Default::default() }).collect(),
+            ..Inventory::default()
+        };
+        let engine = |names: &[&str]| info(names, &["runc"]);
+        let numbers = |names: &[&str], count| {
+            numbered_by(&engine(names), told(count))
+                .map(|told| told.gpus.iter().map(|gpu| gpu.index).collect::<Vec<_>>())
+        };
+        assert_eq!(numbers(&["0", "1", "GPU-a", "all"], 2), Ok(vec![0, 1]));
+        // The first one is kept for the display.
+        assert_eq!(numbers(&["1", "10", "2"], 3), Ok(vec![1, 2, 10]));
+        assert_eq!(numbers(&["GPU-a", "all"], 1), Ok(vec![0]), "nothing says how it counts");
+        assert!(numbers(&["0", "1"], 3).is_err());
+    }
+
+    #[test]
+    fn an_image_checks_nothing_in_a_helper_of_ours() {
+        let spec = helper_spec(&HostPath::new("/w").expect("absolute"), "0123456789abcdef", 0, "image");
+        assert_eq!(spec.options.health.map(|health| health.test), Some(vec!["NONE".to_owned()]));
+    }
+
+    #[test]
+    fn one_that_was_never_started_is_nobodys_after_a_while() {
+        let window = |state: &str, created| Listed {
+            id: String::new(),
+            name: String::new(),
+            image: String::new(),
+            image_id: String::new(),
+            labels: [(labels::LEASE.to_owned(), LOOKS.to_owned())].into(),
+            state: state.to_owned(),
+            status: String::new(),
+            created,
+            mounts: Vec::new(),
+        };
+        assert!(is_somebodys(&window("running", 0)));
+        assert!(is_somebodys(&window("created", leases::now())) && !is_somebodys(&window("created", 0)));
+        assert!(!is_somebodys(&Listed { labels: [].into(), ..window("running", 0) }));
     }
 
     #[test]

@@ -436,7 +436,7 @@ impl Prune {
         let goes_on = |state: &str| matches!(state, "created" | "running" | "paused");
         // What stands in a queue lives as long as who waits, and what somebody looks through as long as they do.
         let waits = |container: &crate::engine::Listed| {
-            ticket::is_ticket(container) && container.state != "created" || there::is_one(container)
+            ticket::is_ticket(container) && container.state != "created" || there::is_somebodys(container)
         };
         let found = found.into_iter().filter(|container| goes_on(&container.state) && !waits(container));
         Ok(found.filter_map(item).collect())
