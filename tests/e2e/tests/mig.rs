@@ -71,8 +71,8 @@ fn a_slice_is_given_by_every_name_and_no_other_is_inside() {
         assert_eq!(code, "gpu_too_few");
         assert!(ran.stdout.contains("7g.80gb"), "{ran:?}");
         // Divided, it cannot be had as a whole.
-        let (code, _) = bench.error(&[&["run", "--gpus", Driver::uuid(0).as_str()][..], &LIST].concat());
-        assert_eq!(code, "gpu_unknown", "{way}");
+        let (code, ran) = bench.error(&[&["run", "--gpus", Driver::uuid(0).as_str()][..], &LIST].concat());
+        assert!(code == "gpu_trouble" && ran.stdout.contains("only its slices"), "{way}{ran:?}");
         let rows = bench.json(&["ps"])["containers"].clone();
         assert!(rows.as_array().expect("rows").iter().all(|row| row["job"].is_null()), "{rows:#}");
     }

@@ -413,7 +413,8 @@ fn with_runtime(wanted: &Gpus, inventory: Option<&Inventory>, claims: &Claims) -
         return Ok(plan);
     }
     let names = |of: &[&Candidate]| of.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
-    let chosen = choose(&wanted.select, &offered, claims.kind)?;
+    let chosen = choose(&wanted.select, &offered, claims.kind)
+        .map_err(|error| offer::beside_the_driver(error, &offered, inventory))?;
     if let Some(sound) = all_by_uuid(wanted, &offered) {
         let inside: Vec<&Candidate> = sound.iter().collect();
         let visible: Vec<String> = chosen.iter().filter_map(|at| offered[*at].uuid.clone()).collect();

@@ -1,5 +1,7 @@
 //! What there is to choose from: the engine's devices, each once, with what the driver tells of it.
 
+use std::collections::BTreeSet;
+
 use gpubay_protocol::agent::is_gpu_uuid;
 
 use super::GpuError;
@@ -108,11 +110,9 @@ pub fn devices(info: &EngineInfo) -> (Vec<Device<'_>>, Vec<&str>) {
     (devices, others)
 }
 
-/// How the engine's specification counts its whole GPUs.
-pub fn numbers(info: &EngineInfo) -> Vec<u32> {
-    let mut numbers: Vec<u32> = cdi_names(info).iter().filter_map(|name| name.parse().ok()).collect();
-    numbers.sort_unstable();
-    numbers
+/// How the engine's specification counts its GPUs, divided ones too.
+pub fn numbers(info: &EngineInfo) -> BTreeSet<u32> {
+    cdi_names(info).iter().filter_map(|name| place(name)).map(|(gpu, _)| gpu).collect()
 }
 
 /// Something that a container can be given.

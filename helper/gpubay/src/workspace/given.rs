@@ -70,8 +70,12 @@ pub(super) async fn offered(
     }
     let decide = |gpus: &Gpus| gpu::decide_beside(gpus, &info, driver.as_ref(), direct.as_ref(), &claims);
     let same = existing.and_then(|container| gpu::the_same(gpus, made_with(container)));
-    let gpu = match same.map(|same| decide(&same)) {
-        Some(Ok(plan)) => plan,
+    // Where a driver does not answer for once, a stopped container in which the environment selects stays as it is.
+    let asked = gpus.select != GpuSelection::None && driver.is_none();
+    let untold = existing.filter(|container| asked && made_with(container).isolation == "soft");
+    let untold = untold.and_then(|container| gpu::remembered(gpus, false, made_with(container)));
+    let gpu = match (same.map(|same| decide(&same)), untold) {
+        (Some(Ok(plan)), _) | (_, Some(plan)) => plan,
         _ => match decide(gpus) {
             Ok(plan) => plan,
             Err(error) => return Err(leases::with_memory(workspace, error.into()).await),

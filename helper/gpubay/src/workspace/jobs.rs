@@ -244,6 +244,9 @@ pub(super) async fn run_once(workspace: &Workspace, options: &RunOptions, place:
         for difference in &differences {
             workspace.progress.note(format!("not as it was: {}", difference.text));
         }
+        if let Some(ticket) = &place.ticket {
+            ticket.stands(workspace, &place.patience).await?;
+        }
         if let Err(error) = workspace.engine.start(&id).await {
             // Who waited for its GPU took it for one that was left behind, and has removed it or is about to.
             let gone = match workspace.engine.container(&id).await? {

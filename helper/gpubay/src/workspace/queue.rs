@@ -31,7 +31,7 @@ pub(super) struct Place {
     began: Instant,
     /// It has stood in the queue.
     waited: bool,
-    patience: Patience,
+    pub(super) patience: Patience,
 }
 
 impl Place {

@@ -135,7 +135,10 @@ async fn begun(workspace: &Workspace, name: Option<&str>, follow: bool) -> Resul
             workspace.progress.note(format!("job {job} has printed nothing yet: it is {status}"));
             told = Some(status);
         }
-        tokio::time::sleep(NOW_AND_THEN).await;
+        tokio::select! {
+            () = tokio::time::sleep(NOW_AND_THEN) => {}
+            () = workspace.progress.cancel.cancelled() => return Err(Error::new("cancelled", "cancelled while the job waits")),
+        }
     }
 }
 

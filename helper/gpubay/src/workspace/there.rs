@@ -5,6 +5,7 @@
 //! but our agent and that program runs in it, and what that one leaves behind is ended. It lives as long as the connection to its standard input: the engine ends it with
 //! whoever looked, however that one ended. It is not given the machine's processes, so whose they are is told by leases alone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,21 +191,23 @@ async fn look(
     whose: &Whose,
     info: &EngineInfo,
 ) -> Result<(Window, Inventory), Lack> {
+    let plan = all(whose.injection, info).ok_or_else(|| Lack::Elsewhere(engine.located().endpoint.to_string()))?;
+    // A runtime gives all of the machine's, and they are counted as there.
+    let numbers = if plan.injection == Injection::Cdi { gpu::numbers(info) } else { BTreeSet::new() };
     if let Some(mut window) = window {
-        match window.ask(info).await {
+        match window.ask(&numbers).await {
             Ok(inventory) => return Ok((window, inventory)),
             Err(Lack::Silent) => return Err(Lack::Silent),
             Err(lack) => tracing::debug!(%lack, "another container is asked"),
         }
     }
     sweep(engine, whose).await;
-    let plan = all(whose.injection, info).ok_or_else(|| Lack::Elsewhere(engine.located().endpoint.to_string()))?;
     let images = engine.images().await.map_err(|error| of_engine(&error))?;
     let mut last = Lack::NoImage("it has no image at all".to_owned());
     for image in in_order(images, &whose.id).into_iter().take(IMAGES) {
         let asked = async {
             let mut window = Window::open(engine, whose, &image, &plan).await?;
-            let told = window.ask(info).await?;
+            let told = window.ask(&numbers).await?;
             Ok((window, told))
         };
         match asked.await {
@@ -238,8 +241,7 @@ async fn sweep(engine: &Engine, whose: &Whose) {
 ///
 /// # Errors
 /// Where there are not as many as it names.
-fn numbered_by(info: &EngineInfo, mut inventory: Inventory) -> Result<Inventory, Lack> {
-    let numbers = gpu::numbers(info);
+fn numbered(numbers: &BTreeSet<u32>, mut inventory: Inventory) -> Result<Inventory, Lack> {
     if numbers.is_empty() {
         return Ok(inventory);
     }
@@ -248,7 +250,7 @@ fn numbered_by(info: &EngineInfo, mut inventory: Inventory) -> Result<Inventory,
         return Err(Lack::Other(format!("it tells of {inside} GPUs where the engine names {named}")));
     }
     for (gpu, number) in inventory.gpus.iter_mut().zip(numbers) {
-        gpu.index = number;
+        gpu.index = *number;
     }
     Ok(inventory)
 }
@@ -327,9 +329,9 @@ impl Window {
         Ok(Self(line))
     }
 
-    async fn ask(&mut self, info: &EngineInfo) -> Result<Inventory, Lack> {
+    async fn ask(&mut self, numbers: &BTreeSet<u32>) -> Result<Inventory, Lack> {
         let said = self.0.ask().await.map_err(|error| Lack::NoImage(error.to_string()))?;
-        numbered_by(info, gpu::smi::read(&said.query, &said.list)?)
+        numbered(numbers, gpu::smi::read(&said.query, &said.list)?)
     }
 }
 
@@ -384,12 +386,13 @@ mod tests {
         };
         let engine = |names: &[&str]| info(names, &["runc"]);
         let numbers = |names: &[&str], count| {
-            numbered_by(&engine(names), told(count))
+            numbered(&gpu::numbers(&engine(names)), told(count))
                 .map(|told| told.gpus.iter().map(|gpu| gpu.index).collect::<Vec<_>>())
         };
         assert_eq!(numbers(&["0", "1", "GPU-a", "all"], 2), Ok(vec![0, 1]));
         // The first one is kept for the display.
         assert_eq!(numbers(&["1", "10", "2"], 3), Ok(vec![1, 2, 10]));
+        assert_eq!(numbers(&["1", "2:0", "2:1", "MIG-a", "MIG-b"], 2), Ok(vec![1, 2]), "the second is divided");
         assert_eq!(numbers(&["GPU-a", "all"], 1), Ok(vec![0]), "nothing says how it counts");
         assert!(numbers(&["0", "1"], 3).is_err());
     }

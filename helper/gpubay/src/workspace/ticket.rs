@@ -2,7 +2,6 @@
 //! The engine ends it with whoever held that, however they end, and its clock says who came first.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 use super::leases::{holding, is_alive, is_unstarted, now};
 use super::{Role, Workspace, delivery, labels, unique, visibility};
 use crate::config::model::{GpuSelection, Mount, MountSource};
-use crate::engine::{Attached, Engine, Listed, Stdio};
+use crate::engine::{Attached, ContainerState, Engine, Listed, Stdio};
 use crate::error::{Error, Result};
 use crate::gpu::lease::Held;
 use crate::mirror;
@@ -318,14 +317,12 @@ impl Ticket {
         loop {
             let (before, now) = match self.look(workspace).await {
                 Ok(Some(looked)) => looked,
-                Ok(None) if self.news.was_interrupted() => return Err(gone(&self.name)),
-                Ok(None) => return Err(ended(&self.name)),
+                Ok(None) => return Err(self.missing(patience)),
                 Err(error) => {
                     patience.after(workspace, &self.name, error).await?;
                     continue;
                 }
             };
-            self.news.goes_on();
             patience.answered(workspace);
             told(before);
             if before == 0 && (seen.as_ref() != Some(&now) || began.elapsed() >= anyway) {
@@ -338,6 +335,22 @@ impl Ticket {
                 () = workspace.progress.cancel.cancelled() => return Err(cancelled()),
             }
         }
+    }
+
+    /// Whether it still stands in the queue: asked right before what was waited for starts.
+    ///
+    /// # Errors
+    /// `ticket_lost`; [`GONE`]; the engine's own.
+    pub(super) async fn stands(&self, workspace: &Workspace, patience: &Patience) -> Result<()> {
+        match workspace.engine.container(&self.id).await? {
+            Some(found) if found.state == ContainerState::Running => Ok(()),
+            _ => Err(self.missing(patience)),
+        }
+    }
+
+    /// An engine that did not answer since it was seen last took it along; else somebody ended the wait.
+    fn missing(&self, patience: &Patience) -> Error {
+        if patience.0.is_some() { gone(&self.name) } else { ended(&self.name) }
     }
 
     /// How many are before it, and who holds something. `None`: it stands in no queue any more.
@@ -364,40 +377,29 @@ fn gone(name: &str) -> Error {
 /// That the engine has told something.
 struct News {
     told: Arc<Notify>,
-    interrupted: Arc<AtomicBool>,
     listens: AbortHandle,
 }
 
 impl News {
     fn of(engine: &Engine) -> Self {
-        let (told, interrupted) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
-        let (tell, interrupt, engine) = (told.clone(), interrupted.clone(), engine.clone());
+        let told = Arc::new(Notify::new());
+        let (tell, engine) = (told.clone(), engine.clone());
         let listens = tokio::spawn(async move {
             loop {
                 let mut events = std::pin::pin!(engine.events(labels::ID, ""));
                 while let Some(Ok(_)) = events.next().await {
                     tell.notify_one();
                 }
-                interrupt.store(true, Ordering::Release);
                 tell.notify_one();
                 tokio::time::sleep(NOW_AND_THEN).await;
             }
         });
-        Self { told, interrupted, listens: listens.abort_handle() }
+        Self { told, listens: listens.abort_handle() }
     }
 
     async fn heard(&self) {
         self.told.notified().await;
         tokio::time::sleep(SETTLE).await;
-    }
-
-    /// Whether the engine has been away since the last look.
-    fn was_interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::Acquire)
-    }
-
-    fn goes_on(&self) {
-        self.interrupted.store(false, Ordering::Release);
     }
 }
 
