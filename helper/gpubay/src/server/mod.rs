@@ -18,6 +18,7 @@ mod gpu_watch;
 mod guard;
 mod inside;
 mod language;
+mod memory;
 mod method;
 mod methods;
 mod outgoing;

@@ -16,6 +16,7 @@ use super::folder::{self, Aside, Derived, Folder};
 use super::gpu_watch::GpuWatch;
 use super::inside;
 use super::language::{self, Facts, Kind};
+use super::memory;
 use super::method::{self, Call, Method, request};
 use super::methods::status::Status;
 use super::outgoing::{Outgoing, Pump};
@@ -209,6 +210,9 @@ impl Owner {
                     known.worked(&folder, failure);
                     self.diagnose(&folder).await;
                     self.look_at(&folder).await;
+                }
+                if self.folders.values().all(|known| known.work.is_none()) {
+                    memory::give_back();
                 }
             }
             Event::Started { folder, number } => {
