@@ -173,6 +173,26 @@ fn who_waits_is_seen_and_ended_by_its_name() {
     until_waiting(&bench, &[]);
 }
 
+/// Between its turn and its start as well.
+#[test]
+fn a_wait_that_was_ended_starts_no_job() {
+    let (bench, _driver) = bench("turned", Who::Ordinary);
+    job(&bench, "first", &[&["--gpus", "device=0"][..], SLEEPS].concat());
+    let held = bench.outside().join("held");
+    bench.own(bench.outside());
+    let mut second = bench.gpubay(&["run", "--name", "second", "--gpus", "device=0", "--", "echo", "begun"]);
+    second.env("GPUBAY_FAILPOINT", format!("job.checked:hold={}", held.display()));
+    let second = second.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    until_waiting(&bench, &["second"]);
+    bench.run(&["rm", "--force", "first"]).succeeded();
+    until("its turn", || if held.exists() { Ok(()) } else { Err("not yet") });
+    assert_eq!(bench.run(&["stop", "second"]).succeeded().stdout, "ended the wait of second\n");
+    std::fs::remove_file(&held).expect("let go");
+    let ran = end(second);
+    assert_eq!(ran.failed("the wait of job second was ended").stdout, "");
+    assert!(bench.json(&["ps"])["containers"].as_array().expect("rows").iter().all(|row| row["job"].is_null()));
+}
+
 #[test]
 fn who_follows_a_job_that_waits_sees_it_begin() {
     let (bench, _driver) = bench("follows", Who::Ordinary);
