@@ -39,6 +39,22 @@ async function press(id, button) {
     await step.locator(".monaco-button", { hasText: button }).click();
 }
 
+/** A step that takes the focus once more closes the list: whoever sees that presses again. */
+async function runJob(name) {
+    const list = window.page.locator(".quick-input-widget:visible");
+    const row = list.locator(".monaco-list-row").filter({ hasText: name }).first();
+    await until(`the job ${name} is picked`, async () => {
+        if ((await list.count()) === 0) {
+            await press("run", "Run Job…");
+        }
+        const picked = () => row.click({ timeout: 2000 });
+        return picked().then(
+            () => true,
+            () => false,
+        );
+    });
+}
+
 test("all four steps are ticked, one after the other", async () => {
     await scene.start({ files, settings: { "gpubay.onOpen": "nothing", "gpubay.python.configure": "never" } });
     window = await scene.open("walkthrough");
@@ -52,8 +68,7 @@ test("all four steps are ticked, one after the other", async () => {
     await item(RUNS);
     await ticks("image", "start", "complete");
     await window.screenshot("complete");
-    await press("run", "Run Job…");
-    await window.pick("reef");
+    await runJob("reef");
     await ticks("image", "start", "complete", "run");
     await window.screenshot("run");
 });
