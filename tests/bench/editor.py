@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import helpers
 import packages
 from lab import ROOT, BenchError, Lab, Row, duration, say, timed
 
@@ -20,96 +20,25 @@ import nvml
 import tools
 
 SMALL = "gpubay-lab/python:latest"
-STARTS = 40
 SELECTIONS = 20
 IDLE_SECONDS = 10
 MODULE = "package7"
 """Of the large environment: only the container has it."""
 
 
-class Helper:
-    """One `gpubay serve` and its messages, read when somebody asks for one."""
-
-    def __init__(self, lab: Lab, workspace: Path, more: dict[str, str] | None = None):
-        self.workspace = workspace
-        self.begun = time.perf_counter()
-        self.process = subprocess.Popen(
-            [lab.gpubay, "serve"],
-            cwd=workspace,
-            env={**lab.environment, **(more or {})},
-            user=lab.entry.pw_uid,
-            group=lab.entry.pw_gid,
-            extra_groups=lab.groups,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self.told: list[dict] = []
-        self.number = 0
-        folder = {"uri": lsp.path_to_uri(str(workspace)), "name": "folder"}
-        options = {"version": "bench", "protocol": 1, "trusted": True}
-        self.request("initialize", processId=os.getpid(), capabilities={}, workspaceFolders=[folder], initializationOptions=options)
-        self.answered = time.perf_counter() - self.begun
-        self.send(method="initialized", params={})
-
-    def __enter__(self) -> Helper:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.process.stdin.close()
-        self.process.wait(timeout=30)
-        self.process.stdout.close()
-
-    def send(self, **message) -> None:
-        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
-        self.process.stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
-        self.process.stdin.flush()
-
-    def ask(self, method: str, **params) -> int:
-        self.number += 1
-        self.send(id=self.number, method=method, params=params)
-        return self.number
-
-    def request(self, method: str, **params) -> dict:
-        number = self.ask(method, **params)
-        answer = self.wait(lambda message: message.get("id") == number)
-        if "error" in answer:
-            raise BenchError(f"{method}: {answer['error']}")
-        return answer["result"]
-
-    def work(self, method: str) -> dict:
-        return self.request(method, folder=str(self.workspace), consent=True)
-
-    def wait(self, wanted) -> dict:
-        for index, message in enumerate(self.told):
-            if wanted(message):
-                return self.told.pop(index)
-        while True:
-            message = self.read()
-            if wanted(message):
-                return message
-            self.told.append(message)
-
-    def read(self) -> dict:
-        length = None
-        while (line := self.process.stdout.readline().strip()) or length is None:
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.split(b":")[1])
-            elif not line:
-                raise BenchError("the helper ended")
-        return json.loads(self.process.stdout.read(length))
-
-    def state(self, wanted) -> dict:
-        return self.wait(lambda message: message.get("method") == "gpubay/state" and wanted(message["params"]))["params"]
+def served(lab: Lab, workspace: Path, more: dict[str, str] | None = None) -> helpers.Helper:
+    how = {**lab.as_user(), "env": {**lab.environment, **(more or {})}}
+    return helpers.Helper(lab.gpubay, workspace, **how)
 
 
 def editor(lab: Lab, rounds: int) -> list[Row]:
     workspace = lab.workspace("edited", SMALL)
-    answered = []
-    for _ in range(STARTS):
-        with Helper(lab, workspace) as helper:
-            answered.append(helper.answered)
+    starter = lab.folder / "helpers.py"
+    starter.write_bytes(Path(helpers.__file__).read_bytes())
+    starter.chmod(0o644)
+    answered = json.loads(lab.call([sys.executable, starter, lab.gpubay, workspace], workspace))
     rows = [row("`serve`: from spawn to answered `initialize`", statistics.median(answered), 0.005, "5 ms")]
-    with Helper(lab, workspace) as helper:
+    with served(lab, workspace) as helper:
         helper.work("gpubay/up")
         helper.state(lambda state: state["phase"] == "running" and state["work"] is None)
         rows += idle(helper.process.pid)
@@ -126,7 +55,7 @@ def editor(lab: Lab, rounds: int) -> list[Row]:
 def selections(lab: Lab, workspace: Path) -> list[Row]:
     """Another GPU, until whatever starts next has it; the driver's library is the lab's fake."""
     took: dict[str, list[float]] = {"device": [], "auto": []}
-    with Helper(lab, workspace, {"LD_LIBRARY_PATH": str(nvml.fake())}) as helper:
+    with served(lab, workspace, {"LD_LIBRARY_PATH": str(nvml.fake())}) as helper:
         helper.work("gpubay/down")
         helper.work("gpubay/up")
         for number in range(SELECTIONS):
@@ -173,7 +102,7 @@ def completions(lab: Lab, rounds: int) -> list[Row]:
     command, environment = lsp.server_command("ty", servers), lsp.clean_environment("ty", home, workspace)
     times: dict[str, list[float]] = {"warm": [], "cold": []}
 
-    def completed(helper: Helper) -> bool:
+    def completed(helper: helpers.Helper) -> bool:
         """Whether the start itself was over by then."""
         up = helper.ask("gpubay/up", folder=str(workspace))
         over = False
@@ -189,7 +118,7 @@ def completions(lab: Lab, rounds: int) -> list[Row]:
             if over and not any(map(new_packages, helper.told)):
                 raise BenchError(f"ty knows nothing of {MODULE} after the start")
 
-    with Helper(lab, workspace) as helper:
+    with served(lab, workspace) as helper:
         for number in range(rounds):
             for kind in ("cold", "warm"):
                 say(f"{lab.engine.name}: completion, {kind}, round {number + 1} of {rounds}")
@@ -215,3 +144,4 @@ def row(what: str, seconds: float, limit: float, goal: str) -> Row:
     # Of the first answer tenths of a millisecond count.
     said = f"{seconds * 1000:.1f} ms" if seconds < 0.1 else duration(seconds)
     return Row(what, said, "", "", goal, seconds <= limit)
+

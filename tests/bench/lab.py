@@ -70,14 +70,16 @@ class Lab:
     def cache(self) -> Path:
         return self.folder / "home/.cache/gpubay"
 
+    def as_user(self) -> dict[str, object]:
+        """What `subprocess` needs to know."""
+        return {"user": self.entry.pw_uid, "group": self.entry.pw_gid, "extra_groups": self.groups}
+
     def call(self, argv: list[str | Path], cwd: Path) -> str:
         done = subprocess.run(
             [str(word) for word in argv],
             cwd=cwd,
             env=self.environment,
-            user=self.entry.pw_uid,
-            group=self.entry.pw_gid,
-            extra_groups=self.groups,
+            **self.as_user(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

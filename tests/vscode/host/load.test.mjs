@@ -14,14 +14,18 @@ const PROGRAM = `
     const before = process.threadCpuUsage();
     require(process.argv[1]);
     const { user, system } = process.threadCpuUsage(before);
-    console.log((user + system) / 1000);
+    const read = Object.keys(require.cache).map((file) => file.split("/").at(-1));
+    console.log(JSON.stringify({ took: (user + system) / 1000, read }));
 `;
 
 test("loading the extension takes at most 50 ms of the processor", (t) => {
     const bundle = path.join(REPOSITORY, "extension/dist/extension.js");
-    const figures = Array.from({ length: 5 }, () =>
-        Number(execFileSync(node, ["-e", PROGRAM, bundle], { encoding: "utf8" })),
+    const loads = Array.from({ length: 5 }, () =>
+        JSON.parse(execFileSync(node, ["-e", PROGRAM, bundle], { encoding: "utf8" })),
     );
+    // The library that speaks to the helper is read when the window is there.
+    assert.deepEqual(loads[0].read, ["extension.js"]);
+    const figures = loads.map(({ took }) => took);
     t.diagnostic(`${figures.map((figure) => figure.toFixed(1)).join(", ")} ms`);
     assert.ok(Math.min(...figures) <= 50, `${figures.join(", ")} ms`);
 });

@@ -210,8 +210,9 @@ export class Window {
             return this.input.locator("input").first().isVisible();
         });
         await this.input.locator("input").first().fill(name);
+        // The row that Enter takes: until the list has heard of the name, that is what was open before.
         await this.input
-            .locator(".monaco-list-row", { hasText: path.basename(name) })
+            .locator(".monaco-list-row.focused", { hasText: path.basename(name) })
             .first()
             .waitFor();
         await this.press("Enter");
