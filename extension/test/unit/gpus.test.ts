@@ -12,56 +12,8 @@ import {
   visibleDevices,
 } from "../../src/gpus/figures";
 import { watched } from "../../src/gpus/watched";
-import type { FolderState, GpuReport, GpusReport, OfferedGpu, Phase } from "../../src/protocol";
-
-const GIB = 2 ** 30;
-
-function offered(index: number, more: Partial<OfferedGpu> = {}): OfferedGpu {
-  return {
-    ...{
-      select: `GPU-${index}`,
-      index,
-      slice: null,
-      uuid: `GPU-${index}`,
-      name: "NVIDIA L4",
-      cdi: null,
-      profile: null,
-    },
-    ...{ memory: { used: index * GIB, total: 24 * GIB }, utilization: 0, temperature: null, power: null },
-    ...{ power_limit: null, trouble: null, holders: [], leases: [] },
-    ...more,
-  };
-}
-
-function report(...devices: OfferedGpu[]): GpusReport {
-  return {
-    ...{
-      engine: "",
-      injection: "cdi",
-      reason: "",
-      complete: true,
-      waiting: [],
-      other_names: [],
-      driver: "580",
-      cuda: "13.0",
-    },
-    ...{ problem: null, devices },
-  };
-}
-
-function has(...indexes: number[]): GpuReport {
-  const devices = indexes.map((index) => ({ index, slice: null, uuid: `GPU-${index}`, name: null, cuda: null }));
-  return {
-    injection: "cdi",
-    isolation: "soft",
-    reason: "",
-    chosen: null,
-    asked: null,
-    devices,
-    visible: null,
-    lost: null,
-  };
-}
+import type { FolderState } from "../../src/protocol";
+import { GIB, has, measured, offered, report, state } from "./told";
 
 describe("figures of GPUs", () => {
   it("are short", () => {
@@ -73,21 +25,21 @@ describe("figures of GPUs", () => {
   });
 
   it("are those of the GPUs that the container has", () => {
-    const all = report(offered(0), offered(1), offered(2));
+    const all = report(measured(0), measured(1), measured(2));
     assert.deepEqual(memoryOf(has(1, 2), all), { used: 3 * GIB, total: 48 * GIB });
     assert.equal(memoryOf(has(), all), undefined);
     assert.equal(memoryOf(has(1), undefined), undefined);
     assert.equal(memoryOf(has(1, 7), all), undefined);
-    assert.equal(memoryOf(has(1), report(offered(1, { memory: null }))), undefined);
+    assert.equal(memoryOf(has(1), report(measured(1, { memory: null }))), undefined);
     assert.equal(memoryOf({ ...has(1), injection: "none" }, all), undefined);
   });
 
   it("tell a slice from another of the same GPU", () => {
-    const slice = (at: number) => offered(1, { select: `1:${at}`, slice: at, uuid: null });
+    const slice = (at: number) => measured(1, { select: `1:${at}`, slice: at, uuid: null });
     const now = { ...has(), devices: [{ index: 1, slice: 2, uuid: null, name: null, cuda: 0 }] };
     assert.equal(placeOf(slice(2), now), 0);
     assert.equal(placeOf(slice(0), now), -1);
-    assert.equal(placeOf(offered(1, { uuid: null }), now), -1);
+    assert.equal(placeOf(measured(1, { uuid: null }), now), -1);
     assert.equal(numberOf({ index: 1, slice: 2, uuid: null, name: null, cuda: 0 }), "1:2");
   });
 
@@ -101,10 +53,10 @@ describe("figures of GPUs", () => {
 
   it("say which each is inside, in the order that was asked for", () => {
     const now = has(2, 0);
-    assert.equal(placeOf(offered(0), now), 1);
-    assert.equal(placeOf(offered(1), now), -1);
+    assert.equal(placeOf(measured(0), now), 1);
+    assert.equal(placeOf(measured(1), now), -1);
     const trouble = { trouble: "the driver has lost it", memory: null };
-    assert.deepEqual(inside(now, report(offered(0, trouble), offered(2))), [
+    assert.deepEqual(inside(now, report(measured(0, trouble), measured(2))), [
       "GPU 2 = cuda:0 inside: NVIDIA L4 · █░░░░░░░░░ 2.0 / 24 GiB · 0 %",
       "GPU 0 = cuda:1 inside: NVIDIA L4",
       "    the driver has lost it",
@@ -155,24 +107,20 @@ describe("holders of GPUs", () => {
 });
 
 describe("GPUs are watched", () => {
-  const state = (phase: Phase, gpu: GpuReport | null = null): FolderState => ({
-    ...{ folder: "/w", phase, work: null, container: null, gpu, hostEnv: null, paths: [], drift: [] },
-    ...{ jobs: [], knownJobs: [], problem: null },
-  });
   const of = (state: FolderState | undefined, looked = false, focused = true) =>
     watched(focused, [{ folder: "/w", state, looked }]).length === 1;
 
   it("while the container runs with some, or they are looked at", () => {
-    assert.ok(of(state("running", has(0))));
-    assert.ok(of(state("drifted", has(0))));
+    assert.ok(of(state("running", { gpu: has(0) })));
+    assert.ok(of(state("drifted", { gpu: has(0) })));
     assert.ok(of(state("stopped"), true));
   });
 
   it("and not where nobody sees them", () => {
-    assert.ok(!of(state("running", has(0)), true, false));
-    assert.ok(!of(state("running", has())));
-    assert.ok(!of(state("running", { ...has(0), injection: "none" })));
-    assert.ok(!of(state("stopped", has(0))));
+    assert.ok(!of(state("running", { gpu: has(0) }), true, false));
+    assert.ok(!of(state("running", { gpu: has() })));
+    assert.ok(!of(state("running", { gpu: { ...has(0), injection: "none" } })));
+    assert.ok(!of(state("stopped", { gpu: has(0) })));
     assert.ok(!of(state("untrusted"), true));
     assert.ok(!of(undefined, true));
   });

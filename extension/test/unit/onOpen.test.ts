@@ -4,25 +4,8 @@ import os from "node:os";
 import path from "node:path";
 import { Unfinished } from "../../src/helper/unfinished";
 import { firstStep, interrupted, planOf } from "../../src/onOpenPlan";
-import type { FolderState, Phase } from "../../src/protocol";
-
-function state(phase: Phase, work: FolderState["work"] = null): FolderState {
-  return { ...empty, phase, work };
-}
-
-const empty: FolderState = {
-  folder: "/w",
-  phase: "looking",
-  work: null,
-  container: null,
-  gpu: null,
-  hostEnv: null,
-  paths: [],
-  drift: [],
-  jobs: [],
-  knownJobs: [],
-  problem: null,
-};
+import type { Phase } from "../../src/protocol";
+import { state } from "./told";
 
 describe("what a window does when it opens", () => {
   const stopped = state("stopped");
@@ -71,7 +54,7 @@ describe("what a window does when it opens", () => {
     for (const [choice, phase, step] of table) {
       assert.equal(firstStep(choice, state(phase)), step, `${choice} ${phase}`);
     }
-    assert.equal(firstStep("start", state("stopped", { method: "up", token: null })), "nothing");
+    assert.equal(firstStep("start", state("stopped", { work: { method: "up", token: null } })), "nothing");
   });
 
   it("knows a start that its window did not live to see", () => {
@@ -79,7 +62,7 @@ describe("what a window does when it opens", () => {
     assert.equal(interrupted("up", state("running")), "open");
     assert.equal(interrupted("up", state("problem")), "open");
     assert.equal(interrupted("up", undefined), "open");
-    assert.equal(interrupted("up", state("stopped", { method: "up", token: null })), "no");
+    assert.equal(interrupted("up", state("stopped", { work: { method: "up", token: null } })), "no");
     assert.equal(interrupted("down", state("stopped")), "no");
     assert.equal(interrupted(undefined, state("stopped")), "no");
   });

@@ -1,33 +1,15 @@
 import assert from "node:assert/strict";
 import { type Choice, change, hint, rows, same, selection, settle } from "../../src/gpus/rows";
-import type { GpuReport, GpusReport } from "../../src/protocol";
+import type { GpuReport, OfferedGpu } from "../../src/protocol";
+import { has as told, offered, report } from "./told";
 
-const device = (index: number, slice: number | null = null) => ({
-  select: slice === null ? `GPU-${index}` : `MIG-${index}-${slice}`,
-  index,
-  slice,
-  uuid: slice === null ? `GPU-${index}` : `MIG-${index}-${slice}`,
-  name: "NVIDIA H100 $(alert)",
-  cdi: `nvidia.com/gpu=${index}`,
-  ...{ profile: null, memory: null, utilization: null, temperature: null, power: null, power_limit: null },
-  ...{ trouble: null, holders: [], leases: [] },
-});
-const report: GpusReport = {
-  ...{ engine: "unix:///run/docker.sock", injection: "cdi", reason: "it was discovered", complete: true },
-  ...{
-    devices: [device(0), device(1), device(1, 0)],
-    waiting: [],
-    other_names: [],
-    driver: null,
-    cuda: null,
-    problem: null,
-  },
-};
-const has = (chosen: string | null, ...indexes: number[]): GpuReport => ({
-  ...{ injection: "cdi", isolation: "soft", reason: "", chosen, asked: null, visible: null, lost: null },
-  devices: indexes.map((index) => ({ index, slice: null, uuid: `GPU-${index}`, name: null, cuda: null })),
-});
-const choices = (now: GpuReport | null) => rows(report, now).filter((row): row is Choice => row.kind !== "separator");
+const NAME = "NVIDIA H100 $(alert)";
+const gpu = (index: number, more: Partial<OfferedGpu> = {}) =>
+  offered(index, { name: "NVIDIA H100 $(alert)", cdi: `nvidia.com/gpu=${index}`, ...more });
+/** With nothing of a driver's. */
+const all = { ...report(gpu(0), gpu(1), gpu(1, { select: "MIG-1-0", uuid: "MIG-1-0", slice: 0 })), driver: null };
+const has = (chosen: string | null, ...indexes: number[]): GpuReport => ({ ...told(...indexes), chosen });
+const choices = (now: GpuReport | null) => rows(all, now).filter((row): row is Choice => row.kind !== "separator");
 const picked = (now: GpuReport | null) =>
   choices(now)
     .filter((row) => row.picked)
@@ -84,14 +66,14 @@ describe("GPU picker", () => {
       ...{ workspace: "/home/alice/model", job: "train" },
     };
     const busy = {
-      ...device(0),
+      ...gpu(0),
       memory: { used: 3 * 2 ** 30, total: 24 * 2 ** 30 },
       utilization: 40,
       holders: [holder],
     };
-    const lost = { ...device(1), trouble: "the driver has lost it" };
-    const unseen = { ...device(3), utilization: 97 };
-    const live = { ...report, driver: "580", devices: [{ ...busy, name: "NVIDIA L4" }, lost, device(2), unseen] };
+    const lost = { ...gpu(1), trouble: "the driver has lost it" };
+    const unseen = { ...gpu(3), utilization: 97 };
+    const live = { ...all, driver: "580", devices: [{ ...busy, name: "NVIDIA L4" }, lost, gpu(2), unseen] };
     const made = rows(live, null).filter((row): row is Choice => row.kind === "gpu");
     assert.deepEqual(
       made.map(({ label, description, detail }) => [label, description, detail]),
@@ -116,13 +98,13 @@ describe("GPU picker", () => {
       ["GPU-0", "GPU-1"],
     );
     assert.deepEqual(settle([auto], [again(auto)]).length, 1);
-    assert.ok(same(rows(report, null), rows(report, has(null, 1))));
-    assert.ok(!same(rows(report, null), rows({ ...report, driver: "580" }, null)));
+    assert.ok(same(rows(all, null), rows(all, has(null, 1))));
+    assert.ok(!same(rows(all, null), rows({ ...all, driver: "580" }, null)));
   });
 
   it("says that there may be more, or why there is none", () => {
-    assert.match(hint({ ...report, complete: false }), /does not tell of all/);
-    assert.equal(hint({ ...report, problem: "the driver is another one" }), "the driver is another one");
-    assert.equal(hint({ ...report, devices: [], reason: "no GPU was discovered" }), "no GPU was discovered");
+    assert.match(hint({ ...all, complete: false }), /does not tell of all/);
+    assert.equal(hint({ ...all, problem: "the driver is another one" }), "the driver is another one");
+    assert.equal(hint({ ...all, devices: [], reason: "no GPU was discovered" }), "no GPU was discovered");
   });
 });

@@ -1,47 +1,12 @@
 import assert from "node:assert/strict";
 import { failedSince } from "../../src/commands/jobNewsText";
 import { losses, lossText } from "../../src/gpus/lostText";
-import type { FolderState, GpuReport, LostGpus, Row } from "../../src/protocol";
+import type { FolderState, GpuReport, LostGpus } from "../../src/protocol";
 import { childrenOf, gpuRows, phaseText } from "../../src/views/rows";
 import { reached } from "../../src/walkthroughPlan";
+import { GIB, container, has, job, offered, report, state as told } from "./told";
 
-const state: FolderState = {
-  folder: "/w",
-  phase: "running",
-  work: null,
-  container: { id: "1", name: "gpubay-w", state: "running", workdir: "/workspace" },
-  gpu: null,
-  hostEnv: null,
-  paths: [],
-  drift: [],
-  jobs: [],
-  knownJobs: [],
-  problem: null,
-};
-
-function job(name: string, more: Partial<Row>): Row {
-  return {
-    id: name,
-    name: `gpubay-w-${name}`,
-    role: "job",
-    job: name,
-    command: ["python", "train.py"],
-    workspace: "/w",
-    workspace_exists: true,
-    state: "running",
-    status: "Up 2 minutes",
-    gpus: "",
-    devices: null,
-    lost_gpus: null,
-    record: null,
-    commit: null,
-    exit_code: null,
-    unwatched: false,
-    place: null,
-    created: 0,
-    ...more,
-  };
-}
+const state: FolderState = told("running", { container: container("running") });
 
 describe("news of jobs", () => {
   it("are those that ran and failed since", () => {
@@ -128,18 +93,7 @@ describe("the rows of the view", () => {
       evidence: ["580.1"],
       next: "Recreate.",
     };
-    const gpu: GpuReport = {
-      ...{
-        injection: "cdi",
-        isolation: "soft",
-        reason: "",
-        chosen: null,
-        asked: null,
-        devices: [],
-        visible: null,
-        lost,
-      },
-    };
+    const gpu: GpuReport = { ...has(), lost };
     const now: FolderState = { ...state, phase: "drifted", gpu, jobs: [job("one", { lost_gpus: lost })] };
     const [note, container, one] = childrenOf(now);
     assert.deepEqual([note?.label, note?.icon], ["GPUs lost: the driver was updated", "error"]);
@@ -154,28 +108,13 @@ describe("the rows of the view", () => {
   });
 
   it("name GPUs and slices, and say why there are none", () => {
-    const gpu = {
-      ...{ select: "1:0", index: 1, slice: 0, uuid: "MIG-1", name: null, cdi: "nvidia.com/gpu=1:0" },
-      ...{ profile: null, memory: null, utilization: null, temperature: null, power: null, power_limit: null },
-      ...{ trouble: null, holders: [], leases: [] },
-    };
-    const report = {
-      engine: "",
-      injection: "cdi",
-      reason: "because",
-      complete: true,
-      devices: [gpu],
-      waiting: [],
-      other_names: [],
-      driver: null,
-      cuda: null,
-      problem: null,
-    };
-    assert.equal(gpuRows("/w", report, null)[0]?.label, "GPU 1, slice 0");
+    const gpu = offered(1, { select: "1:0", slice: 0, name: null });
+    const first = (...devices: (typeof gpu)[]) => gpuRows("/w", { ...report(...devices), reason: "because" }, null)[0];
+    assert.equal(first(gpu)?.label, "GPU 1, slice 0");
     // The side bar has room for some 30 characters.
-    const live = { ...gpu, name: "NVIDIA H100", memory: { used: 18 * 2 ** 30, total: 80 * 2 ** 30 }, utilization: 40 };
-    assert.equal(gpuRows("/w", { ...report, devices: [live] }, null)[0]?.description, "18 / 80 GiB · 40 %");
-    assert.equal(gpuRows("/w", { ...report, devices: [{ ...gpu, name: "L4" }] }, null)[0]?.description, "L4");
-    assert.equal(gpuRows("/w", { ...report, devices: [] }, null)[0]?.label, "because");
+    const live = { ...gpu, name: "NVIDIA H100", memory: { used: 18 * GIB, total: 80 * GIB }, utilization: 40 };
+    assert.equal(first(live)?.description, "18 / 80 GiB · 40 %");
+    assert.equal(first({ ...gpu, name: "L4" })?.description, "L4");
+    assert.equal(first()?.label, "because");
   });
 });

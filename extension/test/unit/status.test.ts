@@ -1,52 +1,29 @@
 import assert from "node:assert/strict";
 import { failure } from "../../src/failure";
-import type { FolderState, GpuReport, LostGpus, Phase } from "../../src/protocol";
+import type { GpuReport, LostGpus, OfferedGpu, Phase } from "../../src/protocol";
 import type { HelperState } from "../../src/session";
 import { driftText, gpus, statusText } from "../../src/status/statusText";
+import { GIB, container, has, offered, report, state } from "./told";
 
 const running: HelperState = { status: "running" };
 
-function gpu(...indexes: number[]): GpuReport {
-  const devices = indexes.map((index) => ({
-    ...{ index, slice: null, uuid: `GPU-${index}`, name: "NVIDIA $(alert) [x](command:y)", cuda: null },
-  }));
-  return {
-    injection: "cdi",
-    isolation: "soft",
-    reason: "the engine has discovered devices",
-    chosen: null,
-    asked: null,
-    devices,
-    visible: null,
-    lost: null,
-  };
-}
-
-function state(phase: Phase, more: Partial<FolderState> = {}): FolderState {
-  return {
-    ...{ folder: "/w", phase, work: null, container: null, gpu: null, hostEnv: null, paths: [], drift: [] },
-    ...{ jobs: [], knownJobs: [], problem: null },
-    ...more,
-  };
-}
-
 describe("status bar", () => {
   it("names the GPUs, or the CPU", () => {
-    assert.equal(gpus(gpu(0, 3)), "GPU 0, 3");
-    assert.equal(gpus(gpu(0, 1, 2, 3, 4)), "5 GPUs");
-    assert.equal(gpus({ ...gpu(), injection: "none" }), "CPU");
-    assert.equal(gpus({ ...gpu(), chosen: "none" }), "CPU");
+    assert.equal(gpus(has(0, 3)), "GPU 0, 3");
+    assert.equal(gpus(has(0, 1, 2, 3, 4)), "5 GPUs");
+    assert.equal(gpus({ ...has(), injection: "none" }), "CPU");
+    assert.equal(gpus({ ...has(), chosen: "none" }), "CPU");
     assert.equal(gpus(null), "CPU");
   });
 
   it("says why it is the CPU", () => {
     const tooltip = (now: GpuReport) => statusText(running, state("running", { gpu: now })).tooltip;
-    assert.match(tooltip({ ...gpu(), chosen: "none", asked: "none" }), /^No GPU is selected/);
-    assert.match(tooltip({ ...gpu(), injection: "none", asked: "auto" }), /^There is no GPU in the container/);
+    assert.match(tooltip({ ...has(), chosen: "none", asked: "none" }), /^No GPU is selected/);
+    assert.match(tooltip({ ...has(), injection: "none", asked: "auto" }), /^There is no GPU in the container/);
   });
 
   it("says how GPUs get in, and why", () => {
-    const { text, tooltip, look, command } = statusText(running, state("running", { gpu: gpu(0) }));
+    const { text, tooltip, look, command } = statusText(running, state("running", { gpu: has(0) }));
     assert.equal(text, "$(circuit-board) GPU 0");
     assert.match(tooltip, /Injection: cdi \(the engine has discovered devices\)/);
     assert.equal(look, "usual");
@@ -54,38 +31,15 @@ describe("status bar", () => {
   });
 
   it("shows the memory of its GPUs, and one that is in trouble", () => {
-    const one = {
-      ...{ select: "GPU-0", index: 0, slice: null, uuid: "GPU-0", name: "NVIDIA L4", cdi: null, profile: null },
-      ...{ memory: { used: 3 * 2 ** 30, total: 24 * 2 ** 30 }, utilization: 7, temperature: null, power: null },
-      ...{ power_limit: null, trouble: null, holders: [], leases: [] },
-    };
-    const all = (gpu: typeof one | (Omit<typeof one, "trouble"> & { trouble: string })) => ({
-      ...{
-        engine: "",
-        injection: "cdi",
-        reason: "",
-        complete: true,
-        waiting: [],
-        other_names: [],
-        driver: "580",
-        cuda: null,
-      },
-      ...{ problem: null, devices: [gpu] },
-    });
-    const shown = statusText(running, state("running", { gpu: gpu(0) }), undefined, all(one));
+    const one = offered(0, { memory: { used: 3 * GIB, total: 24 * GIB }, utilization: 7 });
+    const now = state("running", { gpu: has(0) });
+    const beside = (more: Partial<OfferedGpu> = {}) => statusText(running, now, undefined, report({ ...one, ...more }));
+    const shown = beside();
     assert.equal(shown.text, "$(circuit-board) GPU 0 · 3.0 / 24 GiB");
     assert.match(shown.tooltip, /^GPU 0 = cuda:0 inside: NVIDIA L4 · █░+ 3\.0 \/ 24 GiB · 7 %$/m);
     // Inside it may have another number.
-    assert.equal(
-      statusText(running, state("running", { gpu: gpu(0) }), undefined, all({ ...one, index: 3 })).text,
-      "$(circuit-board) GPU 3 · 3.0 / 24 GiB",
-    );
-    const ill = statusText(
-      running,
-      state("running", { gpu: gpu(0) }),
-      undefined,
-      all({ ...one, trouble: "it is lost" }),
-    );
+    assert.equal(beside({ index: 3 }).text, "$(circuit-board) GPU 3 · 3.0 / 24 GiB");
+    const ill = beside({ trouble: "it is lost" });
     assert.deepEqual([ill.text, ill.look], ["$(warning) GPU 0", "warning"]);
     assert.match(ill.tooltip, /it is lost/);
   });
@@ -97,8 +51,8 @@ describe("status bar", () => {
   });
 
   it("tells a container that is stopped from none", () => {
-    const container = { id: "1", name: "gpubay-w", state: "exited", workdir: "/workspace" };
-    assert.match(statusText(running, state("stopped", { container })).text, /GPU: stopped/);
+    const exited = state("stopped", { container: container("exited") });
+    assert.match(statusText(running, exited).text, /GPU: stopped/);
     assert.match(statusText(running, state("stopped")).text, /GPU: not started/);
   });
 
@@ -128,7 +82,7 @@ describe("status bar", () => {
       next: "`gpubay up --recreate` makes it anew.",
     };
     const drift = [{ option: "lost_gpus", was: null, now: null, text: lost.text }];
-    const now = state("drifted", { gpu: { ...gpu(0), lost }, drift });
+    const now = state("drifted", { gpu: { ...has(0), lost }, drift });
     const { text, tooltip, look, command } = statusText(running, now);
     assert.deepEqual([text, look, command], ["$(error) GPUs lost", "error", "gpubay.showProblem"]);
     assert.match(tooltip, /^its GPUs are lost: .*\n• \/dev\/nvidia0: Operation not permitted\n`gpubay up/);
@@ -139,7 +93,7 @@ describe("status bar", () => {
 
   it("believes nothing while the helper is down", () => {
     const down: HelperState = { status: "down", failure: failure("helper_missing", "the helper is not there") };
-    const { look, tooltip } = statusText(down, state("running", { gpu: gpu(0) }));
+    const { look, tooltip } = statusText(down, state("running", { gpu: has(0) }));
     assert.equal(look, "error");
     assert.equal(tooltip, "The helper is not there.");
   });
