@@ -3,7 +3,6 @@ import { type Choice, change, hint, rows, same, selection, settle } from "../../
 import type { GpuReport, OfferedGpu } from "../../src/protocol";
 import { has as told, offered, report } from "./told";
 
-const NAME = "NVIDIA H100 $(alert)";
 const gpu = (index: number, more: Partial<OfferedGpu> = {}) =>
   offered(index, { name: "NVIDIA H100 $(alert)", cdi: `nvidia.com/gpu=${index}`, ...more });
 /** With nothing of a driver's. */
