@@ -14,7 +14,7 @@ import {
   numberOf,
   placeOf,
 } from "../gpus/figures";
-import type { FolderState, GpuReport, GpusReport, OfferedGpu, Row } from "../protocol";
+import type { FolderState, GpuReport, GpusReport, OfferedGpu, Phase, Row } from "../protocol";
 import { causeText, lossLines } from "../gpus/lostText";
 import { working } from "../status/statusText";
 import { plain, short } from "../text";
@@ -56,8 +56,24 @@ export function folderRow(name: string, path: string, state: FolderState | undef
     description: state ? phaseText(state) : l10n.t("not known yet"),
     tooltip: path,
     icon: "root-folder",
+    context: folderContext(state?.phase),
     expands: true,
   });
+}
+
+/** What is not known, or not trusted, and what has to be mended first, is for nothing but the log and the doctor. */
+function folderContext(phase: Phase | undefined): string {
+  switch (phase) {
+    case "unconfigured":
+    case "stopped":
+    case "problem":
+      return `folder.${phase}`;
+    case "running":
+    case "drifted":
+      return "folder.running";
+    default:
+      return "folder";
+  }
 }
 
 export function phaseText({ phase, work, container, gpu }: FolderState): string {
@@ -84,9 +100,12 @@ export function phaseText({ phase, work, container, gpu }: FolderState): string 
   }
 }
 
-/** The dev container, its drift, its jobs (the newest first), and where its GPUs are. */
-export function childrenOf(state: FolderState): ViewRow[] {
-  const { container, drift, jobs, folder, problem, work } = state;
+/**
+ * The dev container, its drift, its jobs (the newest first), and where its GPUs are. `inside`: of a window that is in it, from which
+ * nothing is started, stopped or made anew.
+ */
+export function childrenOf(state: FolderState, inside = false): ViewRow[] {
+  const { container, jobs, folder, problem, work, drift } = state;
   const rows: ViewRow[] = [];
   if (problem) {
     // What stands below the first line is an excerpt of a file, or what a step printed.
@@ -112,7 +131,7 @@ export function childrenOf(state: FolderState): ViewRow[] {
           .join(" · "),
         tooltip: [container.name, ...drift.map(({ text }) => text)].join("\n"),
         icon: runs ? "vm-running" : "vm-outline",
-        context: runs ? (drift.length > 0 ? "container.drifted" : "container.running") : "container.stopped",
+        context: inside ? "container.inside" : containerContext(container.state, drift.length > 0),
       }),
     );
   }
@@ -121,6 +140,14 @@ export function childrenOf(state: FolderState): ViewRow[] {
     rows.push(row("gpus", `gpus:${folder}`, l10n.t("GPUs"), { icon: "circuit-board", expands: true }));
   }
   return rows;
+}
+
+/** By the engine's word for its state. One that is paused can be ended, and goes on with nothing of ours. */
+function containerContext(state: string, drifted: boolean): string {
+  if (state === "running") {
+    return drifted ? "container.drifted" : "container.running";
+  }
+  return state === "paused" ? "container.paused" : "container.stopped";
 }
 
 function gpuText({ gpu }: FolderState): string {

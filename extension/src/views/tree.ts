@@ -168,7 +168,7 @@ class Tree implements vscode.TreeDataProvider<Item>, vscode.Disposable {
   private below(folder: vscode.WorkspaceFolder): Item[] {
     const state = this.session.state(folder);
     const empty = !state || (!state.container && state.jobs.length === 0 && !state.problem && !state.work);
-    const items = empty ? [] : childrenOf(state).map((row) => ({ row, folder }));
+    const items = empty ? [] : childrenOf(state, this.session.inside).map((row) => ({ row, folder }));
     const gpus = items.find(({ row }) => row.kind === "gpus");
     if (gpus) {
       this.gpuItems.set(folder.uri.fsPath, gpus);
