@@ -179,6 +179,39 @@ export class Window {
         return rows.evaluateAll((all) => all.map((row) => row.textContent.trim()));
     }
 
+    /** A row of the view in the side bar, by what stands in it. */
+    viewRow(pattern) {
+        return this.page.locator(".sidebar .monaco-list-row:visible").filter({ hasText: pattern }).first();
+    }
+
+    get menuItems() {
+        return this.page.locator(".monaco-menu:visible .action-item:not(.disabled) .action-label:not(.separator)");
+    }
+
+    /** What a right click on a row of the view offers. The menu stays open. */
+    async menu(pattern) {
+        return until(`the row ${pattern} has a menu`, async () => {
+            await this.press("Escape");
+            await this.viewRow(pattern).click({ button: "right", timeout: 5000 });
+            await this.menuItems.first().waitFor({ timeout: 5000 });
+            return this.menuItems.evaluateAll((all) => all.map((item) => item.ariaLabel ?? item.textContent.trim()));
+        });
+    }
+
+    /** Clicks an item of the menu of a row. */
+    async pickInMenu(pattern, item) {
+        const items = await this.menu(pattern);
+        if (!items.includes(item)) {
+            throw new Error(`the menu of ${pattern} has no «${item}»: ${items.join(", ")}`);
+        }
+        // A menu that has just opened takes no click, lest the one that opened it count.
+        await until("the menu has closed", async () => {
+            await this.menuItems.filter({ hasText: new RegExp(`^${item}$`) }).click({ timeout: 1000 });
+            await this.menuItems.first().waitFor({ state: "hidden", timeout: 500 });
+            return true;
+        });
+    }
+
     /** Rows of the problems panel, as they are read aloud. */
     async problems() {
         const panel = this.page.locator(".markers-panel:visible");
