@@ -5,11 +5,11 @@ import { l10n } from "../l10n";
 import type { Row } from "../protocol";
 import type { Session } from "../session";
 import { plain } from "../text";
-import { failedSince } from "./jobNewsText";
+import { type Seen, failedSince } from "./jobNewsText";
 import { followJob } from "./jobs";
 
 export function registerJobNews(context: vscode.ExtensionContext, session: Session): void {
-  const seen = new Map<string, readonly Row[]>();
+  const seen = new Map<string, Seen>();
   context.subscriptions.push(
     session.onDidChangeState((folder) => {
       const state = session.state(folder);
@@ -18,12 +18,9 @@ export function registerJobNews(context: vscode.ExtensionContext, session: Sessi
         return;
       }
       const before = seen.get(state.folder);
-      seen.set(state.folder, state.jobs);
-      // What this user ends by hand is no news.
-      if (before && state.work?.method !== "stop") {
-        for (const job of failedSince(before, state.jobs)) {
-          void tell(session, folder, job);
-        }
+      seen.set(state.folder, state);
+      for (const job of before ? failedSince(before, state) : []) {
+        void tell(session, folder, job);
       }
     }),
   );

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { failedSince } from "../../src/commands/jobNewsText";
+import { type Seen, failedSince } from "../../src/commands/jobNewsText";
 import { losses, lossText } from "../../src/gpus/lostText";
 import type { FolderState, GpuReport, LostGpus } from "../../src/protocol";
 import { childrenOf, gpuRows, phaseText } from "../../src/views/rows";
@@ -18,10 +18,17 @@ describe("news of jobs", () => {
       job("four", ended),
       job("new", ended),
     ];
+    const seen = (jobs: Seen["jobs"], method?: string): Seen => ({
+      jobs,
+      work: method ? { method, token: null } : null,
+    });
     assert.deepEqual(
-      failedSince(before, now).map(({ name }) => name),
+      failedSince(seen(before), seen(now, "run")).map(({ name }) => name),
       ["gpubay-w-one"],
     );
+    // What was ended by hand is known before, while, or just after it was.
+    assert.deepEqual(failedSince(seen(before, "stop"), seen(now)), []);
+    assert.deepEqual(failedSince(seen(before), seen(now, "down")), []);
   });
 });
 
