@@ -2,7 +2,7 @@
 
 import { l10n } from "./l10n";
 import type { Failure } from "./protocol";
-import { short } from "./text";
+import { capital, ended, short } from "./text";
 
 /** A failed request. */
 export class WorkError extends Error {
@@ -76,7 +76,7 @@ export function sentence({ code, message, hint }: Failure, folder?: string): str
   const said = ended(code === "build_step_failed" ? withReason(line, rest) : line);
   const next = hint === null ? undefined : l10n.foreign ? (nextStep(code) ?? inEditor(hint)) : inEditor(hint);
   const whole = next === undefined ? said : `${said} ${next}`;
-  return /^[a-z]+ /.test(whole) ? whole.charAt(0).toUpperCase() + whole.slice(1) : whole;
+  return capital(whole);
 }
 
 /** In the editor a folder goes by its name. */
@@ -85,10 +85,6 @@ function fromFolder(line: string, folder: string): string {
     return `“${folder.slice(folder.lastIndexOf("/") + 1)}”${line.slice(folder.length)}`;
   }
   return line.startsWith(`${folder}/`) ? line.slice(folder.length + 1) : line;
-}
-
-function ended(text: string): string {
-  return /[.!?。]$/.test(text) ? text : `${text}.`;
 }
 
 /** Below the line that failed stands what it printed last, and the last of that is mostly why. */
@@ -175,7 +171,14 @@ export type Button =
   | "cancelWork"
   | "openFolder";
 
-/** What to do next, the likeliest first. The log is always there. */
+/** Nothing is broken: something is to be done first, or was ended by its user. It is told quietly, and the log knows no more. */
+const NOTHING_BROKEN = ["busy", "no_dockerfile", "no_folder", "not_running", "ticket_lost", "untrusted"];
+
+export function isBroken({ code }: Failure): boolean {
+  return !NOTHING_BROKEN.includes(code);
+}
+
+/** What to do next, the likeliest first. */
 export function buttonsFor(failure: Failure, canRetry: boolean): Button[] {
   const retry: Button[] = canRetry ? ["retry"] : [];
   const next = (): Button[] => {
@@ -222,7 +225,8 @@ export function buttonsFor(failure: Failure, canRetry: boolean): Button[] {
     }
   };
   const place: Button[] = failure.place ? ["openFile"] : [];
-  return [...place, ...next(), "showLog"];
+  const log: Button[] = isBroken(failure) ? ["showLog"] : [];
+  return [...place, ...next(), ...log];
 }
 
 export function buttonText(button: Button): string {

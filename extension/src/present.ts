@@ -1,7 +1,7 @@
 // Failures, as messages with buttons for the next step.
 
 import * as vscode from "vscode";
-import { type Button, buttonText, buttonsFor, sentence } from "./failure";
+import { type Button, buttonText, buttonsFor, isBroken, sentence } from "./failure";
 import type { GpuBay } from "./gpubay";
 import { l10n } from "./l10n";
 import type { Failure, FailurePlace } from "./protocol";
@@ -25,7 +25,8 @@ export async function showFailure(bay: GpuBay, failure: Failure, about: About): 
       : sentence(failure, about.folder?.uri.fsPath);
   const buttons = buttonsFor(failure, about.retry !== undefined);
   const items = buttons.map((button) => ({ title: buttonText(button), button }));
-  const picked = await vscode.window.showErrorMessage(plain(said), ...items);
+  const show = isBroken(failure) ? vscode.window.showErrorMessage : vscode.window.showInformationMessage;
+  const picked = await show(plain(said), ...items);
   if (picked) {
     await press(bay, picked.button, failure, about);
   }

@@ -10,3 +10,12 @@ export function short(text: string, limit = 80): string {
   const line = text.replace(/\s+/g, " ").trim();
   return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
 }
+
+/** The beginning of a sentence, unless it begins with a name. */
+export function capital(text: string): string {
+  return /^[a-z]+ /.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
+}
+
+export function ended(text: string): string {
+  return /[.!?。]$/.test(text) ? text : `${text}.`;
+}

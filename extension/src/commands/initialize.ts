@@ -38,7 +38,8 @@ export async function initialize(session: Session, folder: vscode.WorkspaceFolde
     session.log.info(note);
   }
   const start = l10n.t("Start GPU Container");
-  if ((await vscode.window.showInformationMessage(l10n.t("{0} is ready.", plain(folder.name)), start)) === start) {
+  const said = l10n.t("The files are written. Next, the container of {0} is built and started.", plain(folder.name));
+  if ((await vscode.window.showInformationMessage(said, start)) === start) {
     await vscode.commands.executeCommand("gpubay.start", folder);
   }
 }

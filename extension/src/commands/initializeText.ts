@@ -2,6 +2,7 @@
 
 import { l10n } from "../l10n";
 import type { InitReport } from "../protocol";
+import { capital, ended } from "../text";
 import type { Question } from "../work/questionText";
 
 /** What would be written, and what is left. */
@@ -12,7 +13,7 @@ export function initQuestion(folder: string, { files, base, weight, notes }: Ini
     .map(({ path, reason }) => `• ${path}${reason ? `: ${reason}` : ""}`);
   const parts: string[] = [];
   if (written.length > 0) {
-    parts.push(l10n.t("Written:"), ...written, "");
+    parts.push(l10n.t("New files:"), ...written, "");
   }
   if (left.length > 0) {
     parts.push(l10n.t("Left as it is:"), ...left, "");
@@ -21,12 +22,13 @@ export function initQuestion(folder: string, { files, base, weight, notes }: Ini
     const size = download(weight);
     parts.push(size ? l10n.t("Built on {0} ({1} GB to download)", base, size) : l10n.t("Built on {0}", base));
   }
+  parts.push(...notes.filter(saidHere).map((note) => ended(capital(note))));
   return {
     message:
       written.length > 0
         ? l10n.t("Write these files into “{0}”?", folder)
         : l10n.t("“{0}” has everything already.", folder),
-    detail: [...parts, ...notes.filter(saidHere)].join("\n").trim(),
+    detail: parts.join("\n").trim(),
     yes: written.length > 0 ? l10n.t("Write") : l10n.t("OK"),
   };
 }

@@ -42,13 +42,15 @@ export async function followJob(session: Session, folder: vscode.WorkspaceFolder
     const task = new vscode.Task(
       { type: "gpubay.logs", job },
       folder,
-      l10n.t("output of {0}", job),
+      l10n.t("{0}: output", job),
       "GPU Bay",
       new vscode.ProcessExecution(await session.helperPath(), ["-C", folder.uri.fsPath, "logs", "-f", "--", job], {
         cwd: folder.uri.fsPath,
       }),
     );
     task.isBackground = true;
+    // The helper's command line tells this user nothing.
+    task.presentationOptions = { echo: false };
     await vscode.tasks.executeTask(task);
   } catch (error) {
     void session.showFailure(error, { folder, retry: () => followJob(session, folder, job) });

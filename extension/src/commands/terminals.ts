@@ -11,9 +11,10 @@ export async function shellOptions(
   folder: vscode.WorkspaceFolder,
   root: boolean,
 ): Promise<vscode.TerminalOptions> {
-  const who = root ? l10n.t("{0} (GPU container, root)", folder.name) : l10n.t("{0} (GPU container)", folder.name);
+  const who = root ? l10n.t("GPU container, root") : l10n.t("GPU container");
   return {
-    name: who,
+    // The list of terminals is narrow, and a folder's name the same for each of them.
+    name: session.folders.length > 1 ? `${who} (${folder.name})` : who,
     shellPath: await session.helperPath(),
     // A shell that goes with its container, as with «Recreate…», is closed without a word of failure.
     shellArgs: ["-C", folder.uri.fsPath, "shell", "--in-editor", ...(root ? ["--root"] : [])],
@@ -91,6 +92,6 @@ function pythonTask(helper: string, folder: vscode.WorkspaceFolder, file: vscode
     "GPU Bay",
     new vscode.ProcessExecution(helper, argv, { cwd: folder.uri.fsPath }),
   );
-  task.presentationOptions = { clear: true, focus: true, reveal: vscode.TaskRevealKind.Always };
+  task.presentationOptions = { echo: false, clear: true, focus: true, reveal: vscode.TaskRevealKind.Always };
   return task;
 }

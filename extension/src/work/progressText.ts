@@ -14,6 +14,6 @@ export function elapsed(ms: number): string {
 }
 
 export function message(step: string | undefined, time: string, cancelling: boolean): string {
-  const what = cancelling ? l10n.t("Cancelling and cleaning up…") : short(step ?? "", 120);
+  const what = cancelling ? l10n.t("Cancelling and cleaning up…") : short(step ?? "", 200);
   return [what, time].filter((part) => part !== "").join(" · ");
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { useTranslations } from "../../src/l10n";
-import { WorkError, asFailure, buttonsFor, failure, sentence } from "../../src/failure";
+import { WorkError, asFailure, buttonsFor, failure, isBroken, sentence } from "../../src/failure";
 
 /** As it is in plain Node. */
 const english = (text: string, ...args: (string | number | boolean)[]) =>
@@ -56,14 +56,19 @@ describe("failures", () => {
     assert.match(sentence(built), /Mend it\./);
   });
 
+  it("are told quietly where nothing is broken", () => {
+    const broken = ["build_step_failed", "ticket_lost", "no_dockerfile"].filter((code) => isBroken(failure(code, "")));
+    assert.deepEqual(broken, ["build_step_failed"]);
+  });
+
   it("have buttons for the next step", () => {
     const buttons = (code: string, canRetry = true) => buttonsFor(failure(code, ""), canRetry);
-    assert.deepEqual(buttons("no_dockerfile"), ["initialize", "retry", "showLog"]);
+    assert.deepEqual(buttons("no_dockerfile"), ["initialize", "retry"]);
     assert.deepEqual(buttons("engine_unreachable"), ["retry", "doctor", "showLog"]);
     assert.deepEqual(buttons("helper_missing"), ["extension", "retry", "showLog"]);
     assert.deepEqual(buttons("helper_setting"), ["settings", "retry", "showLog"]);
     assert.deepEqual(buttons("other_version"), ["reload", "settings", "showLog"]);
-    assert.deepEqual(buttons("untrusted"), ["trust", "showLog"]);
+    assert.deepEqual(buttons("untrusted"), ["trust"]);
     assert.deepEqual(buttons("anything", false), ["showLog"]);
     const placed = { ...failure("config_syntax", ""), place: { path: "/w/gpubay.toml", line: 3, column: 1 } };
     assert.deepEqual(buttonsFor(placed, true), ["openFile", "retry", "showLog"]);

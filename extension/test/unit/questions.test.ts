@@ -96,9 +96,12 @@ describe("what is written into a folder", () => {
   it("is listed without the options of a command line", () => {
     const report: InitReport = {
       ...{ files: [], base: null, weight: null, presets: [], usual: "", mounts: [], undone: [] },
-      notes: ["Dockerfile is what the image is built from; `--name` or `--base` writes another beside it", "a note"],
+      notes: [
+        "Dockerfile is what the image is built from; `--name` or `--base` writes another beside it",
+        "there is a note",
+      ],
     };
-    assert.equal(initQuestion("w", report).detail, "a note");
+    assert.equal(initQuestion("w", report).detail, "There is a note.");
   });
 });
 
