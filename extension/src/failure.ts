@@ -21,6 +21,15 @@ export function untrusted(): Failure {
   );
 }
 
+/** A folder among others, which may be on a disk. */
+export function notOnDisk({ name }: { readonly name: string }): Failure {
+  return failure(
+    "not_on_disk",
+    l10n.t("“{0}” is on no disk that a container could mount", name),
+    l10n.t("Clone the repository and open the clone."),
+  );
+}
+
 export function failure(code: string, message: string, hint: string | null = null): Failure {
   return { code, message, hint, place: null, powers: [], candidates: [] };
 }

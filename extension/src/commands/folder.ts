@@ -1,6 +1,7 @@
 // Which folder a command is about, and what is not done from inside.
 
 import * as vscode from "vscode";
+import { WorkError, notOnDisk } from "../failure";
 import { l10n } from "../l10n";
 import type { Session } from "../session";
 
@@ -8,6 +9,10 @@ import type { Session } from "../session";
 export async function folderFor(session: Session, about: unknown): Promise<vscode.WorkspaceFolder | undefined> {
   const uri = addressOf(about);
   const named = uri && vscode.workspace.getWorkspaceFolder(uri);
+  if (named && named.uri.scheme !== "file") {
+    await session.showFailure(new WorkError(notOnDisk(named)));
+    return undefined;
+  }
   const known = named && session.folders.find((folder) => folder.index === named.index);
   return known ?? (await session.pickFolder());
 }

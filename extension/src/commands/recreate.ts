@@ -2,7 +2,7 @@ import type * as vscode from "vscode";
 import { l10n } from "../l10n";
 import type { Session } from "../session";
 import { gpus } from "../status/statusText";
-import { agreed } from "../work/questions";
+import { agreed, once } from "../work/questions";
 import { recreateQuestion } from "../work/questionText";
 
 /** What the new one is to have, and why it is needed, where that is known better than by the state. */
@@ -13,22 +13,22 @@ export interface Wanted {
 
 /** Lists what changes and what would be lost, and makes the container anew if that is agreed to. */
 export async function recreate(session: Session, folder: vscode.WorkspaceFolder, wanted?: Wanted): Promise<void> {
-  let lost: string[];
   try {
-    lost = (await session.request("gpubay/stakes", { folder: folder.uri.fsPath, jobs: false })).sentences;
+    const yes = await once(`recreate ${folder.uri.fsPath}`, async () => {
+      const lost = (await session.request("gpubay/stakes", { folder: folder.uri.fsPath, jobs: false })).sentences;
+      const drift = wanted?.drift ?? session.state(folder)?.drift.map(({ text }) => text) ?? [];
+      const gpu = session.state(folder)?.gpu ?? null;
+      const kept = wanted === undefined && gpu !== null && gpu.chosen !== null ? gpus(gpu) : undefined;
+      return agreed(recreateQuestion(folder.name, drift, lost, kept));
+    });
+    if (!yes) {
+      return;
+    }
   } catch (error) {
     void session.showFailure(error, { folder, retry: () => recreate(session, folder, wanted) });
     return;
   }
-  const drift = wanted?.drift ?? session.state(folder)?.drift.map(({ text }) => text) ?? [];
-  const gpu = session.state(folder)?.gpu ?? null;
-  const kept = wanted === undefined && gpu !== null && gpu.chosen !== null ? gpus(gpu) : undefined;
-  if (await agreed(recreateQuestion(folder.name, drift, lost, kept))) {
-    await session.runWork(
-      folder,
-      "gpubay/up",
-      { gpus: wanted?.gpus ?? null, consent: true },
-      l10n.t("Recreating the container of {0}", folder.name),
-    );
-  }
+  const title = l10n.t("Recreating the container of {0}", folder.name);
+  const params = { gpus: wanted?.gpus ?? null, consent: true };
+  await session.runWork(folder, "gpubay/up", params, title);
 }

@@ -1,6 +1,6 @@
 import path from "node:path";
 import * as vscode from "vscode";
-import { WorkError, failure } from "../failure";
+import { WorkError, failure, notOnDisk } from "../failure";
 import { l10n } from "../l10n";
 import type { Session } from "../session";
 import { plain } from "../text";
@@ -59,6 +59,9 @@ export async function runPython(session: Session, about: unknown): Promise<void>
       throw new WorkError(
         failure("outside_of_folders", l10n.t("No Python file is open"), l10n.t("Open the file that is to run.")),
       );
+    }
+    if (folder && folder.uri.scheme !== "file") {
+      throw new WorkError(notOnDisk(folder));
     }
     if (!folder || named.scheme !== "file") {
       throw new WorkError(

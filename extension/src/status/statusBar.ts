@@ -25,7 +25,7 @@ export function registerStatusBar(context: vscode.ExtensionContext, session: Ses
       badge.hide();
       return;
     }
-    const several = session.folders.length > 1;
+    const several = (vscode.workspace.workspaceFolders?.length ?? 0) > 1;
     const { text, tooltip, look, command } = statusText(
       session.helper,
       session.state(folder),

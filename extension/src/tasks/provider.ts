@@ -3,7 +3,7 @@
 import * as vscode from "vscode";
 import { refusedInside } from "../commands/folder";
 import { shellOptions } from "../commands/terminals";
-import { WorkError, failure } from "../failure";
+import { WorkError, failure, notOnDisk } from "../failure";
 import type { Session } from "../session";
 import { type Definition, argvOf, nameOf } from "./argv";
 
@@ -52,6 +52,10 @@ async function resolve(session: Session, task: vscode.Task): Promise<vscode.Task
   const { scope, definition } = task;
   const folder = typeof scope === "object" ? scope : session.folders[0];
   if (!folder || session.inside) {
+    return undefined;
+  }
+  if (folder.uri.scheme !== "file") {
+    void session.showFailure(new WorkError(notOnDisk(folder)));
     return undefined;
   }
   const argv = argvOf(folder.uri.fsPath, definition);

@@ -1,6 +1,6 @@
 // What the view of GPU Bay shows of a folder. Knows nothing of the editor.
 
-import { sentence } from "../failure";
+import { notOnDisk, sentence } from "../failure";
 import { l10n } from "../l10n";
 import {
   figures,
@@ -58,6 +58,16 @@ export function folderRow(name: string, path: string, state: FolderState | undef
     icon: "root-folder",
     context: folderContext(state?.phase),
     expands: true,
+  });
+}
+
+/** One that no container can mount, among others. */
+export function virtualRow(name: string, address: string): ViewRow {
+  return row("folder", `folder:${address}`, name, {
+    description: l10n.t("on no disk"),
+    tooltip: sentence(notOnDisk({ name })),
+    icon: "cloud",
+    context: "virtual",
   });
 }
 

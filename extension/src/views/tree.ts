@@ -5,8 +5,8 @@ import { followJob } from "../commands/jobs";
 import { l10n } from "../l10n";
 import type { Session } from "../session";
 import { removeQuestion } from "../work/questionText";
-import { agreed } from "../work/questions";
-import { type ViewRow, childrenOf, folderRow, gpuRows } from "./rows";
+import { agreed, once } from "../work/questions";
+import { type ViewRow, childrenOf, folderRow, gpuRows, virtualRow } from "./rows";
 
 interface Item {
   row: ViewRow;
@@ -74,10 +74,12 @@ export function registerViews(context: vscode.ExtensionContext, session: Session
 async function removeContainers(session: Session, folder: vscode.WorkspaceFolder): Promise<void> {
   const title = l10n.t("Removing the containers of {0}", folder.name);
   try {
-    const { sentences } = await session.request("gpubay/stakes", { folder: folder.uri.fsPath, jobs: true });
-    const state = session.state(folder);
-    const question = removeQuestion(folder.name, Boolean(state?.container), state?.jobs ?? [], sentences);
-    if (await agreed(question)) {
+    const yes = await once(`remove ${folder.uri.fsPath}`, async () => {
+      const { sentences } = await session.request("gpubay/stakes", { folder: folder.uri.fsPath, jobs: true });
+      const state = session.state(folder);
+      return agreed(removeQuestion(folder.name, Boolean(state?.container), state?.jobs ?? [], sentences));
+    });
+    if (yes) {
       await session.runWork(folder, "gpubay/down", { consent: true }, title);
     }
   } catch (error) {
@@ -150,19 +152,23 @@ class Tree implements vscode.TreeDataProvider<Item>, vscode.Disposable {
   /** One folder is shown without a row of its own. Nothing at all is the place of the welcome. */
   async getChildren(item?: Item): Promise<Item[]> {
     if (item === undefined) {
-      const [only, ...others] = this.session.folders;
-      if (only && others.length === 0) {
-        return this.below(only);
+      const all = vscode.workspace.workspaceFolders ?? [];
+      const [only] = this.session.folders;
+      if (!only) {
+        return [];
       }
-      return this.session.folders.map((folder) => ({
-        folder,
-        row: folderRow(folder.name, folder.uri.fsPath, this.session.state(folder)),
-      }));
+      return all.length === 1 ? this.below(only) : all.map((folder) => ({ folder, row: this.rowOf(folder) }));
     }
-    if (item.row.kind === "folder") {
+    if (item.row.kind === "folder" && item.row.expands) {
       return this.below(item.folder);
     }
     return item.row.kind === "gpus" ? this.gpus(item.folder) : [];
+  }
+
+  private rowOf(folder: vscode.WorkspaceFolder): ViewRow {
+    return this.session.folders.includes(folder)
+      ? folderRow(folder.name, folder.uri.fsPath, this.session.state(folder))
+      : virtualRow(folder.name, folder.uri.toString());
   }
 
   private below(folder: vscode.WorkspaceFolder): Item[] {

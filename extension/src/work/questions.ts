@@ -107,6 +107,22 @@ export async function agreed({ message, detail, yes, no }: Question): Promise<bo
   return (await vscode.window.showWarningMessage(plain(message), { modal: true, detail }, ...buttons)) === yes;
 }
 
+/** Questions that are open, or about to be. */
+const open = new Set<string>();
+
+/** Asks, unless just that is being asked: a second click is none for a second dialog behind the first. */
+export async function once<T>(key: string, ask: () => Promise<T>): Promise<T | undefined> {
+  if (open.has(key)) {
+    return undefined;
+  }
+  open.add(key);
+  try {
+    return await ask();
+  } finally {
+    open.delete(key);
+  }
+}
+
 /**
  * What is granted lasts, and the first button has the focus: an Enter that was meant for something else shows the file that asks,
  * and grants nothing.

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { FolderState, Phase } from "../../src/protocol";
-import { type ViewRow, childrenOf, folderRow, gpuRows } from "../../src/views/rows";
+import { type ViewRow, childrenOf, folderRow, gpuRows, virtualRow } from "../../src/views/rows";
 import { container, job, offered, report, state } from "./told";
 
 // What each row of the view offers: the manifest's `when` clauses, held against every context that a row can have.
@@ -115,6 +115,7 @@ describe("the menu of a row", () => {
     for (const phase of ["looking", "untrusted", undefined] as const) {
       assert.deepEqual(menu(phase), ["showLog"]);
     }
+    assert.deepEqual(offers(virtualRow("reef", "memfs:/reef")), { icons: [], menu: [] });
   });
 
   it("of the GPUs selects some, and those of one GPU and of a note are empty", () => {

@@ -56,3 +56,45 @@ test("nothing was started or contacted", async () => {
     assert.deepEqual(await editor.containers(undefined, "/reef"), []);
     assert.deepEqual(window.errors, []);
 });
+
+test("beside a folder on a disk it is said to be on none, and the other works wholly", async () => {
+    await scene.closeWindows();
+    editor.write("coral/Dockerfile", "FROM gpubay-lab/busybox\n");
+    editor.write("coral/train.py", "print('coral')\n");
+    const folders = [{ path: "coral" }, { uri: "memfs:/reef", name: "reef" }];
+    editor.write("both.code-workspace", JSON.stringify({ folders, settings: { "gpubay.onOpen": "nothing" } }));
+    window = await scene.open("virtual-beside", editor.urlOf("both.code-workspace"));
+    await scene.item(/^GPU: not started \(coral\)$/);
+    await window.command("GPU Bay: Focus on Workspaces View");
+    const row = (pattern) =>
+        until(`the view has a row ${pattern}`, async () =>
+            (await window.viewRows()).some((text) => pattern.test(text)),
+        );
+    await row(/^coralnot started$/);
+    await row(/^reefon no disk$/);
+    await window.command("GPU Bay: Start GPU Container");
+    await row(/^coralrunning$/);
+    await row(/^Container.*running$/);
+    await scene.item(/^(GPU \d|CPU).*\(coral\)$/);
+    await window.screenshot("runs");
+    const containers = await editor.containers("dev", path.join(editor.folder, "coral"));
+    assert.equal(containers.length, 1);
+    // What is in the other one cannot run, and that is said instead of a question which folder is meant.
+    await window.command("View: Show Explorer");
+    await until("its file is listed", async () => {
+        if ((await window.viewRows()).includes("reef.py")) {
+            return true;
+        }
+        await window.viewRow(/^reef$/).click();
+        await window.viewRow(/^reef\.py$/).waitFor({ timeout: 3000 });
+        return true;
+    });
+    await window.viewRow(/^reef\.py$/).dblclick();
+    await window.tab("reef.py").waitFor();
+    await window.command("GPU Bay: Run Python File in Container");
+    await told(/^“reef” is on no disk that a container could mount\. Clone the repository and open the clone\.$/);
+    await window.screenshot("said");
+    await window.command("GPU Bay: Stop");
+    await scene.item(/^GPU: stopped \(coral\)$/);
+    assert.deepEqual(window.errors, []);
+});
