@@ -9,7 +9,7 @@ from pathlib import Path
 from common import CACHE, LabError, fingerprint, locked, part, run, say
 
 # What the lab calls on the machine, and the package that brings it.
-TOOLS = {"ip": "iproute2", "iptables": "iptables", "mmdebstrap": "mmdebstrap", "cc": "gcc", "setpriv": "util-linux", "useradd": "passwd", "newuidmap": "uidmap"}
+TOOLS = {"ip": "iproute2", "iptables": "iptables", "mmdebstrap": "mmdebstrap", "cc": "gcc", "setpriv": "util-linux", "useradd": "passwd", "newuidmap": "uidmap", "ssh": "openssh-client", "openssl": "openssl"}
 LIBRARIES = {
     "/usr/lib/x86_64-linux-gnu/libdevmapper.so.1.02.1": "libdevmapper1.02.1",
     "/usr/lib/x86_64-linux-gnu/libc.a": "libc6-dev",
@@ -188,3 +188,15 @@ def registry() -> Path:
         shutil.rmtree(folder / "apt")
 
     return part("registry", fingerprint("docker-registry"), make)
+
+
+def tunnels() -> Path:
+    """A folder with what stands between machines: `usr/sbin/sshd`, `usr/bin/socat`; `libraries` is where what they need is."""
+    packages = ["openssh-server", "libwrap0", "socat"]
+
+    def make(folder: Path) -> None:
+        unpack({"bookworm": packages}, folder, folder / "apt")
+        shutil.rmtree(folder / "apt")
+        (folder / "libraries").symlink_to("usr/lib/x86_64-linux-gnu")
+
+    return part("tunnels", fingerprint(repr(packages)), make)

@@ -89,6 +89,18 @@ pub fn lab() -> &'static Lab {
     })
 }
 
+/// What the hexadecimal part of `vscode-remote://attached-container+…/` says.
+///
+/// # Panics
+/// Where `uri` is none, or has no object in it.
+pub fn attach_target(uri: &str) -> Value {
+    let hex = uri.strip_prefix("vscode-remote://attached-container+").and_then(|rest| rest.split('/').next());
+    let hex = hex.unwrap_or_else(|| panic!("{uri}")).as_bytes();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("text"), 16).expect("hexadecimal");
+    let bytes: Vec<u8> = hex.chunks(2).map(byte).collect();
+    serde_json::from_slice(&bytes).expect("an object")
+}
+
 /// An object that a command printed, against its schema in `docs/schema`.
 #[track_caller]
 pub fn as_published(command: &str, answer: &Value) {

@@ -2,17 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use gpubay_e2e::{Bench, Ran, Terminal, Who, eventually, output};
+use gpubay_e2e::{Bench, Ran, Terminal, Who, attach_target, eventually, output};
 use serde_json::{Value, json};
-
-/// What the hexadecimal part of `vscode-remote://attached-container+…/` says.
-fn target(uri: &str) -> Value {
-    let hex = uri.strip_prefix("vscode-remote://attached-container+").and_then(|rest| rest.split('/').next());
-    let hex = hex.unwrap_or_else(|| panic!("{uri}")).as_bytes();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("text"), 16).expect("hexadecimal");
-    let bytes: Vec<u8> = hex.chunks(2).map(byte).collect();
-    serde_json::from_slice(&bytes).expect("an object")
-}
 
 fn program(bench: &Bench, path: &std::path::Path, script: &str) {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
@@ -41,7 +32,7 @@ fn an_editor_gets_the_container_and_the_extensions_of_the_workspace() {
     let uri = printed["uri"].as_str().expect("a URI");
     assert_eq!(early["uri"], uri, "it does not depend on what runs");
     let host = format!("unix://{}", bench.socket.display());
-    assert_eq!(target(uri), json!({ "containerName": format!("/{name}"), "settings": { "host": host } }));
+    assert_eq!(attach_target(uri), json!({ "containerName": format!("/{name}"), "settings": { "host": host } }));
     assert!(uri.ends_with("/at%20tach"), "{uri}");
     let metadata = bench.inspect(name)["Config"]["Labels"]["devcontainer.metadata"].clone();
     let metadata: Value = serde_json::from_str(metadata.as_str().expect("a label")).expect("JSON");

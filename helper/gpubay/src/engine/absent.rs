@@ -23,7 +23,11 @@ pub(super) fn sort(located: &Located, error: &io::Error) -> EngineError {
     if Shortage::of(error) == Some(Shortage::OpenFiles) {
         return EngineError::OpenFiles { doing: format!("connect to the engine at {}", located.endpoint) };
     }
-    let Endpoint::Unix(path) = &located.endpoint else { return missing(Absence::Remote, remote(error)) };
+    let path = match &located.endpoint {
+        Endpoint::Unix(path) => path,
+        Endpoint::Tcp { .. } => return missing(Absence::Remote, remote(error)),
+        Endpoint::Ssh(ssh) => return missing(Absence::Remote, ssh.next(&why)),
+    };
     let machine = Machine::look(path);
     match error.kind() {
         io::ErrorKind::PermissionDenied => EngineError::Permission { socket: path.clone(), next: machine.leave(path) },

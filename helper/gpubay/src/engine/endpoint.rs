@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::EngineError;
+use super::ssh::Ssh;
+use super::tls;
 
 /// Of a connection to another machine.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -22,9 +24,10 @@ pub enum Endpoint {
         address: String,
         tls: Option<PathBuf>,
     },
+    Ssh(Ssh),
 }
 
-/// A byte stream to an engine, for what bollard does not carry.
+/// A byte stream to an engine.
 pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
@@ -32,14 +35,19 @@ impl Endpoint {
     pub(crate) async fn dial(&self) -> io::Result<Box<dyn Wire>> {
         Ok(match self {
             Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            Self::Tcp { address, tls: None } => {
+            Self::Tcp { address, tls: certificates } => {
+                let dial = async {
+                    let stream = TcpStream::connect(address).await?;
+                    Ok::<Box<dyn Wire>, io::Error>(match certificates {
+                        Some(folder) => Box::new(tls::connect(stream, address, folder).await?),
+                        None => Box::new(stream),
+                    })
+                };
                 // A machine that is not there says nothing for minutes.
-                let dialled = tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await;
-                Box::new(dialled.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 10 s"))??)
+                let dialled = tokio::time::timeout(PATIENCE, dial).await;
+                dialled.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 10 s"))??
             }
-            Self::Tcp { tls: Some(_), .. } => {
-                return Err(io::Error::new(io::ErrorKind::Unsupported, "building over TLS is not supported yet"));
-            }
+            Self::Ssh(ssh) => Box::new(ssh.dial(runtime_dir().as_deref())?),
         })
     }
 }
@@ -68,6 +76,13 @@ pub struct Surroundings {
     pub system_dir: PathBuf,
 }
 
+fn runtime_dir() -> Option<PathBuf> {
+    std::env::var_os("XDG_RUNTIME_DIR").filter(|value| !value.is_empty()).map(PathBuf::from).or_else(|| {
+        let usual = PathBuf::from(format!("/run/user/{}", rustix::process::getuid().as_raw()));
+        usual.is_dir().then_some(usual)
+    })
+}
+
 impl Surroundings {
     /// As this process finds them.
     pub fn of_process() -> Self {
@@ -80,10 +95,7 @@ impl Surroundings {
             docker_cert_path: path("DOCKER_CERT_PATH"),
             docker_tls_verify: text("DOCKER_TLS_VERIFY").is_some(),
             docker_config: path("DOCKER_CONFIG").unwrap_or_else(|| home.join(".docker")),
-            runtime_dir: path("XDG_RUNTIME_DIR").or_else(|| {
-                let usual = PathBuf::from(format!("/run/user/{}", rustix::process::getuid().as_raw()));
-                usual.is_dir().then_some(usual)
-            }),
+            runtime_dir: runtime_dir(),
             system_dir: PathBuf::from("/var/run"),
         }
     }
@@ -114,7 +126,7 @@ impl Endpoint {
     pub fn key(&self) -> String {
         let address = match self {
             Self::Unix(path) => Self::Unix(path.canonicalize().unwrap_or_else(|_| path.clone())).to_string(),
-            Self::Tcp { .. } => self.to_string(),
+            Self::Tcp { .. } | Self::Ssh(_) => self.to_string(),
         };
         Sha256::digest(address).iter().take(3).map(|byte| format!("{byte:02x}")).collect()
     }
@@ -125,6 +137,7 @@ impl std::fmt::Display for Endpoint {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp { address, .. } => write!(f, "tcp://{address}"),
+            Self::Ssh(ssh) => ssh.fmt(f),
         }
     }
 }
@@ -168,12 +181,8 @@ fn parse(host: &str, around: &Surroundings, said_by: &str) -> Result<Located, En
                 .then(|| around.docker_cert_path.clone().unwrap_or_else(|| around.docker_config.clone()));
             Endpoint::Tcp { address: address.trim_end_matches('/').to_owned(), tls }
         }
-        Some(("ssh", _)) => {
-            return Err(refuse(
-                "engines over SSH are not supported yet; forward the socket (ssh -L) and name it with unix://",
-            ));
-        }
-        _ => return Err(refuse("it takes the form unix:///path or tcp://host:port")),
+        Some(("ssh", address)) => Endpoint::Ssh(Ssh::parse(address).map_err(refuse)?),
+        _ => return Err(refuse("it takes the form unix:///path, tcp://host:port or ssh://user@host")),
     };
     Ok(Located { endpoint, because: said_by.to_owned(), context: None })
 }

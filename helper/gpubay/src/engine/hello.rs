@@ -15,6 +15,8 @@ use super::info::Flavour;
 
 /// An engine answers within milliseconds; one that is slower is asked in the usual way.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// With SSH there is no telling the connection from the answer.
+const PATIENCE_WITH_SSH: Duration = Duration::from_secs(20);
 /// A header is a few hundred bytes.
 const MOST: usize = 16 << 10;
 
@@ -44,8 +46,12 @@ pub(super) async fn hello(endpoint: &Endpoint) -> io::Result<Option<Hello>> {
         }
         Ok::<_, io::Error>(answer)
     };
-    match tokio::time::timeout(PATIENCE, asked).await {
+    let behind_ssh = matches!(endpoint, Endpoint::Ssh(_));
+    let patience = if behind_ssh { PATIENCE_WITH_SSH } else { PATIENCE };
+    match tokio::time::timeout(patience, asked).await {
         Ok(Ok(answer)) => Ok(told_in(&String::from_utf8_lossy(&answer))),
+        Ok(Err(error)) if behind_ssh => Err(error),
+        Err(_) if behind_ssh => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 20 s")),
         Ok(Err(_)) | Err(_) => Ok(None),
     }
 }

@@ -7,6 +7,7 @@ mod absent;
 mod archive;
 pub mod build;
 mod cdi;
+mod client;
 mod command;
 mod condition;
 mod containers;
@@ -24,6 +25,8 @@ pub mod labels;
 mod logs;
 mod options;
 mod raw;
+mod ssh;
+mod tls;
 mod volumes;
 
 use std::time::Duration;
@@ -70,7 +73,7 @@ impl Engine {
     pub async fn connect(located: Located) -> Result<Self, EngineError> {
         // Long calls (a wait, a build's quiet minutes) are bounded by cancellation, not by this.
         const TIMEOUT: u64 = 24 * 3600;
-        // What has no connection that tells more: an address that none can be made to, TLS.
+        // What answers, and not as an engine.
         let not_there = |why: String| EngineError::NotThere {
             endpoint: located.endpoint.to_string(),
             because: located.because.clone(),
@@ -82,26 +85,11 @@ impl Engine {
             },
             why,
         };
-        let mut told = None;
+        let told = hello::hello(&located.endpoint).await.map_err(|error| absent::sort(&located, &error))?;
+        let api = told.as_ref().map(|told| &told.api).filter(|api| **api < NEWEST_API).unwrap_or(&NEWEST_API);
         let docker = match &located.endpoint {
-            Endpoint::Unix(path) => {
-                told = hello::hello(&located.endpoint).await.map_err(|error| absent::sort(&located, &error))?;
-                let api = told.as_ref().map(|told| &told.api).filter(|api| **api < NEWEST_API).unwrap_or(&NEWEST_API);
-                Docker::connect_with_unix(&format!("unix://{}", path.display()), TIMEOUT, api)
-            }
-            Endpoint::Tcp { address, tls: None } => {
-                told = hello::hello(&located.endpoint).await.map_err(|error| absent::sort(&located, &error))?;
-                let api = told.as_ref().map(|told| &told.api).filter(|api| **api < NEWEST_API).unwrap_or(&NEWEST_API);
-                Docker::connect_with_http(&format!("tcp://{address}"), TIMEOUT, api)
-            }
-            Endpoint::Tcp { address, tls: Some(certificates) } => Docker::connect_with_ssl(
-                &format!("tcp://{address}"),
-                &certificates.join("key.pem"),
-                &certificates.join("cert.pem"),
-                &certificates.join("ca.pem"),
-                TIMEOUT,
-                &NEWEST_API,
-            ),
+            Endpoint::Unix(path) => Docker::connect_with_unix(&format!("unix://{}", path.display()), TIMEOUT, api),
+            elsewhere @ (Endpoint::Tcp { .. } | Endpoint::Ssh(_)) => client::over(elsewhere, TIMEOUT, api),
         }
         .map_err(|error| not_there(error.to_string()))?;
         let (docker, flavour, heeds_gpu_requests, builder) = match told {

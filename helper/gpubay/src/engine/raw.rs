@@ -10,16 +10,16 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Endpoint, Engine, EngineError, Flavour};
+use super::{Engine, EngineError, Flavour};
 
 /// How often a list is asked for that a container's end spoils, and how long between.
 const TRIES: u32 = 20;
 const MOMENT: std::time::Duration = std::time::Duration::from_millis(25);
 
 impl Engine {
-    /// Whether these answers are to be read here. Over TLS there is only bollard.
+    /// Whether these answers are to be read here.
     pub(super) fn is_read_raw(&self) -> bool {
-        self.flavour == Flavour::Podman && !matches!(self.located.endpoint, Endpoint::Tcp { tls: Some(_), .. })
+        self.flavour == Flavour::Podman
     }
 
     pub(super) async fn summaries(&self, filters: &str, doing: &str) -> Result<Vec<ContainerSummary>, EngineError> {
