@@ -13,6 +13,7 @@ import { Unfinished } from "./helper/unfinished";
 import { l10n } from "./l10n";
 import { writeLog } from "./log";
 import { GpuWatch } from "./gpus/watch";
+import { Pace } from "./pace";
 import { showFailure } from "./present";
 import type { Failure, FolderState, GpusParams, LogLinesParams, LogParams, PackagesParams } from "./protocol";
 import type { Answer, HelperState, Method, Params, Session, WorkMethod, WorkParams } from "./session";
@@ -36,6 +37,13 @@ export class GpuBay implements Session {
   readonly onLogLines = this.logLines.event;
 
   private readonly states = new Map<string, FolderState>();
+  /** By path. Each state replaces the one before, so that none is missed which still counts. */
+  private readonly pace = new Pace<string>((path) => {
+    const folder = this.folders.find((folder) => folder.uri.fsPath === path);
+    if (folder) {
+      this.stateChanged.fire(folder);
+    }
+  });
   private readonly crashes = new Crashes();
   private readonly progress = new Map<string, (value: ProgressValue) => void>();
   private life: Promise<Life> | undefined;
@@ -51,6 +59,7 @@ export class GpuBay implements Session {
     this.gpus = new GpuWatch(this);
     context.subscriptions.push(
       this.gpus,
+      this.pace,
       this.log,
       this.stateChanged,
       this.helperChanged,
@@ -215,7 +224,7 @@ export class GpuBay implements Session {
           this.unfinished.note(state.folder, state.work?.method);
         }
         this.states.set(state.folder, state);
-        this.stateChanged.fire(folder);
+        this.pace.tell(state.folder);
       }
     });
     client.onNotification("gpubay/gpus", (params: GpusParams) => {

@@ -1,6 +1,7 @@
 // GPUs as they are now, while somebody looks.
 
 import * as vscode from "vscode";
+import { Pace } from "../pace";
 import type { GpusParams, GpusReport } from "../protocol";
 import type { Session } from "../session";
 import { watched } from "./watched";
@@ -10,6 +11,9 @@ export class GpuWatch implements vscode.Disposable {
   /** With the folder whose GPUs are different now. */
   readonly onDidChange = this.changed.event;
 
+  private readonly pace = new Pace<string>((folder) => {
+    this.changed.fire(folder);
+  });
   private readonly reports = new Map<string, GpusReport>();
   /** How many show them, by folder. */
   private readonly looks = new Map<string, number>();
@@ -23,6 +27,7 @@ export class GpuWatch implements vscode.Disposable {
     };
     this.subscriptions = vscode.Disposable.from(
       this.changed,
+      this.pace,
       session.onDidChangeState(update),
       session.onDidChangeHelper(() => {
         if (session.helper.status !== "running") {
@@ -70,7 +75,7 @@ export class GpuWatch implements vscode.Disposable {
 
   take({ folder, report }: GpusParams): void {
     this.reports.set(folder, report);
-    this.changed.fire(folder);
+    this.pace.tell(folder);
   }
 
   /** What was told is not to be believed any more. */

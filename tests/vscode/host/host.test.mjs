@@ -1,5 +1,5 @@
 // Runs each `<name>.mocha.js` inside an extension host of its own, where it has the editor's API. What the editor is to be
-// like stands in `<name>.setup.mjs`.
+// like stands in `<name>.setup.mjs`, whose `prepare` gets it before it is started.
 import assert from "node:assert/strict";
 import { cpSync, existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
@@ -15,7 +15,7 @@ after(() => chrome.close());
 
 for (const file of readdirSync(here).filter((name) => name.endsWith(".mocha.js"))) {
     const setup = path.join(here, file.replace(".mocha.js", ".setup.mjs"));
-    const wanted = existsSync(setup) ? (await import(setup)).default : {};
+    const { default: wanted, prepare } = existsSync(setup) ? await import(setup) : {};
     test(file, async (t) => {
         const editor = new Editor({
             kind: "host",
@@ -28,6 +28,7 @@ for (const file of readdirSync(here).filter((name) => name.endsWith(".mocha.js")
         cpSync(path.join(here, file), editor.at("driver", file));
         const report = editor.at("run/report");
         editor.env = { ...editor.env, GPUBAY_TEST_FILE: editor.at("driver", file), GPUBAY_TEST_REPORT: report };
+        prepare?.(editor);
         t.after(() => editor.stop());
         await editor.start();
         const { code, lines } = await runTests(editor);
