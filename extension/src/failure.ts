@@ -79,13 +79,16 @@ function isFailure(data: unknown): data is Failure {
  * Its first line with the next step; an excerpt of a file stands only in the log. A path that it begins with is told from
  * `folder`.
  */
-export function sentence({ code, message, hint }: Failure, folder?: string): string {
+export function sentence(failure: Failure, folder?: string): string {
+  // The helper refuses, too, and in English.
+  const { code, message, hint } = l10n.foreign && failure.code === "untrusted" ? untrusted() : failure;
   const [first = "", ...rest] = message.split("\n");
   const line = folder === undefined ? first : fromFolder(first, folder);
   const said = ended(code === "build_step_failed" ? withReason(line, rest) : line);
   const next = hint === null ? undefined : l10n.foreign ? (nextStep(code) ?? inEditor(hint)) : inEditor(hint);
+  const head = l10n.foreign ? headline(code) : undefined;
   const whole = next === undefined ? said : `${said} ${next}`;
-  return capital(whole);
+  return head === undefined ? capital(whole) : `${head}: ${capital(whole)}`;
 }
 
 /** In the editor a folder goes by its name. */
@@ -100,6 +103,63 @@ function fromFolder(line: string, folder: string): string {
 function withReason(line: string, output: readonly string[]): string {
   const reason = output.findLast((said) => said.trim() !== "");
   return reason === undefined ? line : `${line}: ${short(reason, 120)}`;
+}
+
+/** What has happened, in the editor's language: what the helper says of it, in English, is the detail. */
+function headline(code: string): string | undefined {
+  switch (code) {
+    case "build_step_failed":
+      return l10n.t("A step of the build has failed");
+    case "build_failed":
+      return l10n.t("The build has failed");
+    case "dockerfile_syntax":
+      return l10n.t("The Dockerfile has a mistake");
+    case "base_image":
+      return l10n.t("The base image could not be pulled");
+    case "disk_full":
+      return l10n.t("The disk is full");
+    case "no_engine":
+    case "engine_unreachable":
+      return l10n.t("The container engine cannot be reached");
+    case "engine_stopped":
+    case "engine_lost":
+      return l10n.t("The container engine has gone away");
+    case "engine_permission":
+      return l10n.t("Your user may not use the container engine");
+    case "gpu_unknown":
+      return l10n.t("There is no such GPU here");
+    case "gpu_none":
+    case "gpu_required":
+      return l10n.t("There is no GPU to be had");
+    case "gpu_too_few":
+    case "gpu_too_many":
+      return l10n.t("There are fewer GPUs than were asked for");
+    case "gpu_broken":
+    case "gpu_driver_mismatch":
+    case "gpu_injection":
+    case "gpu_no_permission":
+    case "gpu_trouble":
+      return l10n.t("Something is wrong with the GPUs");
+    case "unknown_key":
+    case "unknown_choice":
+    case "wrong_type":
+    case "config_syntax":
+      return l10n.t("gpubay.toml has a mistake");
+    case "no_dockerfile":
+      return l10n.t("There is nothing to build from");
+    case "not_running":
+      return l10n.t("The container does not run");
+    case "work_running":
+      return l10n.t("Something of yours still runs");
+    case "busy":
+      return l10n.t("Something else is under way");
+    case "ticket_lost":
+      return l10n.t("The wait for GPUs was ended");
+    case "internal":
+      return l10n.t("This is a mistake of GPU Bay");
+    default:
+      return undefined;
+  }
 }
 
 /** In the editor's language, which the helper does not speak: less than it would say, where the code tells enough. */

@@ -3,7 +3,7 @@ import { l10n } from "../l10n";
 import type { Session } from "../session";
 import { gpus } from "../status/statusText";
 import { agreed, once } from "../work/questions";
-import { recreateQuestion } from "../work/questionText";
+import { byName, recreateQuestion } from "../work/questionText";
 
 /** What the new one is to have, and why it is needed, where that is known better than by the state. */
 export interface Wanted {
@@ -15,7 +15,8 @@ export interface Wanted {
 export async function recreate(session: Session, folder: vscode.WorkspaceFolder, wanted?: Wanted): Promise<void> {
   try {
     const yes = await once(`recreate ${folder.uri.fsPath}`, async () => {
-      const lost = (await session.request("gpubay/stakes", { folder: folder.uri.fsPath, jobs: false })).sentences;
+      const { sentences } = await session.request("gpubay/stakes", { folder: folder.uri.fsPath, jobs: false });
+      const lost = byName(sentences, session.state(folder));
       const drift = wanted?.drift ?? session.state(folder)?.drift.map(({ text }) => text) ?? [];
       const gpu = session.state(folder)?.gpu ?? null;
       const kept = wanted === undefined && gpu !== null && gpu.chosen !== null ? gpus(gpu) : undefined;

@@ -87,7 +87,7 @@ export async function runPython(session: Session, about: unknown): Promise<void>
 function pythonTask(helper: string, folder: vscode.WorkspaceFolder, file: vscode.Uri): vscode.Task {
   // Never taken for an option, whatever the file's name.
   const script = `./${path.relative(folder.uri.fsPath, file.fsPath)}`;
-  const argv = ["-C", folder.uri.fsPath, "exec", "--", "python", script];
+  const argv = ["-C", folder.uri.fsPath, "exec", "--in-editor", "--", "python", script];
   const task = new vscode.Task(
     { type: "gpubay.python", file: script },
     folder,

@@ -136,7 +136,7 @@ export function childrenOf(state: FolderState, inside = false): ViewRow[] {
     rows.push(
       // The side bar is narrow: the engine's name for it would leave no room for what it does.
       row("container", `container:${folder}`, l10n.t("Container"), {
-        description: [gpuText(state), runs || work ? phaseText(state) : container.state]
+        description: [gpuText(state), runs || work ? phaseText(state) : restsText(container.state)]
           .filter((part) => part !== "")
           .join(" · "),
         tooltip: [container.name, ...drift.map(({ text }) => text)].join("\n"),
@@ -158,6 +158,19 @@ function containerContext(state: string, drifted: boolean): string {
     return drifted ? "container.drifted" : "container.running";
   }
   return state === "paused" ? "container.paused" : "container.stopped";
+}
+
+/** Of one that does not run, by the engine's word for it. */
+function restsText(state: string): string {
+  switch (state) {
+    case "created":
+    case "exited":
+      return l10n.t("stopped");
+    case "paused":
+      return l10n.t("paused");
+    default:
+      return state;
+  }
 }
 
 function gpuText({ gpu }: FolderState): string {

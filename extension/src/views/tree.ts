@@ -4,7 +4,7 @@ import * as vscode from "vscode";
 import { followJob } from "../commands/jobs";
 import { l10n } from "../l10n";
 import type { Session } from "../session";
-import { removeQuestion } from "../work/questionText";
+import { byName, removeQuestion } from "../work/questionText";
 import { agreed, once } from "../work/questions";
 import { type ViewRow, childrenOf, folderRow, gpuRows, virtualRow } from "./rows";
 
@@ -77,7 +77,8 @@ async function removeContainers(session: Session, folder: vscode.WorkspaceFolder
     const yes = await once(`remove ${folder.uri.fsPath}`, async () => {
       const { sentences } = await session.request("gpubay/stakes", { folder: folder.uri.fsPath, jobs: true });
       const state = session.state(folder);
-      return agreed(removeQuestion(folder.name, Boolean(state?.container), state?.jobs ?? [], sentences));
+      const said = byName(sentences, state);
+      return agreed(removeQuestion(folder.name, Boolean(state?.container), state?.jobs ?? [], said));
     });
     if (yes) {
       await session.runWork(folder, "gpubay/down", { consent: true }, title);

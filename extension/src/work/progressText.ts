@@ -14,6 +14,27 @@ export function elapsed(ms: number): string {
 }
 
 export function message(step: string | undefined, time: string, cancelling: boolean): string {
-  const what = cancelling ? l10n.t("Cancelling and cleaning up…") : short(step ?? "", 200);
+  const what = cancelling ? l10n.t("Cancelling and cleaning up…") : short(inWords(step ?? ""), 200);
   return [what, time].filter((part) => part !== "").join(" · ");
+}
+
+/** Titles of steps as the helper and BuildKit begin them, in the words of this window. */
+export const TITLES: Record<string, () => string> = {
+  "Starting the container": () => l10n.t("Starting the container"),
+  "Preparing the container's Python": () => l10n.t("Preparing the container's Python"),
+  "Mirroring the image's Python packages": () => l10n.t("Mirroring the image's Python packages"),
+  "Mirroring the container's Python packages": () => l10n.t("Mirroring the container's Python packages"),
+  "Installing requirements": () => l10n.t("Installing requirements"),
+  "Sending the build context": () => l10n.t("Sending the build context"),
+  "Waiting for GPUs": () => l10n.t("Waiting for GPUs"),
+  "exporting to image": () => l10n.t("Saving the image"),
+  "[internal] load build definition": () => l10n.t("Reading what is to be built"),
+  "[internal] load metadata": () => l10n.t("Looking for the base image"),
+  "[internal] load build context": () => l10n.t("Sending the build context"),
+};
+
+/** What follows the title, an amount or a name, stays. */
+export function inWords(step: string): string {
+  const title = Object.keys(TITLES).find((title) => step.startsWith(title));
+  return title === undefined ? step : `${TITLES[title]?.() ?? title}${step.slice(title.length)}`;
 }

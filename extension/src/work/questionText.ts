@@ -2,7 +2,7 @@
 
 import { sentence } from "../failure";
 import { l10n } from "../l10n";
-import type { AskedPower, Failure, Row } from "../protocol";
+import type { AskedPower, Failure, FolderState, Row } from "../protocol";
 import type { WorkMethod } from "../session";
 
 /** What has been agreed to in the course of one piece of work. */
@@ -46,6 +46,19 @@ export function listed({ message }: Failure): string[] {
   const lines = message.split("\n").map((line) => line.replace(/^[\s•*-]+/, "").trim());
   const said = lines.filter((line) => line !== "");
   return said.length > 1 && said[0]?.endsWith(":") ? said.slice(1) : said;
+}
+
+/** The helper names containers as the engine does: in a folder's own dialog a job has its name, and the dev container needs none. */
+export function byName(lines: readonly string[], state: Pick<FolderState, "container" | "jobs"> | undefined): string[] {
+  const names = new Map(state?.jobs.map(({ name, job }) => [name, `${job ?? name}: `]));
+  if (state?.container) {
+    names.set(state.container.name, "");
+  }
+  return lines.map((line) => {
+    const [name = ""] = line.split(": ", 1);
+    const known = names.get(name);
+    return known === undefined ? line : `${known}${line.slice(name.length + 2)}`;
+  });
 }
 
 /** A modal dialog's; `detail` is shown as it is. */

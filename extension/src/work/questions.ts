@@ -6,7 +6,15 @@ import { l10n } from "../l10n";
 import type { Failure } from "../protocol";
 import type { Session, WorkMethod } from "../session";
 import { plain } from "../text";
-import { type Question, asked, deletionsQuestion, listed, powersQuestion, runningQuestion } from "./questionText";
+import {
+  type Question,
+  asked,
+  byName,
+  deletionsQuestion,
+  listed,
+  powersQuestion,
+  runningQuestion,
+} from "./questionText";
 
 /**
  * Tries until it is done, answered with no, or failed; whoever looks on has then been told. `consent`: what runs may end, as
@@ -42,7 +50,8 @@ export async function workWithQuestions<T>(
           break;
         case "end": {
           const running = question.all ? await stakes(session, folder, failure) : listed(failure);
-          if (!(await agreed(runningQuestion(folder.name, work.title, running)))) {
+          const said = byName(running, session.state(folder));
+          if (!(await agreed(runningQuestion(folder.name, work.title, said)))) {
             return undefined;
           }
           consent = true;

@@ -49,7 +49,11 @@ describe("failures", () => {
     try {
       assert.match(sentence(built), /«Correct that instruction/);
       assert.match(sentence(failure("of_tomorrow", "new", "Look.")), /Look\./);
-      assert.equal(sentence(failure("no_engine", "It is gone")), "It is gone.");
+      assert.equal(
+        sentence(failure("no_engine", "it is gone")),
+        "«The container engine cannot be reached»: It is gone.",
+      );
+      assert.match(sentence(failure("untrusted", "the helper's words")), /^«The workspace is not trusted/);
     } finally {
       useTranslations(english, "en-GB");
     }

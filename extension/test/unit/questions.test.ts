@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
 import { doctorPage } from "../../src/commands/doctorText";
-import { elapsed, message } from "../../src/work/progressText";
+import { readFileSync, readdirSync } from "node:fs";
+import path from "node:path";
+import { TITLES, elapsed, inWords, message } from "../../src/work/progressText";
 import { initQuestion } from "../../src/commands/initializeText";
 import { failure } from "../../src/failure";
 import type { InitReport, Row } from "../../src/protocol";
 import {
   type Agreed,
   asked,
+  byName,
   listed,
   powersQuestion,
   recreateQuestion,
@@ -14,6 +17,14 @@ import {
   runningQuestion,
 } from "../../src/work/questionText";
 import { plain, short } from "../../src/text";
+
+/** All of the helper's sources, one behind the other. */
+function sources(folder: string): string {
+  return readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".rs"))
+    .map((entry) => readFileSync(path.join(entry.parentPath, entry.name), "utf8"))
+    .join("");
+}
 
 describe("questions", () => {
   it("name each power, the grave ones first", () => {
@@ -28,6 +39,13 @@ describe("questions", () => {
 
   it("list what runs and what is lost", () => {
     const { detail } = recreateQuestion("model", ["memory was 1g and is now 2g"], ["it runs python train.py (7)"]);
+    assert.deepEqual(
+      byName(["gpubay-w: it runs a: b", "gpubay-w-train-1: it runs c", "another: d"], {
+        container: { id: "1", name: "gpubay-w", state: "running", workdir: "/w" },
+        jobs: [{ name: "gpubay-w-train-1", job: "train-1" } as Row],
+      }),
+      ["it runs a: b", "train-1: it runs c", "another: d"],
+    );
     // Also what was lost, which is no change, stands under it.
     assert.match(detail, /^Why it is made anew:\n• memory was 1g/);
     assert.match(detail, /• it runs python train\.py \(7\)/);
@@ -117,6 +135,17 @@ describe("text of strangers", () => {
 });
 
 describe("progress", () => {
+  it("says the steps in words, and knows those of the helper", () => {
+    assert.equal(inWords("exporting to image: 3 MB"), "Saving the image: 3 MB");
+    assert.equal(inWords("[3/5] RUN make"), "[3/5] RUN make");
+    const helper = sources("helper/gpubay/src");
+    const ours = Object.keys(TITLES).filter((title) => /^[A-Z]/.test(title));
+    assert.deepEqual(
+      ours.filter((title) => !helper.includes(`step("${title}")`)),
+      [],
+    );
+  });
+
   it("says the step and the time", () => {
     assert.equal(elapsed(1500), "");
     assert.equal(elapsed(7200), "7 s");

@@ -62,6 +62,11 @@ describe("the rows of the view", () => {
     assert.equal(rows[1]?.description, "running");
   });
 
+  it("show a container that rests in words of ours", () => {
+    const [rests] = childrenOf(told("stopped", { container: container("exited") }));
+    assert.equal(rests?.description, "stopped");
+  });
+
   it("show a job that waits as one that can be stopped", () => {
     const rows = childrenOf({
       ...state,

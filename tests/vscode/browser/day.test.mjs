@@ -10,6 +10,8 @@ import { until } from "../lib/until.mjs";
 
 const DOCKERFILE = imageWith("reefworks");
 
+const FAILS = "print('no coral here')\nraise SystemExit(3)\n";
+
 /** What the driver tells: the lab's CDI devices, with so many MiB in use on each. */
 function driver(...used) {
     const gpus = used.map(
@@ -31,8 +33,9 @@ let editor, window;
 before(async () => {
     const wanted = {
         workspace: "coral reef ü",
-        settings: { "gpubay.onOpen": "nothing" },
-        files: { Dockerfile: DOCKERFILE, "train.py": "import reefworks\n\nreefworks.\n" },
+        // Without it the text of terminals is in no element.
+        settings: { "gpubay.onOpen": "nothing", "terminal.integrated.gpuAcceleration": "off" },
+        files: { Dockerfile: DOCKERFILE, "train.py": "import reefworks\n\nreefworks.\n", "fails.py": FAILS },
         extensions: [path.join(FIXTURES, "pyright-client"), vsix],
     };
     await scene.start(wanted, (made) => {
@@ -79,6 +82,20 @@ test("its definition opens", async () => {
     await window.goToDefinition("__init__.py");
     await window.screenshot("definition");
     assert.match(await window.text(), /def only_inside\(width: int\) -> int:/);
+});
+
+test("a script that fails at once has been launched", async () => {
+    await window.openFile("fails.py");
+    await window.command("GPU Bay: Run Python File in Container");
+    const said = await until("it has ended", async () => {
+        const rows = await window.page.locator(".terminal-wrapper.active .xterm-rows").first().textContent();
+        const text = rows.replace(/\s+/g, "");
+        return text.includes("exitcode:3") && text;
+    });
+    await window.screenshot("script-failed");
+    assert.match(said, /^nocoralhere/, "nothing of a command line stands above it");
+    assert.doesNotMatch(said, /failedtolaunch/);
+    await window.command("Terminal: Kill All Terminals");
 });
 
 test("a click on the item picks GPUs", async () => {

@@ -43,7 +43,7 @@ const terminal = (name) =>
             await window.page
                 .locator(".terminal-outer-container, .terminal-tabs-entry, .single-terminal-tab")
                 .allTextContents()
-        ).some((text) => text.includes(name)),
+        ).some((text) => name.test(text)),
     );
 
 test("a folder offers what its phase is for, and starts from there", async () => {
@@ -68,7 +68,7 @@ test("a container that runs is worked with", async () => {
     await told(/Dev Containers, which is not installed/);
     await window.command("Notifications: Clear All Notifications");
     await window.pickInMenu(/^Container/, "Open Root Shell");
-    await terminal("coral (GPU container, root)");
+    await terminal(/GPU container, root \(coral\)/);
     const [before, started] = [await containers(), await since()];
     await until("the shell runs", async () => (await editor.dockerCli("top", ...before)).split("\n").length > 2);
     await window.screenshot("shell");
@@ -84,18 +84,18 @@ test("a job is followed, ended and taken away", async () => {
     await window.pickInMenu(/^coral/, "Run Job…");
     await until("the job is listed", async () => (await window.rows()).some((text) => text?.startsWith("train")));
     await window.pick("train");
-    await row(/^job-\w{6}running/);
-    assert.deepEqual(await window.menu(/^job-/), ["Show Output", "Stop Job", "Remove Job"]);
+    await row(/^train-\w{6}running/);
+    assert.deepEqual(await window.menu(/^train-/), ["Show Output", "Stop Job", "Remove Job"]);
     await window.screenshot("job");
-    await window.pickInMenu(/^job-/, "Show Output");
-    await terminal("output of job-");
-    await window.pickInMenu(/^job-/, "Stop Job");
-    assert.match((await asked(/Something of yours runs in “coral”/)).detail, /it runs sleep 1000/);
+    await window.pickInMenu(/^train-/, "Show Output");
+    await terminal(/train-\w{6}: output/);
+    await window.pickInMenu(/^train-/, "Stop Job");
+    assert.match((await asked(/Something of yours runs in “coral”/)).detail, /• train-\w{6}: it runs sleep 1000/);
     await window.answerDialog("End It and Go On");
-    await row(/^job-\w{6}ended with/);
-    assert.deepEqual(await window.menu(/^job-/), ["Show Output", "Remove Job", "Remove Ended Jobs"]);
-    await window.pickInMenu(/^job-/, "Remove Job");
-    await until("its row is gone", async () => (await window.viewRows()).every((text) => !text.startsWith("job-")));
+    await row(/^train-\w{6}ended with/);
+    assert.deepEqual(await window.menu(/^train-/), ["Show Output", "Remove Job", "Remove Ended Jobs"]);
+    await window.pickInMenu(/^train-/, "Remove Job");
+    await until("its row is gone", async () => (await window.viewRows()).every((text) => !text.startsWith("train-")));
 });
 
 test("one that is paused can be ended, and one that is stopped is made anew or removed", async () => {
@@ -105,7 +105,7 @@ test("one that is paused can be ended, and one that is stopped is made anew or r
     assert.deepEqual(await window.menu(/^Container/), PAUSED);
     await window.screenshot("paused");
     await window.pickInMenu(/^Container/, "Stop");
-    await row(/^Container.*exited/);
+    await row(/^Container.*stopped/);
     assert.deepEqual(await window.menu(/^Container/), STOPPED);
     await window.pickInMenu(/^Container/, "Recreate…");
     await asked(/^Make the container of “coral” anew\?/);

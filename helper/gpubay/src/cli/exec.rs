@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use futures_util::stream;
@@ -28,6 +29,9 @@ pub(super) struct Exec {
     /// As root instead of your user
     #[arg(long)]
     root: bool,
+    /// In a task of an editor: what fails at once is not taken for what could not be launched
+    #[arg(long, hide = true)]
+    in_editor: bool,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true)]
     command: Vec<String>,
@@ -60,14 +64,23 @@ pub(super) const NOBODY_READS: u8 = 128 + libc::SIGPIPE as u8;
 /// What a shell shows of a program that SIGHUP, SIGKILL or SIGTERM has ended.
 const ENDED_BY_OTHERS: [u8; 3] = [128 + libc::SIGHUP as u8, 128 + libc::SIGKILL as u8, 128 + libc::SIGTERM as u8];
 
+/// VS Code says of a task that fails within half a second that it «failed to launch», whatever that printed.
+const LAUNCHED: Duration = Duration::from_secs(1);
+
 pub(super) async fn exec(common: &Common, command: Exec, output: &Output) -> u8 {
-    let who = if command.root { As::Root } else { As::User };
+    let began = Instant::now();
+    let Exec { root, in_editor, command } = command;
+    let who = if root { As::Root } else { As::User };
     let session = async {
         let workspace = open(common, output).await?;
-        let started = start(&workspace, command.command, &options(common, who, output)).await?;
+        let started = start(&workspace, command, &options(common, who, output)).await?;
         Ok((workspace, started))
     };
-    finish(session.await, output, false).await
+    let code = finish(session.await, output, false).await;
+    if in_editor && code != 0 {
+        tokio::time::sleep_until((began + LAUNCHED).into()).await;
+    }
+    code
 }
 
 pub(super) async fn shell(common: &Common, command: &Shell, output: &Output) -> u8 {

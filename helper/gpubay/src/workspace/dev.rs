@@ -249,7 +249,10 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
             for line in losses.describe() {
                 workspace.progress.note(format!("lost with it: {line}"));
             }
+            // What was said of it is no news while the next one starts.
+            let step = workspace.progress.step(format!("Removing {}", found.name));
             workspace.engine.remove(&found.id).await?;
+            step.done();
             return Ok(Dev { lost: losses, ..make(workspace, wanted).await? });
         }
         if unwell {
@@ -296,8 +299,10 @@ async fn keep(workspace: &Workspace, wanted: &Wanted<'_>, found: Container, was:
             other => other.into_error(),
         }));
     }
+    let step = workspace.progress.step("Starting the container");
     start(workspace, wanted, &found.id).await?;
     let status = ready(workspace, wanted, &found.name).await?;
+    step.done();
     let container = find(workspace, &found.name).await?.unwrap_or(found);
     Ok(kept(container, true, status))
 }
@@ -369,6 +374,7 @@ async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt
         workspace.engine.remove(&id).await?;
         return Err(visibility::settle(workspace, &planned.spec.image, problem).await.into());
     }
+    let step = workspace.progress.step("Starting the container");
     let brought_up = async {
         workspace.reach("container.created")?;
         start(workspace, wanted, &id).await?;
@@ -378,6 +384,7 @@ async fn make(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Dev, Attempt
     .await;
     match brought_up {
         Ok(status) => {
+            step.done();
             for line in moved {
                 workspace.progress.note(line);
             }

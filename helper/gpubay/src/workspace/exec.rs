@@ -97,7 +97,8 @@ pub async fn ended_with(workspace: &Workspace, container: &str) -> Option<Error>
 /// `no_shell` when the image has none.
 pub async fn shell(workspace: &Workspace, options: &ExecOptions) -> Result<Started> {
     let container = running(workspace).await?;
-    let named = shell_of_user(workspace, &container, options.who).await;
+    // Nobody chose a plain `sh`: it is what an entry says that names no other, and it has neither completion nor history.
+    let named = shell_of_user(workspace, &container, options.who).await.filter(|shell| shell != "/bin/sh");
     let candidates =
         named.into_iter().chain(["/bin/bash", "/bin/zsh", "/bin/sh", "/bin/ash", "/busybox/sh"].map(str::to_owned));
     for shell in candidates {

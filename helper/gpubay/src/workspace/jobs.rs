@@ -138,8 +138,19 @@ pub(super) fn gpus_of(workspace: &Workspace, options: &RunOptions) -> Gpus {
 }
 
 pub(super) fn name_of(options: &RunOptions) -> Result<String> {
-    let name = options.name.clone().unwrap_or_else(|| format!("job-{}", &unique()[..6]));
+    let name =
+        options.name.clone().unwrap_or_else(|| format!("{}-{}", stem(options.configured.as_deref()), &unique()[..6]));
     check_name(&name).map(|()| name)
+}
+
+/// What it is told apart by at a glance: the name that the configuration gives it, as far as that can name a container.
+fn stem(configured: Option<&str>) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let name: String = configured.unwrap_or_default().chars().map(plain).take(40).collect();
+    match name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()) {
+        "" => "job".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 /// Makes and starts a job. The image is built and the venv prepared where they are not yet.
@@ -448,4 +459,20 @@ pub async fn remove(workspace: &Workspace, job: &Job) -> Result<()> {
     workspace.engine.remove(&job.id).await?;
     let _ = std::fs::remove_dir_all(workspace.job_run_folder(&job.name).as_path());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_of_the_configuration_is_known_by_its_name() {
+        for (configured, stem_of_it) in
+            [(None, "job"), (Some("train"), "train"), (Some("größe 2"), "gr--e-2"), (Some("--"), "job")]
+        {
+            let stem = stem(configured);
+            assert_eq!(stem, stem_of_it);
+            assert!(check_name(&format!("{stem}-12ab34")).is_ok());
+        }
+    }
 }

@@ -236,6 +236,7 @@ pub(super) async fn refresh(
     let mut prepared =
         Prepared { warnings: ground.python.warning.clone().into_iter().collect(), ..Prepared::default() };
     let venv = &ground.python.venv;
+    let step = progress.step("Preparing the container's Python");
     // The venv's own `bin` must not answer for the image's Python.
     let path = ground.image.var("PATH").unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     let container = dev.container.id.as_str();
@@ -263,6 +264,7 @@ pub(super) async fn refresh(
             };
             prepared.warnings.extend(none.passed_over);
             prepared.warnings.push(no_python.to_owned());
+            step.done();
             save(workspace, dev, gpus, &prepared, Seen::default());
             return Ok(prepared);
         }
@@ -297,6 +299,7 @@ pub(super) async fn refresh(
     let python = format!("{venv}/bin/python");
     let before = probe::ask(&venv_side, &python).await?;
     let mounts = PathMap::new(shared.iter().map(|shared| shared.mapping.clone()).collect());
+    step.done();
     let installed = install(
         &venv_side,
         &Install {

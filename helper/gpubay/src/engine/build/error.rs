@@ -18,7 +18,7 @@ pub enum BuildError {
     Syntax { dockerfile: String, line: Option<usize>, message: String },
     #[error("{dockerfile} has no stage {target:?}")]
     UnknownTarget { dockerfile: String, target: String },
-    #[error("the image {image} is not on the engine and could not be pulled: {message}")]
+    #[error("the image {image} is not on the engine and could not be pulled: {}", why(message))]
     Base { image: String, message: String },
     #[error("the build secret {id:?} has no value: {why}")]
     Secret { id: String, why: String },
@@ -53,6 +53,14 @@ fn place(dockerfile: &str, line: Option<usize>) -> String {
 
 fn who(builder: Builder) -> &'static str {
     if builder == Builder::Podman { "Podman" } else { "this engine" }
+}
+
+/// The builder tells the whole way down to the cause, with the name and its address again and again: what is left is why.
+fn why(message: &str) -> &str {
+    let said = message.split_once("failed to resolve source metadata for ").and_then(|(_, rest)| rest.split_once(": "));
+    let said = said.map_or(message, |(_, why)| why);
+    let asked = said.strip_prefix("failed to do request: ").and_then(|rest| rest.split_once("\": "));
+    asked.map_or(said, |(_, why)| why)
 }
 
 fn exit(code: Option<i64>) -> String {
@@ -120,5 +128,28 @@ impl Explain for BuildError {
             return None;
         };
         Some(SourceLine { file: dockerfile.clone(), line: u32::try_from((*line)?).ok()?, column: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_base_could_not_be_pulled_is_said_once() {
+        for (message, said) in [
+            (
+                "nvcr.io/a:1: failed to resolve source metadata for nvcr.io/a:1: failed to do request: Head \
+                 \"https://nvcr.io/v2/a/manifests/1\": dial tcp: lookup nvcr.io: no such host",
+                "dial tcp: lookup nvcr.io: no such host",
+            ),
+            (
+                "a:1: failed to resolve source metadata for docker.io/library/a:1: docker.io/library/a:1: not found",
+                "docker.io/library/a:1: not found",
+            ),
+            ("manifest unknown", "manifest unknown"),
+        ] {
+            assert_eq!(why(message), said);
+        }
     }
 }

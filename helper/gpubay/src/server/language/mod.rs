@@ -177,9 +177,11 @@ fn diagnostic(error: ConfigError) -> Option<Diagnostic> {
 /// The excerpt is for terminals: in an editor the line itself is marked.
 pub(super) fn without_place(message: &str, line: u32) -> &str {
     let message = message.lines().next().unwrap_or_default();
-    message
-        .split_once(&format!(":{line}:"))
-        .map_or(message, |(_, rest)| rest.split_once(": ").map_or(rest, |(_, message)| message))
+    message.split_once(&format!(":{line}:")).map_or(message, |(_, rest)| {
+        // Some name the column as well; what is said may have colons of its own.
+        let said = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        said.strip_prefix(':').unwrap_or(said).trim_start()
+    })
 }
 
 /// An error at a place, both counted from 1.
@@ -297,6 +299,18 @@ mod tests {
         assert!(said("[jobs.x]\nco|mmand = []").is_some_and(|text| text.contains("program")));
         assert_eq!(said("[gpus]\nnonsense| = 1"), None);
         assert_eq!(said("|"), None);
+    }
+
+    #[test]
+    fn a_message_is_whole_without_its_place() {
+        for (message, said) in [
+            ("/w/Dockerfile:7: `RUN echo a: b` failed\n    a: b", "`RUN echo a: b` failed"),
+            ("/w/gpubay.toml:7:12: unknown key `x`: y", "unknown key `x`: y"),
+            ("/w/Dockerfile:7: 3 things: none", "3 things: none"),
+            ("of no place: at all", "of no place: at all"),
+        ] {
+            assert_eq!(without_place(message, 7), said);
+        }
     }
 
     #[test]
