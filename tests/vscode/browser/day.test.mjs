@@ -199,6 +199,8 @@ test("a recreate keeps the GPUs that were picked, says so, and closes a shell qu
         async () => (await editor.dockerCli("top", (await editor.containers("dev"))[0])).split("\n").length > 2,
     );
     const before = await editor.containers("dev");
+    // Not the plain sh that an entry of nobody's choice names.
+    assert.match(await editor.dockerCli("top", before[0]), /\/bin\/bash/);
     await window.command("GPU Bay: Recreate…");
     const dialog = await until("it is asked", async () => window.dialog());
     await window.screenshot("recreate");
