@@ -83,4 +83,13 @@ describe("translations", () => {
     );
     assert.deepEqual([...new Set(used)].sort(), Object.keys(json("package.nls.json")).sort());
   });
+
+  it("explain each choice of a setting", () => {
+    const manifest = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")) as {
+      contributes: { configuration: { properties: Record<string, { enum?: string[]; enumDescriptions?: string[] }> } };
+    };
+    for (const [name, setting] of Object.entries(manifest.contributes.configuration.properties)) {
+      assert.equal(setting.enumDescriptions?.length, setting.enum?.length, name);
+    }
+  });
 });
