@@ -1032,7 +1032,12 @@ export type UpParams = {
 /**
  * As `--gpus` takes it; `null` leaves them as they are.
  */
-gpus?: string | null, folder: string, 
+gpus?: string | null, 
+/**
+ * The container, by its id, that was there when `consent` was given: another one that has come since stays, where
+ * something in it would be lost.
+ */
+seen?: string | null, folder: string, 
 /**
  * Of the `$/progress` that the client wants; `window/workDoneProgress/cancel` with it ends the work, and the request
  * answers `cancelled` when everything is cleaned up.

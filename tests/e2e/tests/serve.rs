@@ -258,6 +258,53 @@ fn a_helper_that_was_killed_is_followed_by_one_that_knows_as_much() {
     assert_eq!(bench.containers().len(), 1);
 }
 
+/// Two windows, one click each, while a third is at work: whoever comes second has what was wanted.
+#[test]
+fn a_restart_that_another_window_has_done_meanwhile_is_not_done_again() {
+    let bench = Bench::new("docker28", Who::Ordinary, "restarts");
+    bench.write("Dockerfile", BUSYBOX);
+    bench.up();
+    bench.write("Dockerfile", "FROM gpubay-lab/busybox\nRUN echo begun; sleep 1000\n");
+    let mut third = Editor::of(&bench);
+    third.ask("gpubay/rebuild", with(&bench, json!({})));
+    third.wait("that the step runs", |message| message.to_string().contains("begun"));
+    let mut windows = [Editor::of(&bench), Editor::of(&bench)];
+    let asked = windows.each_mut().map(|window| window.ask("gpubay/restart", with(&bench, json!({}))));
+    for window in &mut windows {
+        window.wait("that it waits", |message| message.to_string().contains("another gpubay is at work"));
+    }
+    bench.write("Dockerfile", BUSYBOX);
+    kill(&mut third.child);
+    let started: Vec<bool> = windows
+        .iter_mut()
+        .zip(asked)
+        .map(|(window, asked)| window.answer(asked).expect("it runs")["container"]["started"] == true)
+        .collect();
+    assert!(started[0] != started[1], "{started:?}");
+    assert_eq!(bench.containers().len(), 1);
+}
+
+#[test]
+fn a_consent_is_about_the_container_that_was_there() {
+    let bench = Bench::new("docker28", Who::Ordinary, "consent");
+    bench.write("Dockerfile", BUSYBOX);
+    let first = bench.up()["container"]["id"].clone();
+    let mut editor = Editor::of(&bench);
+    let second = bench.json(&["up", "--recreate"])["container"]["id"].clone();
+    bench.docker(&["exec", "-d", second.as_str().expect("an id"), "sleep", "1000"]).succeeded();
+    let mut agreed = |seen: &Value| {
+        let report = editor.request("gpubay/up", with(&bench, json!({ "consent": true, "seen": seen })));
+        report.expect("it runs")
+    };
+    let kept = agreed(&first);
+    assert_eq!((&kept["container"]["id"], &kept["drift"]), (&second, &json!([])), "{kept}");
+    bench.write("gpubay.toml", "[container]\nenv = { A = \"1\" }\n");
+    let drifted = agreed(&first);
+    assert_eq!((&drifted["container"]["id"], &drifted["drift"][0]["option"]), (&second, &json!("env.A")), "{drifted}");
+    let third = agreed(&second);
+    assert_eq!((&third["container"]["created"], &third["drift"]), (&json!(true), &json!([])), "{third}");
+}
+
 #[test]
 fn powers_are_asked_for_by_name_and_given_once() {
     let bench = Bench::new("docker28", Who::Ordinary, "powers");

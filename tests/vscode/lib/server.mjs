@@ -246,11 +246,31 @@ export class Editor {
         rmSync(this.root, { recursive: true, force: true, maxRetries: 5 });
     }
 
-    /** What the helper prints that came with the extension, run by the user in the workspace. */
-    async gpubay(...argv) {
+    /** The user's command of the helper that came with the extension. */
+    commandOf(argv) {
         const name = readdirSync(this.at("extensions")).find((name) => name.startsWith("gpubay.gpubay-"));
         const [program, ...rest] = [...asUser, this.at("extensions", name, "bin/gpubay"), ...argv];
-        return (await run(program, rest, { env: this.environment(), cwd: this.folder })).stdout.trim();
+        return [program, rest, { env: this.environment(), cwd: this.folder }];
+    }
+
+    /** What it prints in the workspace. */
+    async gpubay(...argv) {
+        return (await run(...this.commandOf(argv))).stdout.trim();
+    }
+
+    /** Begins it in the workspace, and answers with the process once it has said something. */
+    async beginGpubay(wanted, ...argv) {
+        const [program, rest, options] = this.commandOf(argv);
+        const child = spawn(program, rest, { ...options, stdio: ["ignore", "ignore", "pipe"] });
+        let said = "";
+        child.stderr.on("data", (data) => (said += data));
+        await until(`gpubay ${argv.join(" ")} says ${wanted}`, () => {
+            if (child.exitCode !== null) {
+                throw new Hopeless(`it ended with ${child.exitCode}:\n${said}`);
+            }
+            return wanted.test(said);
+        });
+        return child;
     }
 
     async dockerCli(...argv) {

@@ -141,6 +141,9 @@ pub struct UpParams {
     pub work: WorkParams,
     /// As `--gpus` takes it; `null` leaves them as they are.
     pub gpus: Option<String>,
+    /// The container, by its id, that was there when `consent` was given: another one that has come since stays, where
+    /// something in it would be lost.
+    pub seen: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -240,6 +240,11 @@ pub(super) const SHORTEST_ID: usize = 8;
 /// `work_running` while something of the user's runs in them, unless that is allowed; `no_such_container` for a name.
 pub async fn stop(workspace: &Workspace, names: &[String], consent: Recreate) -> Result<DownReport> {
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
+    stop_under_lock(workspace, names, consent).await
+}
+
+/// [`stop`] for who has the workspace's lock.
+pub(super) async fn stop_under_lock(workspace: &Workspace, names: &[String], consent: Recreate) -> Result<DownReport> {
     let mut found = with_waiting(workspace).await?;
     all_known(&found, names)?;
     let meant = |container: &Listed| match names {

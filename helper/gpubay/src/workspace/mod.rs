@@ -42,6 +42,7 @@ mod python;
 mod queue;
 pub mod record;
 pub mod report;
+pub mod restart;
 pub mod shown;
 mod spec;
 mod stages;

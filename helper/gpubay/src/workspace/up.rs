@@ -287,12 +287,36 @@ pub(super) fn is_prepared(workspace: &Workspace) -> bool {
 /// # Errors
 /// Of every stage, each with its own code. What a failed `up` leaves is used by the next one.
 pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
+    up_after(workspace, recreate, None).await
+}
+
+/// [`up`] with a consent that was given beside the container of the id `seen`. Whatever has come in its place since was not
+/// asked about.
+///
+/// # Errors
+/// Those of [`up`].
+pub async fn up_after(workspace: &Workspace, recreate: Recreate, seen: Option<&str>) -> Result<UpReport> {
     let mut stages = Stages::start();
     let _lock = lock::hold(&workspace.config().paths.data, workspace.id8(), &workspace.progress).await?;
     stages.lap("lock");
+    under_lock(workspace, recreate, seen, stages).await
+}
+
+/// [`up_after`] for who has the workspace's lock.
+pub(super) async fn under_lock(
+    workspace: &Workspace,
+    recreate: Recreate,
+    seen: Option<&str>,
+    stages: Stages,
+) -> Result<UpReport> {
     super::known::remember(workspace, None);
     let free = host_env::FreeNames::look(workspace);
-    match locked(workspace, recreate, stages).await {
+    let existing = dev::find(workspace, &workspace.dev_name()).await?;
+    let recreate = match (&existing, seen) {
+        (Some(now), Some(seen)) if now.id != seen => Recreate::WhenNothingIsLost,
+        _ => recreate,
+    };
+    match bring(workspace, existing, recreate, stages).await {
         Ok(report) => Ok(report),
         Err(error) => {
             free.take_back(workspace).await;
@@ -301,10 +325,14 @@ pub async fn up(workspace: &Workspace, recreate: Recreate) -> Result<UpReport> {
     }
 }
 
-/// [`up`] while the workspace's lock is held.
-async fn locked(workspace: &Workspace, recreate: Recreate, mut stages: Stages) -> Result<UpReport> {
+/// From what is there to an environment.
+async fn bring(
+    workspace: &Workspace,
+    existing: Option<Container>,
+    recreate: Recreate,
+    mut stages: Stages,
+) -> Result<UpReport> {
     let progress = &workspace.progress;
-    let existing = dev::find(workspace, &workspace.dev_name()).await?;
     let (ground, dev) = reach(workspace, existing, recreate, &mut stages).await?;
     let ready = async {
         let devices = gpus_inside(workspace, &ground, &dev).await?;

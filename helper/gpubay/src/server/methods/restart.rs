@@ -3,7 +3,7 @@
 use super::super::method::{Call, Kind, Method, consent};
 use super::super::wire::{Failure, WorkParams};
 use crate::workspace::report::UpReport;
-use crate::workspace::{Recreate, down, up};
+use crate::workspace::restart;
 
 pub(in crate::server) struct Restart;
 
@@ -15,7 +15,6 @@ impl Method for Restart {
 
     async fn answer(call: Call, params: WorkParams) -> Result<UpReport, Failure> {
         let workspace = call.open(&params.allow, None).await?;
-        down::stop(&workspace, &[], consent(params.consent)).await?;
-        Ok(up::up(&workspace, Recreate::WhenNothingIsLost).await?)
+        Ok(restart::restart(&workspace, consent(params.consent)).await?)
     }
 }

@@ -15,7 +15,7 @@ impl Method for Up {
 
     async fn answer(call: Call, params: UpParams) -> Result<UpReport, Failure> {
         let workspace = call.open(&params.work.allow, params.gpus.as_deref()).await?;
-        Ok(up::up(&workspace, consent(params.work.consent)).await?)
+        Ok(up::up_after(&workspace, consent(params.work.consent), params.seen.as_deref()).await?)
     }
 }
 
