@@ -2,11 +2,11 @@ import * as vscode from "vscode";
 import { useTranslations } from "./l10n";
 import { GpuBay } from "./gpubay";
 import type { Session } from "./session";
+import { registerEnvironmentInside } from "./environmentInside";
 import { registerAttach } from "./attach/attach";
 import { registerCommands } from "./commands";
 import { registerLost } from "./gpus/lost";
 import { registerPicker } from "./gpus/picker";
-import { registerVisible } from "./gpus/visible";
 import { registerOnOpen } from "./onOpen";
 import { registerPython } from "./python/python";
 import { registerStatusBar } from "./status/statusBar";
@@ -21,7 +21,7 @@ const parts: Part[] = [
   registerCommands,
   registerPicker,
   registerLost,
-  registerVisible,
+  registerEnvironmentInside,
   registerAttach,
   registerOnOpen,
   registerPython,

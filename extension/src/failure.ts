@@ -200,6 +200,8 @@ function nextStep(code: string): string | undefined {
       return l10n.t("Wait for its end, or cancel it.");
     case "untrusted":
       return l10n.t("Trust it first.");
+    case "inside":
+      return l10n.t("Do that in the window of the folder outside.");
     case "internal":
       return l10n.t("Please report it, with the log.");
     default:
@@ -241,19 +243,25 @@ export type Button =
   | "openFolder";
 
 /** Nothing is broken: something is to be done first, or was ended by its user. It is told quietly, and the log knows no more. */
-const NOTHING_BROKEN = ["busy", "no_dockerfile", "no_folder", "not_running", "ticket_lost", "untrusted"];
+const NOTHING_BROKEN = ["busy", "inside", "no_dockerfile", "no_folder", "not_running", "ticket_lost", "untrusted"];
 
 export function isBroken({ code }: Failure): boolean {
   return !NOTHING_BROKEN.includes(code);
 }
 
-/** What to do next, the likeliest first. */
-export function buttonsFor(failure: Failure, canRetry: boolean): Button[] {
+/** What cannot be done from a window that is in the container. */
+const OUTSIDE: readonly Button[] = ["doctor", "initialize", "start"];
+
+/** What to do next, the likeliest first. `inside`: the window is in the container. */
+export function buttonsFor(failure: Failure, canRetry: boolean, inside = false): Button[] {
   const retry: Button[] = canRetry ? ["retry"] : [];
   const next = (): Button[] => {
     switch (failure.code) {
       case "no_dockerfile":
         return ["initialize", ...retry];
+      // Without a button it would be cut after one line.
+      case "inside":
+        return ["showLog"];
       case "untrusted":
         return ["trust"];
       case "busy":
@@ -295,7 +303,8 @@ export function buttonsFor(failure: Failure, canRetry: boolean): Button[] {
   };
   const place: Button[] = failure.place ? ["openFile"] : [];
   const log: Button[] = isBroken(failure) ? ["showLog"] : [];
-  return [...place, ...next(), ...log];
+  const buttons = [...place, ...next(), ...log];
+  return inside ? buttons.filter((button) => !OUTSIDE.includes(button)) : buttons;
 }
 
 export function buttonText(button: Button): string {

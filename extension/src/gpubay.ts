@@ -7,6 +7,7 @@ import type { LanguageClient } from "vscode-languageclient/node";
 import { WorkError, asFailure, failure, untrusted } from "./failure";
 import { pickFolder } from "./folders";
 import type { Life } from "./helper/client";
+import { capabilitiesOf } from "./helper/capabilities";
 import { Crashes } from "./helper/crashes";
 import { locate } from "./helper/locate";
 import { Unfinished } from "./helper/unfinished";
@@ -15,7 +16,15 @@ import { writeLog } from "./log";
 import { GpuWatch } from "./gpus/watch";
 import { Pace } from "./pace";
 import { showFailure } from "./present";
-import type { Failure, FolderState, GpusParams, LogLinesParams, LogParams, PackagesParams } from "./protocol";
+import type {
+  Capabilities,
+  Failure,
+  FolderState,
+  GpusParams,
+  LogLinesParams,
+  LogParams,
+  PackagesParams,
+} from "./protocol";
 import type { Answer, HelperState, Method, Params, Session, WorkMethod, WorkParams } from "./session";
 import { type ProgressValue, withWork } from "./work/progress";
 import { workWithQuestions } from "./work/questions";
@@ -186,7 +195,7 @@ export class GpuBay implements Session {
       this.life = life;
       life.then(
         ({ capabilities }) => {
-          this.inside = capabilities.inside;
+          this.noteInside(capabilities);
           this.tellHelper({ status: "running" });
         },
         (error: unknown) => {
@@ -215,11 +224,21 @@ export class GpuBay implements Session {
     );
   }
 
+  private noteInside(capabilities: Capabilities | undefined): void {
+    const inside = capabilities?.inside === true;
+    if (inside !== this.inside) {
+      this.inside = inside;
+      void vscode.commands.executeCommand("setContext", "gpubay.inside", inside);
+    }
+  }
+
   private listen(client: LanguageClient): void {
     this.client = client;
     client.onNotification("gpubay/state", (state: FolderState) => {
       const folder = this.folders.find((folder) => folder.uri.fsPath === state.folder);
       if (folder && this.client === client) {
+        // The first state may be told before the start is done.
+        this.noteInside(capabilitiesOf(client));
         if (!this.inside) {
           this.unfinished.note(state.folder, state.work?.method);
         }

@@ -23,7 +23,7 @@ export async function showFailure(bay: GpuBay, failure: Failure, about: About): 
     failure.code === "busy" && work
       ? l10n.t("Something else is under way here: {0} Wait for its end, or cancel it.", working(work.method))
       : sentence(failure, about.folder?.uri.fsPath);
-  const buttons = buttonsFor(failure, about.retry !== undefined);
+  const buttons = buttonsFor(failure, about.retry !== undefined, bay.inside);
   const items = buttons.map((button) => ({ title: buttonText(button), button }));
   const show = isBroken(failure) ? vscode.window.showErrorMessage : vscode.window.showInformationMessage;
   const picked = await show(plain(said), ...items);

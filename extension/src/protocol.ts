@@ -365,7 +365,11 @@ since: string | null, };
  */
 export type GpuMemory = { used: number, total: number, };
 
-export type GpuReport = { injection: string, isolation: string, reason: string, 
+export type GpuReport = { 
+/**
+ * How they got in: `cdi`, `nvidia-runtime`, `direct`, `none`; `inside`: who tells is in there, and cannot know.
+ */
+injection: string, isolation: string, reason: string, 
 /**
  * What `--gpus` said, where it decided instead of the configuration.
  */
@@ -402,7 +406,7 @@ export type GpusReport = {
  */
 engine: string, 
 /**
- * How GPUs get into a container: `cdi`, `nvidia-runtime`, `direct`, `none`.
+ * How GPUs get into a container: `cdi`, `nvidia-runtime`, `direct`, `none`; `inside`: who tells is in one.
  */
 injection: string, 
 /**

@@ -1,7 +1,7 @@
 import * as vscode from "vscode";
 import { l10n } from "../l10n";
 import type { Session } from "../session";
-import { folderFor } from "./folder";
+import { folderFor, refusedInside } from "./folder";
 import { doctorPage } from "./doctorText";
 
 const SCHEME = "gpubay-doctor";
@@ -32,7 +32,7 @@ export function registerDoctor(context: vscode.ExtensionContext, session: Sessio
     }),
     vscode.commands.registerCommand("gpubay.doctor", async (about?: unknown) => {
       const folder = await folderFor(session, about);
-      if (folder) {
+      if (folder && !refusedInside(session)) {
         await doctor(folder);
       }
     }),

@@ -28,11 +28,15 @@ function addressOf(about: unknown): vscode.Uri | undefined {
   return uri instanceof vscode.Uri ? uri : addressOf(folder);
 }
 
+/** Short: a message without a button is cut after one line. */
+export function doneOutside(): string {
+  return l10n.t("Do that in the window of the folder outside.");
+}
+
 /** A window that is attached to the container starts, stops and attaches nothing: it would saw at its own branch. */
 export function refusedInside(session: Session): boolean {
   if (session.inside) {
-    const said = l10n.t("This window is in the container already. Do that in the window of the folder outside.");
-    void vscode.window.showInformationMessage(said);
+    void vscode.window.showInformationMessage(doneOutside());
   }
   return session.inside;
 }

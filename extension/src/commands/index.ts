@@ -44,10 +44,10 @@ export function registerCommands(context: vscode.ExtensionContext, session: Sess
     true,
   );
   inFolder("gpubay.initialize", initialize, true);
-  inFolder("gpubay.shell", (_, folder) => openShell(session, folder, false), true);
+  inFolder("gpubay.shell", (_, folder) => openShell(session, folder, false));
   inFolder("gpubay.rootShell", (_, folder) => openShell(session, folder, true), true);
   inFolder("gpubay.runJob", runJob, true);
-  register("gpubay.runPython", (about) => (refusedInside(session) ? undefined : runPython(session, about)));
+  register("gpubay.runPython", (about) => runPython(session, about));
   register("gpubay.showLog", () => {
     session.log.show();
   });

@@ -1,5 +1,6 @@
 import path from "node:path";
 import * as vscode from "vscode";
+import { programsInside } from "../environmentInside";
 import { WorkError, failure, notOnDisk } from "../failure";
 import { l10n } from "../l10n";
 import type { Session } from "../session";
@@ -25,10 +26,21 @@ export async function shellOptions(
   };
 }
 
+/** Of a window that is in the container, every shell is one of the container's. */
+export function shellInside(folder: vscode.WorkspaceFolder): vscode.TerminalOptions {
+  return {
+    name: l10n.t("GPU container"),
+    cwd: folder.uri,
+    iconPath: new vscode.ThemeIcon("circuit-board"),
+  };
+}
+
 export async function openShell(session: Session, folder: vscode.WorkspaceFolder, root: boolean): Promise<void> {
   try {
-    if (await runs(session, folder)) {
-      vscode.window.createTerminal(await shellOptions(session, folder, root)).show();
+    // Whoever has asked the helper knows whether it is inside.
+    if (session.inside || (await runs(session, folder))) {
+      const options = session.inside ? shellInside(folder) : await shellOptions(session, folder, root);
+      vscode.window.createTerminal(options).show();
     }
   } catch (error) {
     void session.showFailure(error, { folder, retry: () => openShell(session, folder, root) });
@@ -76,24 +88,31 @@ export async function runPython(session: Session, about: unknown): Promise<void>
     if (document?.isDirty && !(await document.save())) {
       return;
     }
-    if (await runs(session, folder)) {
-      await vscode.tasks.executeTask(pythonTask(await session.helperPath(), folder, named));
+    if (session.inside || (await runs(session, folder))) {
+      const helper = session.inside ? undefined : await session.helperPath();
+      await vscode.tasks.executeTask(pythonTask(helper, folder, named));
     }
   } catch (error) {
     void session.showFailure(error, { folder, retry: () => runPython(session, about) });
   }
 }
 
-function pythonTask(helper: string, folder: vscode.WorkspaceFolder, file: vscode.Uri): vscode.Task {
+/** `helper`: the way into the container; none where this window is in there. */
+function pythonTask(helper: string | undefined, folder: vscode.WorkspaceFolder, file: vscode.Uri): vscode.Task {
   // Never taken for an option, whatever the file's name.
   const script = `./${path.relative(folder.uri.fsPath, file.fsPath)}`;
-  const argv = ["-C", folder.uri.fsPath, "exec", "--in-editor", "--", "python", script];
+  const execution =
+    helper === undefined
+      ? new vscode.ProcessExecution(path.join(programsInside() ?? "", "python"), [script], { cwd: folder.uri.fsPath })
+      : new vscode.ProcessExecution(helper, ["-C", folder.uri.fsPath, "exec", "--in-editor", "--", "python", script], {
+          cwd: folder.uri.fsPath,
+        });
   const task = new vscode.Task(
     { type: "gpubay.python", file: script },
     folder,
     path.basename(file.fsPath),
     "GPU Bay",
-    new vscode.ProcessExecution(helper, argv, { cwd: folder.uri.fsPath }),
+    execution,
   );
   task.presentationOptions = { echo: false, clear: true, focus: true, reveal: vscode.TaskRevealKind.Always };
   return task;

@@ -103,6 +103,11 @@ export function visibleDevices(gpu: GpuReport | null | undefined): string | unde
   return gpu?.visible?.join(",");
 }
 
+/** It is told by a helper in the container, which sees neither how the GPUs got in nor whose processes are on them. */
+export function isFromInside({ injection }: { injection: string }): boolean {
+  return injection === "inside";
+}
+
 /** Whether the container has it. */
 export function isOf(gpu: OfferedGpu, now: GpuReport | null): boolean {
   return placeOf(gpu, now) >= 0;

@@ -29,11 +29,13 @@ export async function showLoss(session: Session, folder: vscode.WorkspaceFolder,
   session.log.warn(lossLines(loss.lost));
   const recreate = l10n.t("Recreate…");
   const doctor = l10n.t("Doctor");
+  const log = l10n.t("Show Log");
   // From within, nothing is made anew; and a job ends by itself.
-  const outside = session.inside ? [] : [doctor];
-  const buttons = loss.job === undefined && !session.inside ? [recreate, ...outside] : outside;
+  const buttons = session.inside ? [log] : loss.job === undefined ? [recreate, doctor] : [doctor];
   const picked = await vscode.window.showWarningMessage(plain(lossText(folder.name, loss)), ...buttons);
-  if (picked !== undefined) {
+  if (picked === log) {
+    session.log.show();
+  } else if (picked !== undefined) {
     await vscode.commands.executeCommand(picked === recreate ? "gpubay.recreate" : "gpubay.doctor", folder);
   }
 }

@@ -5,6 +5,7 @@ import type { GpusReport } from "../protocol";
 import type { Session } from "../session";
 import { plain } from "../text";
 import { recreate } from "../commands/recreate";
+import { isFromInside } from "./figures";
 import { type Choice, type Row, change, hint, rows, same, settle } from "./rows";
 
 interface Item extends vscode.QuickPickItem {
@@ -79,7 +80,9 @@ async function pick(session: Session, folder: vscode.WorkspaceFolder): Promise<s
         picker.items = items.map((item) => ({ ...item, picked: selected.includes(item) }));
         picker.selectedItems = picker.items.filter(({ picked }) => picked);
         picker.activeItems = picker.items.filter(({ row }) => row !== undefined && row.select === active);
-        picker.title = l10n.t("GPUs of {0} ({1})", plain(folder.name), report.injection);
+        if (!isFromInside(report)) {
+          picker.title = l10n.t("GPUs of {0} ({1})", plain(folder.name), report.injection);
+        }
         picker.placeholder = hint(report);
         picker.busy = false;
       };

@@ -3,7 +3,7 @@
 import { l10n } from "../l10n";
 import type { GpuReport, GpusReport, OfferedGpu } from "../protocol";
 import { plain, short } from "../text";
-import { figures, gpuName, gpuTitle, holdersText, isOf, numberOf } from "./figures";
+import { figures, gpuName, gpuTitle, holdersText, isFromInside, isOf, numberOf } from "./figures";
 
 export type Row = {
   label: string;
@@ -25,13 +25,16 @@ export function rows(report: GpusReport, now: GpuReport | null): Row[] {
     description,
     picked: chosen.includes(select),
   });
+  const every = isFromInside(report)
+    ? l10n.t("every GPU of the container")
+    : l10n.t("every GPU that the engine offers");
   const modes: Row[] = [
     mode(
       "auto",
       `$(sparkle) ${l10n.t("Automatic")}`,
       chosen.includes("auto") && has !== "" ? l10n.t("one free GPU, now {0}", has) : l10n.t("one free GPU"),
     ),
-    mode("all", `$(layers) ${l10n.t("All")}`, l10n.t("every GPU that the engine offers")),
+    mode("all", `$(layers) ${l10n.t("All")}`, every),
     mode("none", `$(circle-slash) ${l10n.t("None")}`, l10n.t("CPU only")),
   ];
   const byMode = modes.some((row) => row.kind === "mode" && row.picked);
@@ -48,11 +51,11 @@ export function rows(report: GpusReport, now: GpuReport | null): Row[] {
 }
 
 /** Its trouble, or who is on it; what it is called where the driver tells neither. */
-function detail(gpu: OfferedGpu, { driver }: GpusReport): string | undefined {
+function detail(gpu: OfferedGpu, report: GpusReport): string | undefined {
   if (gpu.trouble !== null) {
     return plain(short(gpu.trouble, 160));
   }
-  if (driver !== null) {
+  if (report.driver !== null && !isFromInside(report)) {
     return holdersText(gpu) || nobody(gpu);
   }
   const parts = [gpu.uuid, gpu.cdi].filter((part) => part !== null);

@@ -13,6 +13,7 @@ import {
 import { WorkError, asFailure, failure } from "../failure";
 import { l10n } from "../l10n";
 import { PROTOCOL, type Capabilities, type Failure, type Options } from "../protocol";
+import { capabilitiesOf } from "./capabilities";
 
 /** It answers within milliseconds; what is silent for so long is something else. */
 const PATIENCE_MS = 10_000;
@@ -129,8 +130,7 @@ export async function begin(
   } finally {
     clearTimeout(silent);
   }
-  const capabilities = (client.initializeResult.capabilities.experimental as { gpubay?: Capabilities } | undefined)
-    ?.gpubay;
+  const capabilities = capabilitiesOf(client);
   if (capabilities?.protocol !== PROTOCOL) {
     leaving = true;
     await client.stop().catch(() => undefined);

@@ -2,7 +2,7 @@
 
 import { sentence } from "../failure";
 import { l10n } from "../l10n";
-import { driverText, inside, isOf, memoryOf, memoryText, numberOf, offeredAt } from "../gpus/figures";
+import { driverText, inside, isFromInside, isOf, memoryOf, memoryText, numberOf, offeredAt } from "../gpus/figures";
 import { LOST_GPUS, lossLines } from "../gpus/lostText";
 import type { FolderState, GpuReport, GpusReport } from "../protocol";
 import type { HelperState } from "../session";
@@ -141,7 +141,9 @@ function gpuLines(gpu: GpuReport | null, report?: GpusReport): string {
   return lines(
     gpu.devices.length === 0 ? noGpu(gpu) : "",
     ...inside(gpu, report),
-    l10n.t("Injection: {0} ({1})", gpu.injection, gpu.reason),
+    isFromInside(gpu)
+      ? l10n.t("This window is in the container, and sees its GPUs only.")
+      : l10n.t("Injection: {0} ({1})", gpu.injection, gpu.reason),
     l10n.t("Isolation: {0}", gpu.isolation),
     report ? driverText(report) : "",
     report?.problem ?? "",

@@ -1,9 +1,9 @@
 // Tasks of type `gpubay`: the jobs of [jobs], and what a tasks.json adds.
 
 import * as vscode from "vscode";
-import { refusedInside } from "../commands/folder";
-import { shellOptions } from "../commands/terminals";
-import { WorkError, failure, notOnDisk } from "../failure";
+import { doneOutside } from "../commands/folder";
+import { shellInside, shellOptions } from "../commands/terminals";
+import { asFailure, notOnDisk, sentence } from "../failure";
 import type { Session } from "../session";
 import { type Definition, argvOf, nameOf } from "./argv";
 
@@ -16,8 +16,11 @@ export function registerTasks(context: vscode.ExtensionContext, session: Session
     vscode.window.registerTerminalProfileProvider("gpubay.terminal", {
       provideTerminalProfile: async () => {
         const folder = await session.pickFolder();
-        if (!folder || refusedInside(session)) {
+        if (!folder) {
           return undefined;
+        }
+        if (session.inside) {
+          return new vscode.TerminalProfile(shellInside(folder));
         }
         try {
           return new vscode.TerminalProfile(await shellOptions(session, folder, false));
@@ -51,27 +54,43 @@ async function provide(session: Session): Promise<vscode.Task[]> {
 async function resolve(session: Session, task: vscode.Task): Promise<vscode.Task | undefined> {
   const { scope, definition } = task;
   const folder = typeof scope === "object" ? scope : session.folders[0];
-  if (!folder || session.inside) {
+  if (!folder) {
     return undefined;
   }
+  // The editor resolves what nobody has asked for: why it cannot be done is said to whoever runs it.
+  const refused = (text: string) => new vscode.Task(definition, folder, task.name, "gpubay", saying(text), []);
+  if (session.inside) {
+    return refused(doneOutside());
+  }
   if (folder.uri.scheme !== "file") {
-    void session.showFailure(new WorkError(notOnDisk(folder)));
-    return undefined;
+    return refused(sentence(notOnDisk(folder)));
   }
   const argv = argvOf(folder.uri.fsPath, definition);
   if (!Array.isArray(argv)) {
-    void session.showFailure(new WorkError(failure("bad_task", argv.wrong)), { folder });
-    return undefined;
+    return refused(argv.wrong);
   }
   try {
     return make(await session.helperPath(), folder, definition, argv);
   } catch (error) {
-    void session.showFailure(error, { folder });
-    return undefined;
+    return refused(sentence(asFailure(error)));
   }
+}
+
+/** Runs nothing, and says why. */
+function saying(text: string): vscode.CustomExecution {
+  const write = new vscode.EventEmitter<string>();
+  const ended = new vscode.EventEmitter<number>();
+  const open = () => {
+    write.fire(`${text}\r\n`);
+    ended.fire(1);
+  };
+  return new vscode.CustomExecution(() =>
+    Promise.resolve({ onDidWrite: write.event, onDidClose: ended.event, open, close: () => undefined }),
+  );
 }
 
 function make(helper: string, folder: vscode.WorkspaceFolder, definition: Definition, argv: string[]): vscode.Task {
   const execution = new vscode.ProcessExecution(helper, argv, { cwd: folder.uri.fsPath });
-  return new vscode.Task(definition, folder, nameOf(definition), "gpubay", execution);
+  // Its output is a program's, in which no matcher finds problems: the editor is not to ask for one.
+  return new vscode.Task(definition, folder, nameOf(definition), "gpubay", execution, []);
 }

@@ -7,6 +7,16 @@ const english = (text: string, ...args: (string | number | boolean)[]) =>
   text.replace(/\{(\d+)\}/g, (whole, index: string) => String(args[Number(index)] ?? whole));
 
 describe("failures", () => {
+  it("offer from inside the container nothing that is done outside", () => {
+    const buttons = (code: string, inside: boolean) => buttonsFor(failure(code, "no"), true, inside);
+    assert.deepEqual(buttons("gpu_unknown", false), ["retry", "doctor", "showLog"]);
+    assert.deepEqual(buttons("gpu_unknown", true), ["retry", "showLog"]);
+    assert.deepEqual(buttons("not_running", true), []);
+    // That it is done elsewhere is no failure.
+    assert.equal(isBroken(failure("inside", "no")), false);
+    assert.deepEqual(buttons("inside", true), ["showLog"]);
+  });
+
   const said = { ...failure("no_dockerfile", "the folder has nothing to build", "Write one."), candidates: ["a"] };
 
   it("are what the helper says", () => {

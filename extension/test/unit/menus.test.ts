@@ -85,7 +85,7 @@ describe("the menu of a row", () => {
   });
 
   it("of the one that the window is in ends, makes and attaches nothing", () => {
-    assert.deepEqual(ofContainer("running", {}, true), { icons: [], menu: ["selectGpus", "showLog"] });
+    assert.deepEqual(ofContainer("running", {}, true), { icons: ["shell"], menu: ["shell", "selectGpus", "showLog"] });
   });
 
   it("of a job shows its output, ends it or takes it away", () => {
@@ -128,6 +128,14 @@ describe("the menu of a row", () => {
 });
 
 describe("the menus", () => {
+  it("of the view's title start nothing in a window that is inside", () => {
+    const shown = (menus["view/title"] ?? []).filter(({ when }) => !when.includes("!gpubay.inside"));
+    assert.deepEqual(
+      shown.map(({ command }) => command),
+      ["gpubay.view.refresh", "gpubay.selectGpus", "gpubay.showLog"],
+    );
+  });
+
   it("name commands that there are, and each is in the palette or in a menu", () => {
     const known = new Set(commands.map(({ command }) => command));
     const named = Object.values(menus)

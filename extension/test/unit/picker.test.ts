@@ -23,6 +23,14 @@ describe("GPU picker", () => {
     assert.equal(choices(null)[5]?.label, "$(circuit-board) GPU 1, slice 0");
   });
 
+  it("knows from inside neither the engine's GPUs nor who is on one", () => {
+    const inside = { ...report(gpu(0, { utilization: 0 })), injection: "inside" };
+    const [, every, , , first] = rows(inside, null);
+    assert.equal(every?.description, "every GPU of the container");
+    assert.equal(first?.detail, "GPU-0 · nvidia.com/gpu=0");
+    assert.equal(rows(report(gpu(0, { utilization: 0 })), null)[4]?.detail, "nobody is on it");
+  });
+
   it("shows no icon that a name brings", () => {
     assert.equal(choices(null)[3]?.description, "NVIDIA H100 $ (alert)");
   });

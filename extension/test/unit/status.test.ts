@@ -30,6 +30,14 @@ describe("status bar", () => {
     assert.equal(command, "gpubay.selectGpus");
   });
 
+  it("says of a window that is inside what it cannot know", () => {
+    const now = { ...has(0), injection: "inside", reason: "this window is in the container" };
+    const { text, tooltip } = statusText(running, state("running", { gpu: now }));
+    assert.equal(text, "$(circuit-board) GPU 0");
+    assert.match(tooltip, /^This window is in the container, and sees its GPUs only\.$/m);
+    assert.doesNotMatch(tooltip, /Injection/);
+  });
+
   it("shows the memory of its GPUs, and one that is in trouble", () => {
     const one = offered(0, { memory: { used: 3 * GIB, total: 24 * GIB }, utilization: 7 });
     const now = state("running", { gpu: has(0) });

@@ -143,6 +143,37 @@ export class Window {
         );
     }
 
+    /** From now on keeps what is said in notifications, also of those that are gone again. */
+    async keepSaid() {
+        await this.page.evaluate(() => {
+            window.gpubaySaid = [];
+            new MutationObserver((changes) => {
+                for (const node of changes.flatMap(({ addedNodes }) => [...addedNodes])) {
+                    const messages = node.querySelectorAll?.(".notification-list-item-message") ?? [];
+                    window.gpubaySaid.push(...[...messages].map((message) => message.textContent));
+                }
+            }).observe(document.body, { childList: true, subtree: true });
+        });
+    }
+
+    /** What has been said since, in its order. */
+    async said() {
+        return this.page.evaluate(() => window.gpubaySaid);
+    }
+
+    /** Closes the notifications that are shown. */
+    async dismiss() {
+        const close = this.page.locator(".notifications-toasts .codicon-notifications-clear");
+        await close.evaluateAll((all) => all.forEach((button) => button.click()));
+        await until("the notifications are gone", async () => (await this.notifications()).length === 0);
+    }
+
+    /** What is shown of an item while the mouse is on it. */
+    async tooltip(selector) {
+        await this.page.locator(selector).first().hover();
+        return this.page.locator(".workbench-hover-container:visible").first().textContent();
+    }
+
     /** Presses a button of a notification. */
     async answer(message, button) {
         const item = this.page.locator(".notification-list-item", { hasText: message }).first();

@@ -44,6 +44,19 @@ const PROGRAMS = {
     },
 };
 
+/** Settings of a window in which nothing comes up by itself. */
+export const QUIET = {
+    "workbench.startupEditor": "none",
+    "telemetry.telemetryLevel": "off",
+    "extensions.ignoreRecommendations": true,
+    "workbench.enableExperiments": false,
+    "chat.commandCenter.enabled": false,
+    "chat.disableAIFeatures": true,
+    // What opens in a dialog of its own cannot be told from what stops the user.
+    "workbench.editor.useModal": "off",
+    "workbench.secondarySideBar.defaultVisibility": "hidden",
+};
+
 const folders = (editor) => ["--user-data-dir", editor.at("data"), "--extensions-dir", editor.at("extensions")];
 
 export class Editor {
@@ -72,18 +85,7 @@ export class Editor {
         for (const [name, text] of Object.entries(this.files)) {
             this.write(name, text);
         }
-        const quiet = {
-            "workbench.startupEditor": "none",
-            "telemetry.telemetryLevel": "off",
-            "extensions.ignoreRecommendations": true,
-            "workbench.enableExperiments": false,
-            "chat.commandCenter.enabled": false,
-            "chat.disableAIFeatures": true,
-            // What opens in a dialog of its own cannot be told from what stops the user.
-            "workbench.editor.useModal": "off",
-            "workbench.secondarySideBar.defaultVisibility": "hidden",
-        };
-        this.writeAt(this.at("data/User/settings.json"), JSON.stringify({ ...quiet, ...this.settings }));
+        this.writeAt(this.at("data/User/settings.json"), JSON.stringify({ ...QUIET, ...this.settings }));
     }
 
     at(...names) {

@@ -8,9 +8,9 @@ use gpubay_protocol::agent::{GpuChoice, RUN_DIR};
 use super::folder::Derived;
 use super::method::of_config;
 use super::wire::{Failure, Phase, SelectedGpus};
-use crate::agent::Client;
+use crate::agent::{AgentError, Client};
 use crate::config::model::{Injection, Isolation};
-use crate::error::Error;
+use crate::error::{Error, Explain};
 use crate::gpu::Driver;
 use crate::gpu::inventory::Inventory;
 use crate::gpu::lease::Claims;
@@ -21,6 +21,9 @@ use crate::workspace::lost::{self, Guarded};
 use crate::workspace::report::{GpuDevice, GpuReport};
 use crate::workspace::status::{StatusContainer, StatusReport};
 use crate::{ContainerPath, HostPath, gpu, programs};
+
+const INSIDE: &str = "inside";
+const REASON: &str = "this window is in the container, and sees its GPUs only";
 
 /// What can be asked in there.
 const ANSWERED: [&str; 4] = ["gpubay/status", "gpubay/gpus", "gpubay/watchGpus", "gpubay/selectGpus"];
@@ -40,8 +43,25 @@ pub(super) fn refusal(method: &str) -> Option<Error> {
 
 /// The agent's folder is at the same place for whoever is in there.
 async fn devices() -> Result<Vec<GpuDevice>, Failure> {
-    let report = Client::connect(&run_folder()).await?.gpus().await?;
+    let asked = async { Client::connect(&run_folder()).await?.gpus().await };
+    let report = asked.await.map_err(|error| mended_outside(&error))?;
     Ok(report.devices.into_iter().map(GpuDevice::from).collect())
+}
+
+/// The next step that an agent's errors name is none that can be done in here.
+fn mended_outside(error: &AgentError) -> Failure {
+    let hint = match error.code() {
+        "agent_version" => {
+            "The container was started by another version of gpubay; `gpubay up --recreate` in the window of the folder outside puts the present one in."
+        }
+        _ => "Look at the container in the window of the folder outside.",
+    };
+    Error::new(error.code(), error.to_string()).with_hint(hint).into()
+}
+
+/// How they got in is known outside alone.
+fn injection(seen: &[GpuDevice]) -> &'static str {
+    if seen.is_empty() { gpu::name_of(Injection::None) } else { INSIDE }
 }
 
 /// The file that is there where the environment selects.
@@ -61,9 +81,9 @@ async fn gpu_report() -> Result<GpuReport, Failure> {
     let choice = choice();
     let isolation = if choice.is_some() { Isolation::Soft } else { Isolation::Hard };
     Ok(GpuReport {
-        injection: gpu::name_of(if inside.is_empty() { Injection::None } else { Injection::Direct }).to_owned(),
+        injection: injection(&inside).to_owned(),
         isolation: gpu::name_of_isolation(isolation).to_owned(),
-        reason: "this window is in the container, and these are what it sees".to_owned(),
+        reason: REASON.to_owned(),
         chosen: choice.as_ref().filter(|choice| choice.explicit).map(|choice| printable(&choice.asked)),
         asked: choice.as_ref().map(|choice| printable(&choice.asked)),
         devices: selected(inside, choice.as_ref()),
@@ -129,8 +149,8 @@ pub(super) async fn gpus(driver: &Driver) -> Result<GpusReport, Failure> {
     };
     Ok(GpusReport {
         engine: "the container of this window".to_owned(),
-        injection: gpu::name_of(Injection::None).to_owned(),
-        reason: "this window is in the container, and sees its GPUs only".to_owned(),
+        injection: injection(&devices).to_owned(),
+        reason: REASON.to_owned(),
         complete: true,
         devices: devices
             .into_iter()

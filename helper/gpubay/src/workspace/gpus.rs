@@ -30,7 +30,7 @@ const OFFER_LASTS: Duration = Duration::from_secs(30);
 pub struct GpusReport {
     /// The engine's address.
     pub engine: String,
-    /// How GPUs get into a container: `cdi`, `nvidia-runtime`, `direct`, `none`.
+    /// How GPUs get into a container: `cdi`, `nvidia-runtime`, `direct`, `none`; `inside`: who tells is in one.
     pub injection: String,
     /// Why that way.
     pub reason: String,

@@ -60,6 +60,7 @@ pub struct ImageReport {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct GpuReport {
+    /// How they got in: `cdi`, `nvidia-runtime`, `direct`, `none`; `inside`: who tells is in there, and cannot know.
     pub injection: String,
     pub isolation: String,
     pub reason: String,
