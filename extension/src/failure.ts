@@ -276,9 +276,6 @@ export function buttonsFor(failure: Failure, canRetry: boolean, inside = false):
         return ["settings", ...retry];
       case "other_version":
         return ["reload", "settings"];
-      case "helper_gone":
-      case "helper_crashed":
-        return ["retry"];
       case "no_folder":
         return ["openFolder"];
       case "not_on_disk":

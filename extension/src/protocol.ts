@@ -714,7 +714,11 @@ trusted: boolean, };
 /**
  * `gpubay/packages`: what Python tools see has changed; they are to look again.
  */
-export type PackagesParams = { folder: string, hostEnv: HostEnvReport | null, paths: Array<HostPath>, };
+export type PackagesParams = { folder: string, hostEnv: HostEnvReport | null, paths: Array<HostPath>, 
+/**
+ * Another number when something was installed into the environment, or removed; 0 where that is not known.
+ */
+installed: number, };
 
 export type Phase = "looking" | "untrusted" | "unconfigured" | "stopped" | "running" | "drifted" | "problem";
 

@@ -30,18 +30,20 @@ async function packagesChanged(
   context: vscode.ExtensionContext,
   session: Session,
   folder: vscode.WorkspaceFolder,
-  { hostEnv, paths }: PackagesParams,
+  { hostEnv, paths, installed }: PackagesParams,
   seen: Seen,
 ): Promise<void> {
-  const now = JSON.stringify([hostEnv, paths]);
+  const now = JSON.stringify([hostEnv, paths, installed]);
   const before = seen.get(folder.uri.fsPath);
   seen.set(folder.uri.fsPath, now);
   if (!hostEnv || before === now) {
     return;
   }
-  const changed = await configure(context, session, folder, hostEnv.path);
-  // What was there when the window opened is what the tools began with.
-  if (changed || before !== undefined) {
+  // What was there when the window opened is what the tools began with. Before the question, which may stand for long.
+  if (before !== undefined) {
+    await lookAgain(session);
+  }
+  if (await configure(context, session, folder, hostEnv.path)) {
     await lookAgain(session);
   }
 }

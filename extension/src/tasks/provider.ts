@@ -2,7 +2,7 @@
 
 import * as vscode from "vscode";
 import { doneOutside } from "../commands/folder";
-import { shellInside, shellOptions } from "../commands/terminals";
+import { runs, shellInside, shellOptions } from "../commands/terminals";
 import { asFailure, notOnDisk, sentence } from "../failure";
 import type { Session } from "../session";
 import { type Definition, argvOf, nameOf } from "./argv";
@@ -23,6 +23,9 @@ export function registerTasks(context: vscode.ExtensionContext, session: Session
           return new vscode.TerminalProfile(shellInside(folder));
         }
         try {
+          if (!(await runs(session, folder))) {
+            return undefined;
+          }
           return new vscode.TerminalProfile(await shellOptions(session, folder, false));
         } catch (error) {
           void session.showFailure(error, { folder });

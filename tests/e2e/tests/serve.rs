@@ -181,6 +181,47 @@ fn a_bug_is_told_and_ends_nothing_else() {
     editor.state("that it runs", phase("running"));
 }
 
+/// Nobody would be answered any more: an editor starts another one.
+#[test]
+fn a_bug_of_the_one_that_knows_all_ends_the_helper() {
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "own-bug");
+    bench.write("Dockerfile", BUSYBOX);
+    let mut editor = Editor::start(bench.gpubay(&["serve"]).env("GPUBAY_FAILPOINT", "serve.help:panic"));
+    editor.initialize(&[&bench.workspace], true);
+    editor.state("the first state", phase("stopped"));
+    let at =
+        json!({ "textDocument": { "uri": "file:///nowhere/gpubay.toml" }, "position": { "line": 0, "character": 0 } });
+    editor.ask("textDocument/hover", at);
+    assert_eq!(ended(&mut editor.child).code(), Some(1));
+}
+
+/// Editors encode letters in addresses that we do not: it is one file nevertheless.
+#[test]
+fn a_failing_line_stays_marked_in_a_folder_that_has_two_addresses() {
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "coral (copy)");
+    let text = "FROM gpubay-lab/busybox\nRUN exit 3\n";
+    bench.write("Dockerfile", text);
+    let mut editor = Editor::of(&bench);
+    editor.state("the first state", phase("stopped"));
+    let path = bench.workspace.join("Dockerfile").display().to_string();
+    let theirs = format!("file://{}", path.replace(' ', "%20").replace('(', "%28").replace(')', "%29"));
+    let open = json!({ "textDocument": { "uri": theirs, "languageId": "dockerfile", "version": 1, "text": text } });
+    editor.notify("textDocument/didOpen", open);
+    editor.failure("gpubay/up", with(&bench, json!({})));
+    let is_marked = |message: &Value| {
+        message["method"] == "textDocument/publishDiagnostics"
+            && message["params"]["diagnostics"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|one| one["code"] == "build_step_failed"))
+    };
+    editor.wait("the failing line", is_marked);
+    editor.forget();
+    let change = json!({ "textDocument": { "uri": theirs, "version": 2 }, "contentChanges": [{ "text": format!("{text}# a note\n") }] });
+    editor.notify("textDocument/didChange", change);
+    let told = editor.wait("what is wrong now", |message| message["method"] == "textDocument/publishDiagnostics");
+    assert!(is_marked(&told), "{told}");
+}
+
 #[test]
 fn a_folder_that_hangs_delays_the_figures_of_no_other_folder() {
     let bench = Bench::new("docker28", Who::Ordinary, "coral");
@@ -485,6 +526,16 @@ fn the_files_of_gpu_bay_are_completed_explained_and_checked() {
     let change = json!({ "textDocument": { "uri": config, "version": 2 }, "contentChanges": [{ "text": "[gpus]\n" }] });
     editor.notify("textDocument/didChange", change);
     assert_eq!(shown(&mut editor, &config), json!([]));
+    // A GPU that is not there, among those that are known by now.
+    let text = "[gpus]\nuse = [\"0\", \"5\"]\n";
+    let change = json!({ "textDocument": { "uri": config, "version": 3 }, "contentChanges": [{ "text": text }] });
+    editor.notify("textDocument/didChange", change);
+    let found = shown(&mut editor, &config);
+    let range = json!({ "start": { "line": 1, "character": 6 }, "end": { "line": 1, "character": 16 } });
+    assert_eq!(
+        (&found[0]["code"], &found[0]["severity"], &found[0]["range"]),
+        (&json!("gpu_unknown"), &json!(2), &range)
+    );
     editor.notify("textDocument/didOpen", open(&uri("Dockerfile"), "FROM python:3.6\n"));
     let found = shown(&mut editor, &uri("Dockerfile"));
     assert_eq!(found[0]["code"], "base_past_its_life", "{found}");

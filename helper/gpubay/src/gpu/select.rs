@@ -165,6 +165,39 @@ fn named(name: &str, offered: &[Candidate]) -> Result<usize, GpuError> {
     }
 }
 
+/// A device as a list tells of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    pub index: Option<u32>,
+    /// Of a MIG slice: its place in its GPU.
+    pub slice: Option<u32>,
+    pub uuid: Option<String>,
+    /// With the kind before it.
+    pub cdi: Option<String>,
+}
+
+/// The first name of a selection that none of these devices has, though they are all that there are. Where not all of them tell what the name
+/// goes by, nothing is said.
+pub fn not_there(wanted: &GpuSelection, devices: &[Listed]) -> Option<GpuError> {
+    let GpuSelection::Named(names) = wanted else { return None };
+    let candidates: Vec<Candidate> = devices
+        .iter()
+        .map(|one| {
+            let place = one.index.map(|index| (index, one.slice));
+            let cdi = one.cdi.as_ref().map(|name| name.strip_prefix(CDI_KIND).unwrap_or(name).to_owned());
+            let name = cdi.or_else(|| place.map(placed)).or_else(|| one.uuid.clone()).unwrap_or_default();
+            Candidate { name, place, uuid: one.uuid.clone(), ..Candidate::default() }
+        })
+        .collect();
+    let tell = |name: &str| match Name::of(name) {
+        Name::Gpu | Name::Slice => devices.iter().all(|one| one.index.is_some()),
+        Name::GpuUuid | Name::SliceUuid => devices.iter().all(|one| one.uuid.is_some()),
+        Name::Cdi => false,
+    };
+    let found = names.iter().filter(|name| !devices.is_empty() && tell(name)).map(|name| named(name, &candidates));
+    found.filter_map(Result::err).find(|error| matches!(error, GpuError::Unknown { .. }))
+}
+
 /// What there is, in the words of who asked.
 fn shown(asked: &str, offered: &[Candidate]) -> Vec<String> {
     let name = Name::of(asked);
@@ -335,5 +368,30 @@ mod tests {
         three[2].standing.sharers = 1;
         assert_eq!(choose(&GpuSelection::Auto, &three[1..], Kind::Shared).expect("one"), [1], "a process counts more");
         assert_eq!(choose(&GpuSelection::All, &three, Kind::Shared).expect("all"), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_name_that_nothing_there_has_is_found_before_a_start() {
+        let listed = |index: u32| Listed {
+            index: Some(index),
+            uuid: Some(format!("GPU-{index}{index}")),
+            cdi: Some(format!("{CDI_KIND}{index}")),
+            ..Listed::default()
+        };
+        let there = [listed(0), listed(1)];
+        let of = |names: &[&str], there: &[Listed]| {
+            not_there(&GpuSelection::Named(names.iter().map(|&name| name.to_owned()).collect()), there)
+        };
+        for known in ["0", "1", "GPU-11", "GPU-1", "nvidia.com/gpu=0", "nvidia.com/gpu=7"] {
+            assert!(of(&[known], &there).is_none(), "{known}");
+        }
+        for (asked, says) in [("2", "there is no GPU 2; there are 0, 1"), ("GPU-7", "no GPU here has the UUID GPU-7")] {
+            let said = of(&["0", asked], &there).expect("said").to_string();
+            assert!(said.starts_with(says), "{said}");
+        }
+        // Whoever does not know them all says nothing.
+        let nameless = [listed(0), Listed { cdi: Some("nvidia.com/gpu=x".to_owned()), ..Listed::default() }];
+        assert!(of(&["2"], &nameless).is_none() && of(&["GPU-7"], &nameless).is_none() && of(&["0"], &[]).is_none());
+        assert!(not_there(&GpuSelection::Auto, &there).is_none());
     }
 }

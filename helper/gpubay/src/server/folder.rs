@@ -25,9 +25,11 @@ use crate::HostPath;
 use crate::config;
 use crate::config::model::{Dockerfile, Image};
 use crate::engine::Engine;
+use crate::gpu::Listed;
 use crate::progress::Progress;
 use crate::workspace::gpus::OfferedGpu;
 use crate::workspace::lost::{self, Guarded};
+use crate::workspace::report::HostEnvReport;
 use crate::workspace::status::{Configured, StatusReport, status};
 use crate::workspace::{Workspace, fit};
 
@@ -72,6 +74,8 @@ pub(super) struct Folder {
     marked: Vec<Url>,
     /// For help with `gpubay.toml`.
     pub(super) facts: Facts,
+    /// Of [`installed`], as tools were last told.
+    pub(super) installed: u64,
     watching: Option<DropGuard>,
     /// Who listens to the agents of its containers.
     pub(super) guard: Guard,
@@ -102,18 +106,19 @@ impl Derived {
 impl Folder {
     /// Takes over what was found out; whether Python's tools would see something new.
     pub(super) fn take(&mut self, folder: &Path, derived: Derived) -> bool {
-        let env = |status: &Option<StatusReport>| {
-            let status = status.as_ref()?;
-            serde_json::to_string(&(&status.host_env, &status.paths)).ok()
+        let env = |of: &Self| {
+            let status = of.status.as_ref()?;
+            serde_json::to_string(&(&status.host_env, &status.paths, of.installed)).ok()
         };
-        let before = env(&self.status);
+        let before = env(self);
         self.outlive(folder, &derived);
         self.phase = derived.phase;
         if derived.status.is_some() || derived.problem.is_none() {
             self.status = derived.status;
         }
         self.problem = derived.problem;
-        before != env(&self.status)
+        self.installed = self.status.as_ref().and_then(|status| status.host_env.as_ref()).map_or(0, installed);
+        before != env(self)
     }
 
     /// Work is over.
@@ -252,6 +257,16 @@ fn mark(folder: &Path, failure: &Failure) -> Option<(Url, Diagnostic)> {
     }
     let diagnostic = language::at_place(place.line, place.column, failure.code, &message, failure.hint.as_deref());
     Some((uri, diagnostic))
+}
+
+/// Another number after each `pip install` into an environment: when the folders of its packages changed last, in milliseconds.
+pub(super) fn installed(env: &HostEnvReport) -> u64 {
+    let lib = std::fs::read_dir(env.path.join("lib").as_path());
+    let changed = lib.into_iter().flatten().flatten().filter_map(|version| {
+        let changed = std::fs::metadata(version.path().join("site-packages")).ok()?.modified().ok()?;
+        u64::try_from(changed.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()
+    });
+    changed.max().unwrap_or(0)
 }
 
 /// A workspace as it can be looked at with nobody to ask.
@@ -531,9 +546,10 @@ fn known_gpu(gpu: OfferedGpu) -> KnownGpu {
         (Some(index), None) => format!("GPU {index}"),
         (None, _) => gpu.select.clone(),
     };
-    let model = gpu.name.or(gpu.cdi).unwrap_or_default();
+    let model = gpu.name.or_else(|| gpu.cdi.clone()).unwrap_or_default();
     let about = gpu.profile.map_or_else(|| model.clone(), |profile| format!("{model} {profile}"));
-    KnownGpu { select: gpu.select, title, about }
+    let listed = Listed { index: gpu.index, slice: gpu.slice, uuid: gpu.uuid, cdi: gpu.cdi };
+    KnownGpu { listed, select: gpu.select, title, about }
 }
 
 /// What can stand in a folder's values: what the engine has, as far as it answers.
@@ -543,11 +559,9 @@ pub(super) async fn facts(folder: &Path) -> Facts {
         let (loaded, _) = config::load_to_reach(&request(folder.to_owned(), None).ok()?).ok()?;
         config::consent::require_to_reach(&loaded, &[], None).ok()?;
         let workspace = Workspace::open(loaded, Progress::silent()).await.ok()?;
-        let gpus = crate::workspace::gpus::gpus(&workspace, Reach::Here)
-            .await
-            .map(|report| report.devices)
-            .unwrap_or_default();
-        let gpus = gpus.into_iter().map(known_gpu).collect();
+        let gpus = crate::workspace::gpus::gpus(&workspace, Reach::Here).await.ok();
+        let all_gpus = gpus.as_ref().is_some_and(|report| report.complete);
+        let gpus = gpus.map(|report| report.devices).unwrap_or_default().into_iter().map(known_gpu).collect();
         let machine = match workspace.engine.info().await {
             Ok(info) => fit::machine_of(&workspace, &info, Reach::Here).await,
             Err(_) => None,
@@ -564,7 +578,7 @@ pub(super) async fn facts(folder: &Path) -> Facts {
             Image::From(_) => None,
         };
         let images = workspace.engine.image_names().await.unwrap_or_default();
-        Some(Facts { gpus, images, own, other, ..Facts::default() })
+        Some(Facts { gpus, all_gpus, images, own, other, ..Facts::default() })
     };
     let known = asked.await.unwrap_or_default();
     Facts { dockerfiles, ..known }

@@ -88,16 +88,17 @@ pub async fn serve(from: impl AsyncRead + Unpin + Send + 'static, to: impl Async
     // A handler only waits for the owner: as many as there are messages may wait.
     let serving = Server::new(read, to, socket).concurrency_level(usize::MAX);
     let watched = Watched { service, exit: exit.clone() };
+    let mut owner = owner.expect("it was started with the service");
     tokio::select! {
         () = serving.serve(watched) => {}
         () = exit.cancelled() => {}
+        // A bug of its own has ended it, and all that was known is lost: a new helper finds out anew, and this one would answer nobody.
+        _ = &mut owner => return 1,
     }
     forwarding.abort();
     let (ended, all_ended) = oneshot::channel();
     let asked_to = events.send(Event::End(ended)).is_ok() && all_ended.await.is_ok_and(|orderly| orderly);
-    if let Some(owner) = owner {
-        owner.abort();
-    }
+    owner.abort();
     u8::from(!asked_to)
 }
 

@@ -239,7 +239,8 @@ async fn carry(out: Arc<Outgoing>, folder: String, token: Option<String>, title:
         let idle = lines.is_empty() && report.is_none();
         if let Some(packages) = packages {
             let Packages { host_env, paths } = (*packages).clone();
-            out.packages(PackagesParams { folder: folder.clone(), host_env: Some(host_env), paths }).await;
+            let installed = super::folder::installed(&host_env);
+            out.packages(PackagesParams { folder: folder.clone(), host_env: Some(host_env), paths, installed }).await;
         }
         out.log(&folder, lines).await;
         if left_out > 0 {

@@ -22,6 +22,7 @@ use super::methods::status::Status;
 use super::outgoing::{Outgoing, Pump};
 use super::wire::{Failure, PackagesParams, Phase, Work};
 use crate::error::Error;
+use crate::failpoint;
 use crate::progress::Progress;
 use crate::registry::life;
 
@@ -92,7 +93,7 @@ pub(super) enum Event {
     /// What can stand in a folder's values, besides what the schema says.
     Known {
         folder: PathBuf,
-        facts: Facts,
+        facts: Box<Facts>,
     },
     /// Whether the folder's GPUs are to be told of.
     WatchGpus {
@@ -190,6 +191,9 @@ impl Owner {
                 if !trusted {
                     self.gpus.stop();
                 }
+                for folder in self.folders.keys() {
+                    self.ask_for_facts(folder);
+                }
                 self.look_at_all().await;
             }
             Event::Folders { added, removed } => {
@@ -210,6 +214,7 @@ impl Owner {
                     known.worked(&folder, failure);
                     self.diagnose(&folder).await;
                     self.look_at(&folder).await;
+                    self.ask_for_facts(&folder);
                 }
                 if self.folders.values().all(|known| known.work.is_none()) {
                     memory::give_back();
@@ -234,11 +239,11 @@ impl Owner {
             }
             Event::Stale(folder) => self.look_at(&folder).await,
             Event::Derived { folder, generation, derived } => self.derived(&folder, generation, *derived).await,
-            Event::Document { uri, text } => self.document(uri, text).await,
+            Event::Document { uri, text } => self.document(&uri, text).await,
             Event::Known { folder, facts } => {
                 if let Some(known) = self.folders.get_mut(&folder) {
-                    let before = std::mem::replace(&mut known.facts, facts);
-                    self.check_dockerfiles(&folder, &before).await;
+                    let before = std::mem::replace(&mut known.facts, *facts);
+                    self.check_again(&folder, &before).await;
                 }
             }
             Event::WatchGpus { folder, watch, number } => {
@@ -397,7 +402,9 @@ impl Owner {
         known.looking = false;
         known.guard.set(folder, std::mem::take(&mut derived.guarded), &self.events);
         let before = known.mark(folder);
+        let hindered = known.problem.is_some();
         let packages = known.take(folder, derived);
+        let freed = hindered && known.problem.is_none();
         let moved = known.mark(folder) != before;
         let again = std::mem::take(&mut known.look_again);
         if known.work.is_none() && !again {
@@ -407,9 +414,13 @@ impl Owner {
         if moved {
             self.diagnose(folder).await;
         }
+        if freed {
+            self.ask_for_facts(folder);
+        }
         if packages && let Some(known) = self.folders.get(folder) {
             let packages = PackagesParams {
                 folder: folder.display().to_string(),
+                installed: known.installed,
                 host_env: known.status.as_ref().and_then(|status| status.host_env.clone()),
                 paths: known.status.as_ref().map(|status| status.paths.clone()).unwrap_or_default(),
             };
@@ -420,19 +431,14 @@ impl Owner {
         }
     }
 
-    async fn document(&mut self, uri: Url, text: Option<String>) {
-        let Some(path) = uri.to_file_path().ok().filter(|path| Kind::of(path).is_some()) else { return };
+    async fn document(&mut self, uri: &Url, text: Option<String>) {
+        let Some((uri, path)) = plainly(uri).filter(|(_, path)| Kind::of(path).is_some()) else { return };
         match text {
             Some(text) => {
                 if self.documents.insert(uri.clone(), text).is_none()
-                    && self.trusted
                     && let Some(folder) = self.folder_of(&path)
                 {
-                    let (events, folder) = (self.events.clone(), folder.to_owned());
-                    tokio::spawn(async move {
-                        let facts = folder::facts(&folder).await;
-                        let _ = events.send(Event::Known { folder, facts });
-                    });
+                    self.ask_for_facts(folder);
                 }
             }
             None => drop(self.documents.remove(&uri)),
@@ -440,32 +446,54 @@ impl Owner {
         self.publish_diagnostics(&uri, &path).await;
     }
 
+    /// What there is for the values in a folder's files, where one of these is open.
+    fn ask_for_facts(&self, folder: &Path) {
+        let is_of_it = |uri: &Url| uri.to_file_path().is_ok_and(|path| self.folder_of(&path) == Some(folder));
+        if self.trusted && self.documents.keys().any(is_of_it) {
+            let (events, folder) = (self.events.clone(), folder.to_owned());
+            tokio::spawn(async move {
+                let facts = Box::new(folder::facts(&folder).await);
+                let _ = events.send(Event::Known { folder, facts });
+            });
+        }
+    }
+
     fn folder_of(&self, path: &Path) -> Option<&Path> {
         self.folders.keys().map(PathBuf::as_path).filter(|folder| path.starts_with(folder)).max()
     }
 
-    /// Those that are open, where something else is known of how they are built, or of the driver, than `before`.
-    async fn check_dockerfiles(&self, folder: &Path, before: &Facts) {
+    /// Documents that are open, where something else is known of what they are judged by than `before`: how a Dockerfile is built,
+    /// the driver, the GPUs.
+    async fn check_again(&self, folder: &Path, before: &Facts) {
         let Some(known) = self.folders.get(folder) else { return };
-        for uri in self.documents.keys() {
-            let path = uri.to_file_path().ok().filter(|path| Kind::of(path) == Some(Kind::Dockerfile));
-            let path = path.filter(|path| self.folder_of(path) == Some(folder));
-            if let Some(path) = path.filter(|path| known.facts.built(path) != before.built(path)) {
+        for (uri, text) in &self.documents {
+            let path = uri.to_file_path().ok().filter(|path| self.folder_of(path) == Some(folder));
+            let is_other = |path: &PathBuf| match Kind::of(path) {
+                Some(Kind::Dockerfile) => known.facts.built(path) != before.built(path),
+                Some(Kind::Config) => {
+                    language::check_values(text, &known.facts) != language::check_values(text, before)
+                }
+                None => false,
+            };
+            if let Some(path) = path.filter(is_other) {
                 self.publish_diagnostics(uri, &path).await;
             }
         }
     }
 
     fn help(&self, uri: &Url, position: Position, answer: Help) {
-        let path = uri.to_file_path().ok();
+        // Nothing fails here: a test makes it a bug.
+        let _ = failpoint::hit("serve.help");
+        let file = plainly(uri);
+        let path = file.as_ref().map(|(_, path)| path);
         let open = |kind| {
-            path.as_ref()
-                .filter(|path| Kind::of(path) == Some(kind))
-                .and_then(|path| Some((path, self.documents.get(uri)?)))
+            file.as_ref()
+                .filter(|(_, path)| Kind::of(path) == Some(kind))
+                .and_then(|(uri, path)| Some((path, self.documents.get(uri)?)))
         };
         let text = open(Kind::Config).map(|(_, text)| text);
         let nothing = Facts::default();
-        let folder = path.as_ref().and_then(|path| self.folders.get(self.folder_of(path)?));
+        let folder = path.and_then(|path| self.folders.get(self.folder_of(path)?));
         let facts = folder.map_or(&nothing, |folder| &folder.facts);
         match answer {
             Help::Complete(answer) => {
@@ -492,10 +520,13 @@ impl Owner {
                 language::check_dockerfile(text, facts.built(path), life::today())
             }
             (Some(text), Some(Kind::Config), Some(folder)) if path.parent() == Some(folder) => {
-                match request(folder.to_owned(), None) {
+                let facts = self.folders.get(folder).map(|folder| &folder.facts);
+                let mut found = match request(folder.to_owned(), None) {
                     Ok(request) => language::check(&request, text, self.trusted),
                     Err(_) => Vec::new(),
-                }
+                };
+                found.extend(facts.into_iter().flat_map(|facts| language::check_values(text, facts)));
+                found
             }
             _ => Vec::new(),
         };
@@ -534,6 +565,12 @@ impl Owner {
 /// What the user took back, and questions to the user: an answer «no» leaves nothing that failed.
 fn is_no_failure(code: &str) -> bool {
     ["cancelled", "needs_consent", "work_running", "ambiguous_dockerfile", "mirror_halted"].contains(&code)
+}
+
+/// The one address that we have for a file: editors encode more letters than need be.
+fn plainly(uri: &Url) -> Option<(Url, PathBuf)> {
+    let path = uri.to_file_path().ok()?;
+    Some((Url::from_file_path(&path).ok()?, path))
 }
 
 fn bug(what: &str, error: &tokio::task::JoinError) -> Failure {

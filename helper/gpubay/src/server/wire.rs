@@ -481,4 +481,6 @@ pub struct PackagesParams {
     pub folder: String,
     pub host_env: Option<HostEnvReport>,
     pub paths: Vec<HostPath>,
+    /// Another number when something was installed into the environment, or removed; 0 where that is not known.
+    pub installed: u64,
 }

@@ -4,6 +4,7 @@
 mod dockerfile;
 mod place;
 mod schema;
+mod values;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use tower_lsp::lsp_types::{
 use self::place::{At, Place};
 use crate::config::{self, ConfigError, LoadRequest};
 use crate::error::{Error, Explain};
+use crate::gpu::Listed;
 use crate::registry::life::Day;
 
 pub(super) use self::dockerfile::Built;
@@ -23,6 +25,8 @@ pub(super) use self::dockerfile::Built;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) gpus: Vec<KnownGpu>,
+    /// There are no others.
+    pub(super) all_gpus: bool,
     /// On the engine.
     pub(super) images: Vec<String>,
     /// Of the workspace, relative to it.
@@ -35,6 +39,7 @@ pub(super) struct Facts {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct KnownGpu {
+    pub(super) listed: Listed,
     /// What `[gpus] use` takes for it.
     pub(super) select: String,
     /// `GPU 3`, or the slice of one.
@@ -66,8 +71,10 @@ impl Kind {
         if name == config::FILE_NAME {
             return Some(Self::Config);
         }
-        (name == "Dockerfile" || name.starts_with("Dockerfile.") || name.ends_with(".Dockerfile"))
-            .then_some(Self::Dockerfile)
+        let name = name.to_ascii_lowercase();
+        let is_one =
+            |word: &str| name == word || name.starts_with(&format!("{word}.")) || name.ends_with(&format!(".{word}"));
+        (is_one("dockerfile") || is_one("containerfile")).then_some(Self::Dockerfile)
     }
 }
 
@@ -166,6 +173,11 @@ pub(super) fn check(request: &LoadRequest<'_>, text: &str, trusted: bool) -> Vec
     checked.err().and_then(diagnostic).into_iter().collect()
 }
 
+/// Values that are well written, and name what is not there.
+pub(super) fn check_values(text: &str, facts: &Facts) -> Vec<Diagnostic> {
+    values::check(text, facts)
+}
+
 /// `None`: it stands in no line of this file.
 fn diagnostic(error: ConfigError) -> Option<Diagnostic> {
     let place = error.place().filter(|place| place.file.ends_with(config::FILE_NAME))?;
@@ -217,6 +229,7 @@ mod tests {
         let facts = Facts {
             gpus: ["0", "1"]
                 .map(|index| KnownGpu {
+                    listed: Listed { index: index.parse().ok(), ..Listed::default() },
                     select: format!("GPU-{index}abc"),
                     title: format!("GPU {index}"),
                     about: "H100".to_owned(),
@@ -320,6 +333,9 @@ mod tests {
             ("/w/docker/a/Dockerfile", Some(Kind::Dockerfile)),
             ("/w/Dockerfile.dev", Some(Kind::Dockerfile)),
             ("/w/dev.Dockerfile", Some(Kind::Dockerfile)),
+            ("/w/train.dockerfile", Some(Kind::Dockerfile)),
+            ("/w/Containerfile", Some(Kind::Dockerfile)),
+            ("/w/Dockerfiles", None),
             ("/w/pyproject.toml", None),
             ("/w/Dockerfiles", None),
         ] {
