@@ -131,8 +131,8 @@ export class Window {
         return items.evaluateAll((all) => all.map((item) => item.textContent.trim()));
     }
 
-    async notifications() {
-        const all = this.page.locator(".notifications-toasts .notification-list-item");
+    async notifications(place = ".notifications-toasts") {
+        const all = this.page.locator(`${place} .notification-list-item`);
         return all.evaluateAll((items) =>
             items.map((item) => ({
                 message: item.querySelector(".notification-list-item-message")?.textContent ?? "",
@@ -141,6 +141,15 @@ export class Window {
                 ),
             })),
         );
+    }
+
+    /** Those that nobody looked at in time: the editor keeps them behind its bell after ten seconds. */
+    async keptNotifications() {
+        const bell = this.page.locator("#status\\.notifications .codicon-bell-dot");
+        if ((await bell.count()) && (await this.notifications()).length === 0) {
+            await bell.first().click();
+        }
+        return this.notifications(".notifications-center.visible");
     }
 
     /** From now on keeps what is said in notifications, also of those that are gone again. */

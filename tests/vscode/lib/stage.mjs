@@ -47,9 +47,10 @@ class Stage {
         until(`our item says ${pattern}`, async () => (await window.ours()).find((text) => pattern.test(text)));
 
     told = (pattern, window = this.window) =>
-        until(`it is said: ${pattern}`, async () =>
-            (await window.notifications()).find(({ message }) => pattern.test(message)),
-        );
+        until(`it is said: ${pattern}`, async () => {
+            const said = ({ message }) => pattern.test(message);
+            return (await window.notifications()).find(said) ?? (await window.keptNotifications()).find(said);
+        });
 
     /** In a dialog. */
     asked = (pattern, window = this.window) =>
