@@ -1,7 +1,7 @@
 const assert = require("node:assert/strict");
 const { readFileSync } = require("node:fs");
 const vscode = require("vscode");
-const { activated, state, until } = require("./session");
+const { activated, shows, state, until } = require("./session");
 
 /** In MB, the most that this process has ever had. */
 const peak = () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))[1]) / 1024;
@@ -37,7 +37,7 @@ suite("a helper that tells 10^5 things at once", () => {
         assert.ok(isInOrder(seen) && isInOrder(figures), `${seen}; ${figures}`);
         assert.deepEqual([seen.at(-1), figures.at(-1)], [messages, messages - 2]);
         assert.ok(seen.length < messages / 10 && figures.length < messages / 10, `${seen.length}, ${figures.length}`);
-        assert.match(status.text, /CPU$/);
+        await shows(status, /CPU$/);
         assert.ok(waits.length >= 10 && Math.max(...waits) < 5000, said);
         assert.ok(peak() - before < 300, said);
     });

@@ -1,6 +1,6 @@
 const assert = require("node:assert/strict");
 const vscode = require("vscode");
-const { activated, helpers, state, until } = require("./session");
+const { activated, helpers, shows, state, until } = require("./session");
 
 suite("a helper that is killed", () => {
     let session, status, folder;
@@ -18,10 +18,10 @@ suite("a helper that is killed", () => {
 
     test("has told the state, which is what the status bar shows", async () => {
         await state(session, folder, "there is no container", ({ phase }) => phase === "stopped");
-        assert.match(status.text, /GPU: not started$/);
+        await shows(status, /GPU: not started$/);
         await vscode.commands.executeCommand("gpubay.start", folder);
         await state(session, folder, "it runs", ({ phase, work }) => phase === "running" && !work);
-        assert.match(status.text, /(GPU \d|CPU)/);
+        await shows(status, /(GPU \d|CPU)/);
         assert.match(status.tooltip, /Injection: /);
     });
 

@@ -1,6 +1,6 @@
 const assert = require("node:assert/strict");
 const vscode = require("vscode");
-const { activated, helpers, state, until } = require("./session");
+const { activated, helpers, shows, state, until } = require("./session");
 
 suite("a window with several folders", () => {
     let session, status, coral, kelp;
@@ -22,7 +22,7 @@ suite("a window with several folders", () => {
         const { container } = await phase(kelp, "running");
         assert.match(container.name, /^gpubay-kelp-/);
         assert.equal(session.state(coral).container, null);
-        assert.match(status.text, /GPU: not started \(coral\)$/);
+        await shows(status, /GPU: not started \(coral\)$/);
         await vscode.window.showTextDocument(vscode.Uri.joinPath(kelp.uri, "Dockerfile"));
         await until("the item is about the active editor's folder", () => /\(kelp\)$/.test(status.text));
     });

@@ -26,6 +26,9 @@ exports.state = (session, folder, what, wanted) =>
         return state && wanted(state) && state;
     });
 
+/** Until the status bar's item says it: what comes fast is passed on to it a moment later. */
+exports.shows = (status, pattern) => exports.until(`the item says ${pattern}`, () => pattern.test(status.text));
+
 /** The helpers that this extension host has started. */
 exports.helpers = () =>
     readdirSync("/proc")
