@@ -9,6 +9,9 @@ import { until } from "./until.mjs";
 /** What our item of the status bar says while the container runs. */
 export const RUNS = /^(GPU \d|CPU)/;
 
+/** After so long without it, it is looked for behind the bell. */
+const LATE_MS = 5000;
+
 class Stage {
     windows = [];
 
@@ -46,11 +49,15 @@ class Stage {
     item = (pattern, window = this.window) =>
         until(`our item says ${pattern}`, async () => (await window.ours()).find((text) => pattern.test(text)));
 
-    told = (pattern, window = this.window) =>
-        until(`it is said: ${pattern}`, async () => {
-            const said = ({ message }) => pattern.test(message);
-            return (await window.notifications()).find(said) ?? (await window.keptNotifications()).find(said);
+    told = (pattern, window = this.window) => {
+        const said = ({ message }) => pattern.test(message);
+        const asked = Date.now();
+        return until(`it is said: ${pattern}`, async () => {
+            const shown = (await window.notifications()).find(said);
+            // What comes while we look is seen; what came before may be kept by now.
+            return shown ?? (Date.now() - asked > LATE_MS && (await window.keptNotifications()).find(said));
         });
+    };
 
     /** In a dialog. */
     asked = (pattern, window = this.window) =>
