@@ -39,16 +39,54 @@ const CANDIDATES: Candidate[] = [
   { key: "ruff.path", tool: "Ruff", program: "ruff", list: true },
 ];
 
+export const PROGRAMS = [...new Set(CANDIDATES.map(({ program }) => program))];
+
 export type Mode = "ask" | "always" | "never";
 
-/** The nearest setting counts; but a yes that came with the folder is none of the user's. */
+/** The nearest setting counts; but a yes that came with the folder is none of the user's, and the user's own no is stronger. */
 export function modeOf(inspected: Inspected | undefined): Mode {
-  const { globalValue, workspaceValue, workspaceFolderValue } = inspected ?? {};
-  const theirs = workspaceFolderValue ?? workspaceValue;
-  if (theirs === "never" || (theirs === undefined && globalValue === "never")) {
+  const { globalValue } = inspected ?? {};
+  const theirs = theirsOf(inspected);
+  if (globalValue === "never" || theirs === "never") {
     return "never";
   }
   return globalValue === "always" && (theirs === undefined || theirs === "always") ? "always" : "ask";
+}
+
+/** What the folder's own settings say. */
+function theirsOf(inspected: Inspected | undefined): unknown {
+  return inspected?.workspaceFolderValue ?? inspected?.workspaceValue;
+}
+
+/** What is remembered of a folder, outside of it. */
+export interface Remembered {
+  /** Settings that the user has answered about. */
+  asked?: string[];
+  /** Not here: what the folder's own settings said when that was the answer, or nothing at all. */
+  refused?: unknown[];
+}
+
+/** No in this folder, whatever comes, until its own settings say something else. */
+export function refusal(inspected: Inspected | undefined): unknown[] {
+  return [theirsOf(inspected) ?? null];
+}
+
+/** Whether the settings may be written, or first a question is to be asked. */
+export function stepOf(
+  inspected: Inspected | undefined,
+  remembered: Remembered,
+  wanted: Change[],
+): "write" | "ask" | "nothing" {
+  const mode = modeOf(inspected);
+  const { asked = [], refused } = remembered;
+  const no = refused !== undefined && JSON.stringify(refused) === JSON.stringify(refusal(inspected));
+  if (mode === "never" || no || wanted.length === 0) {
+    return "nothing";
+  }
+  if (mode === "always") {
+    return "write";
+  }
+  return wanted.every(({ key }) => asked.includes(key)) ? "nothing" : "ask";
 }
 
 /** Of extensions that are there, of programs that the container has, and of nothing that anybody has set. */

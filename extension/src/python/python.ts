@@ -7,20 +7,43 @@ import { l10n } from "../l10n";
 import type { PackagesParams } from "../protocol";
 import type { Session } from "../session";
 import { plain } from "../text";
-import { type Change, LOOK_AGAIN, changes, modeOf } from "./plan";
+import { type Change, type Inspected, LOOK_AGAIN, PROGRAMS, type Remembered, changes, refusal, stepOf } from "./plan";
 
-/** Folder by folder: what the tools were last told to look at. */
-type Seen = Map<string, string>;
+/** What this window knows of a folder. */
+interface Known {
+  /** What the tools were last told to look at. */
+  packages?: string;
+  /** Of the host env; none: there is none, or it is not told yet. */
+  env?: string;
+  /** A question stands. */
+  asking?: boolean;
+  /** Settings whose question was closed: not asked again before the window is opened again. */
+  closed: string[];
+}
 
 export function registerPython(context: vscode.ExtensionContext, session: Session): void {
-  const seen: Seen = new Map();
+  const all = new Map<string, Known>();
+  const about = ({ uri }: vscode.WorkspaceFolder): Known => {
+    const known = all.get(uri.fsPath) ?? { closed: [] };
+    all.set(uri.fsPath, known);
+    return known;
+  };
+  const logged = (work: Promise<void>) =>
+    work.catch((error: unknown) => {
+      session.log.warn(`Python tools were not told of the container's packages: ${String(error)}`);
+    });
   context.subscriptions.push(
     session.onDidChangePackages((packages) => {
       const folder = session.folders.find((known) => known.uri.fsPath === packages.folder);
       if (folder && !session.inside) {
-        packagesChanged(context, session, folder, packages, seen).catch((error: unknown) => {
-          session.log.warn(`Python tools were not told of the container's packages: ${String(error)}`);
-        });
+        void logged(packagesChanged(context, session, folder, packages, about(folder)));
+      }
+    }),
+    vscode.workspace.onDidChangeConfiguration((event) => {
+      for (const folder of session.folders.filter((one) =>
+        event.affectsConfiguration("gpubay.python.configure", one),
+      )) {
+        void logged(pointed(context, session, folder, about(folder)));
       }
     }),
   );
@@ -31,11 +54,12 @@ async function packagesChanged(
   session: Session,
   folder: vscode.WorkspaceFolder,
   { hostEnv, paths, installed }: PackagesParams,
-  seen: Seen,
+  known: Known,
 ): Promise<void> {
   const now = JSON.stringify([hostEnv, paths, installed]);
-  const before = seen.get(folder.uri.fsPath);
-  seen.set(folder.uri.fsPath, now);
+  const before = known.packages;
+  known.packages = now;
+  known.env = hostEnv?.path;
   if (!hostEnv || before === now) {
     return;
   }
@@ -43,7 +67,16 @@ async function packagesChanged(
   if (before !== undefined) {
     await lookAgain(session);
   }
-  if (await configure(context, session, folder, hostEnv.path)) {
+  await pointed(context, session, folder, known);
+}
+
+async function pointed(
+  context: vscode.ExtensionContext,
+  session: Session,
+  folder: vscode.WorkspaceFolder,
+  known: Known,
+): Promise<void> {
+  if (await configure(context, session, folder, known)) {
     await lookAgain(session);
   }
 }
@@ -53,12 +86,40 @@ async function configure(
   context: vscode.ExtensionContext,
   session: Session,
   folder: vscode.WorkspaceFolder,
-  env: string,
+  known: Known,
 ): Promise<boolean> {
-  const mode = modeOf(vscode.workspace.getConfiguration("gpubay", folder).inspect("python.configure"));
-  const name = path.relative(folder.uri.fsPath, env);
-  if (mode === "never" || name.startsWith("..") || path.isAbsolute(name)) {
+  const wanted = await missing(folder, known.env);
+  // Asked anew each time: an answer elsewhere may have changed it.
+  const said = () => vscode.workspace.getConfiguration("gpubay", folder).inspect("python.configure");
+  const step = stepOf(said(), remembered(context, folder), wanted);
+  if (step === "write") {
+    await write(session, folder, wanted);
+    return true;
+  }
+  const answered = wanted.every(({ key }) => known.closed.includes(key));
+  if (step === "nothing" || known.asking || answered) {
     return false;
+  }
+  known.asking = true;
+  const agreed = await ask(context, folder, wanted, said, known).finally(() => (known.asking = false));
+  if (agreed) {
+    // What has been set while the question stood is somebody's by now.
+    const still = new Set((await missing(folder, known.env)).map(({ key }) => key));
+    await write(
+      session,
+      folder,
+      wanted.filter(({ key }) => still.has(key)),
+    );
+  }
+  // What came while the question stood is asked about next.
+  return (await configure(context, session, folder, known)) || agreed;
+}
+
+/** What would point the tools of a folder at its host env. */
+async function missing(folder: vscode.WorkspaceFolder, env: string | undefined): Promise<Change[]> {
+  const name = env === undefined ? ".." : path.relative(folder.uri.fsPath, env);
+  if (env === undefined || name.startsWith("..") || path.isAbsolute(name)) {
+    return [];
   }
   const there = new Set<string>();
   const has = async (program: string) => {
@@ -69,57 +130,67 @@ async function configure(
       // Not in the container.
     }
   };
-  await Promise.all(["python", "autopep8", "black", "flake8", "isort", "mypy", "pylint", "ruff"].map(has));
+  await Promise.all(PROGRAMS.map(has));
   const configuration = vscode.workspace.getConfiguration(undefined, folder);
-  const wanted = changes(
+  return changes(
     name,
     (key) => configuration.inspect(key),
     (program) => there.has(program),
   );
-  if (wanted.length === 0 || (mode !== "always" && !(await agreed(context, folder, wanted)))) {
-    return false;
-  }
+}
+
+async function write(session: Session, folder: vscode.WorkspaceFolder, wanted: Change[]): Promise<void> {
   const several = (vscode.workspace.workspaceFolders?.length ?? 0) > 1;
   const target = several ? vscode.ConfigurationTarget.WorkspaceFolder : vscode.ConfigurationTarget.Workspace;
   for (const { key, value } of wanted) {
-    await configuration.update(key, value, target);
+    await vscode.workspace.getConfiguration(undefined, folder).update(key, value, target);
     session.log.info(`${key} = ${JSON.stringify(value)} (${plain(folder.name)})`);
   }
-  return true;
 }
 
-/** Asked once for what is new; a no is remembered for the folder. */
-async function agreed(
+function keyOf(folder: vscode.WorkspaceFolder): string {
+  return `gpubay.python:${folder.uri.fsPath}`;
+}
+
+function remembered(context: vscode.ExtensionContext, folder: vscode.WorkspaceFolder): Remembered {
+  return context.workspaceState.get<Remembered>(keyOf(folder), {});
+}
+
+/** Whether the user agrees. Each answer is remembered where it belongs. */
+async function ask(
   context: vscode.ExtensionContext,
   folder: vscode.WorkspaceFolder,
   wanted: Change[],
+  said: () => Inspected | undefined,
+  known: Known,
 ): Promise<boolean> {
-  const key = `gpubay.python.asked:${folder.uri.fsPath}`;
-  const asked = context.workspaceState.get<string[]>(key, []);
-  if (wanted.every((change) => asked.includes(change.key))) {
-    return false;
-  }
   const yes = l10n.t("Yes");
+  const notHere = l10n.t("Not Here");
   const always = l10n.t("Always");
   const never = l10n.t("Never");
   const tools = [...new Set(wanted.map(({ tool }) => tool))].join(", ");
-  const said = l10n.t(
+  const question = l10n.t(
     "Let {0} use the container's Python in {1}? This is written into the settings of the workspace; nothing that you have set is changed.",
     tools,
     plain(folder.name),
   );
-  const picked = await vscode.window.showInformationMessage(said, yes, always, never);
+  const picked = await vscode.window.showInformationMessage(question, yes, notHere, always, never);
+  const keys = wanted.map(({ key }) => key);
   if (picked === undefined) {
+    known.closed.push(...keys);
     return false;
   }
-  await context.workspaceState.update(key, [...new Set([...asked, ...wanted.map((change) => change.key)])]);
+  const { asked = [] } = remembered(context, folder);
+  const now: Remembered =
+    picked === notHere ? { asked, refused: refusal(said()) } : { asked: [...new Set([...asked, ...keys])] };
+  await context.workspaceState.update(keyOf(folder), now);
   if (picked === always || picked === never) {
     const mode = picked === always ? "always" : "never";
     await vscode.workspace
       .getConfiguration("gpubay")
       .update("python.configure", mode, vscode.ConfigurationTarget.Global);
   }
-  return picked !== never;
+  return picked === yes || picked === always;
 }
 
 /** At once, instead of after some seconds by their own watchers. */
