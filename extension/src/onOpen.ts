@@ -7,6 +7,7 @@ import { l10n } from "./l10n";
 import { type Choice, type Remembered, firstStep, interrupted, planOf } from "./onOpenPlan";
 import type { FolderState } from "./protocol";
 import type { Session } from "./session";
+import { folderSettingsRead } from "./settings";
 import { plain } from "./text";
 
 /** How long a helper that was told to go may take to clean up. */
@@ -81,6 +82,7 @@ async function chosen(
   folder: vscode.WorkspaceFolder,
   state: FolderState,
 ): Promise<Choice> {
+  await folderSettingsRead(folder, ["gpubay.onOpen"]);
   const key = `gpubay.onOpen:${state.folder}`;
   const remembered = context.workspaceState.get<Remembered>(key, {});
   const configured = vscode.workspace.getConfiguration("gpubay", folder).inspect<string>("onOpen");

@@ -41,6 +41,9 @@ const CANDIDATES: Candidate[] = [
 
 export const PROGRAMS = [...new Set(CANDIDATES.map(({ program }) => program))];
 
+/** All that may be written. */
+export const SETTINGS = CANDIDATES.map(({ key }) => key);
+
 export type Mode = "ask" | "always" | "never";
 
 /** The nearest setting counts; but a yes that came with the folder is none of the user's, and the user's own no is stronger. */

@@ -6,8 +6,19 @@ import * as vscode from "vscode";
 import { l10n } from "../l10n";
 import type { PackagesParams } from "../protocol";
 import type { Session } from "../session";
+import { folderSettingsRead } from "../settings";
 import { plain } from "../text";
-import { type Change, type Inspected, LOOK_AGAIN, PROGRAMS, type Remembered, changes, refusal, stepOf } from "./plan";
+import {
+  type Change,
+  type Inspected,
+  LOOK_AGAIN,
+  PROGRAMS,
+  type Remembered,
+  SETTINGS,
+  changes,
+  refusal,
+  stepOf,
+} from "./plan";
 
 /** What this window knows of a folder. */
 interface Known {
@@ -88,6 +99,7 @@ async function configure(
   folder: vscode.WorkspaceFolder,
   known: Known,
 ): Promise<boolean> {
+  await folderSettingsRead(folder, ["gpubay.python.configure", ...SETTINGS]);
   const wanted = await missing(folder, known.env);
   // Asked anew each time: an answer elsewhere may have changed it.
   const said = () => vscode.workspace.getConfiguration("gpubay", folder).inspect("python.configure");
