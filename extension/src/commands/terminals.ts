@@ -62,9 +62,15 @@ export async function runs(session: Session, folder: vscode.WorkspaceFolder): Pr
   return (await session.runWork(folder, "gpubay/up", {}, title)) !== undefined;
 }
 
+/** What the user looks at: a log or a console below it has the cursor of a text editor, too. */
+function openFile(): vscode.Uri | undefined {
+  const input = vscode.window.tabGroups.activeTabGroup.activeTab?.input;
+  return input instanceof vscode.TabInputText ? input.uri : vscode.window.activeTextEditor?.document.uri;
+}
+
 /** Runs the file of the active editor, or the one that is named, as a task: its output stays when it has ended. */
 export async function runPython(session: Session, about: unknown): Promise<void> {
-  const named = about instanceof vscode.Uri ? about : vscode.window.activeTextEditor?.document.uri;
+  const named = about instanceof vscode.Uri ? about : openFile();
   const folder = named && vscode.workspace.getWorkspaceFolder(named);
   try {
     if (!named) {

@@ -53,21 +53,22 @@ export function registerViews(context: vscode.ExtensionContext, session: Session
     vscode.workspace.onDidChangeWorkspaceFolders(() => {
       tree.visible = view.visible;
     }),
-    vscode.commands.registerCommand("gpubay.view.refresh", async () => {
-      for (const folder of session.folders) {
-        session.gpus.forget(folder);
-      }
-      tree.changed();
-      try {
-        // What is found comes as a state.
-        await Promise.all(
-          session.folders.map((folder) => session.request("gpubay/status", { folder: folder.uri.fsPath })),
-        );
-      } catch (error) {
-        session.log.debug(`the view was refreshed in vain: ${String(error)}`);
-      }
-    }),
+    vscode.commands.registerCommand("gpubay.view.refresh", () => refresh(session, tree)),
   );
+}
+
+async function refresh(session: Session, tree: Tree): Promise<void> {
+  for (const folder of session.folders) {
+    session.gpus.forget(folder);
+  }
+  tree.changed();
+  try {
+    // What is found comes as a state.
+    await Promise.all(session.folders.map((folder) => session.request("gpubay/status", { folder: folder.uri.fsPath })));
+  } catch (error) {
+    // An engine that is away is in the view already; that nobody could be asked is not.
+    void session.showFailure(error, { retry: () => refresh(session, tree) });
+  }
 }
 
 /** All of them go, with the output of jobs that have ended: what there is is listed first. */
