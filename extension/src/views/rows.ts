@@ -14,12 +14,14 @@ import {
   numberOf,
   placeOf,
 } from "../gpus/figures";
-import type { FolderState, GpuReport, GpusReport, OfferedGpu, Phase, Row } from "../protocol";
+import type { Failure, FolderState, GpuReport, GpusReport, OfferedGpu, Phase, Row } from "../protocol";
 import { causeText, lossLines } from "../gpus/lostText";
+import type { HelperState } from "../session";
 import { working } from "../status/statusText";
 import { plain, short } from "../text";
 
-export type Kind = "folder" | "container" | "job" | "gpus" | "gpu" | "note";
+/** `action`: something that can be done, and is done by a click. */
+export type Kind = "folder" | "container" | "job" | "gpus" | "gpu" | "note" | "action";
 
 /** One row; `context` says to the menus what can be done with it. */
 export interface ViewRow {
@@ -34,7 +36,11 @@ export interface ViewRow {
   context: string;
   /** Of a job. */
   job?: string;
+  /** What a click does, about the row's folder. */
+  command?: string;
   expands: boolean;
+  /** Shown without what is below it, until its user wants that. */
+  folded: boolean;
 }
 
 function row(kind: Kind, id: string, label: string, more: Partial<ViewRow>): ViewRow {
@@ -47,6 +53,7 @@ function row(kind: Kind, id: string, label: string, more: Partial<ViewRow>): Vie
     icon: "circle-outline",
     context: kind,
     expands: false,
+    folded: false,
     ...more,
   };
 }
@@ -110,26 +117,52 @@ export function phaseText({ phase, work, container, gpu }: FolderState): string 
   }
 }
 
-/**
- * The dev container, its drift, its jobs (the newest first), and where its GPUs are. `inside`: of a window that is in it, from which
- * nothing is started, stopped or made anew.
- */
-export function childrenOf(state: FolderState, inside = false): ViewRow[] {
-  const { container, jobs, folder, problem, work, drift } = state;
+/** Below a folder of which nothing is known: why not. */
+export function unknownRow(folder: string, helper: HelperState): ViewRow {
+  if (helper.status === "down") {
+    return row("note", `helper:${folder}`, short(sentence({ ...helper.failure, hint: null })), {
+      tooltip: sentence(helper.failure),
+      icon: "error",
+      command: "gpubay.showProblem",
+    });
+  }
+  return row("note", `looking:${folder}`, l10n.t("looking…"), { icon: "loading~spin", command: "gpubay.showLog" });
+}
+
+/** What the window is for, as long as only the row itself can say it. */
+export interface Around {
+  /** It is in the container: nothing is started, stopped or made anew from it. */
+  inside?: boolean;
+  /** It has several folders: of one that is not worked with, the GPUs are mostly those of another, too. */
+  several?: boolean;
+}
+
+/** The dev container or how to come by one, its drift, its jobs (the newest first), and where its GPUs are. */
+export function childrenOf(state: FolderState, { inside = false, several = false }: Around = {}): ViewRow[] {
+  const { container, jobs, folder, problem, work, drift, phase } = state;
+  if (phase === "untrusted") {
+    return [];
+  }
   const rows: ViewRow[] = [];
   if (problem) {
     // What stands below the first line is an excerpt of a file, or what a step printed.
     const said = sentence({ ...problem, hint: null }, folder);
     const tooltip = [sentence(problem, folder), ...problem.message.split("\n").slice(1)].join("\n");
-    rows.push(row("note", `problem:${folder}`, short(said), { tooltip, icon: "warning" }));
+    rows.push(
+      row("note", `problem:${folder}`, short(said), { tooltip, icon: "warning", command: "gpubay.showProblem" }),
+    );
   }
   if (work && !container) {
-    rows.push(row("note", `work:${folder}`, working(work.method), { icon: "loading~spin" }));
+    rows.push(row("note", `work:${folder}`, working(work.method), { icon: "loading~spin", command: "gpubay.showLog" }));
+  } else if (!container) {
+    rows.push(...beginning(folder, phase, several));
   }
   if (state.gpu?.lost) {
     const { lost } = state.gpu;
     const label = l10n.t("GPUs lost: {0}", causeText(lost.cause));
-    rows.push(row("note", `lost:${folder}`, label, { tooltip: lossLines(lost), icon: "error" }));
+    rows.push(
+      row("note", `lost:${folder}`, label, { tooltip: lossLines(lost), icon: "error", command: "gpubay.showProblem" }),
+    );
   }
   if (container) {
     const runs = container.state === "running";
@@ -146,10 +179,43 @@ export function childrenOf(state: FolderState, inside = false): ViewRow[] {
     );
   }
   rows.push(...[...jobs].reverse().map((job) => jobRow(folder, job)));
-  if (state.phase !== "untrusted") {
-    rows.push(row("gpus", `gpus:${folder}`, l10n.t("GPUs"), { icon: "circuit-board", expands: true }));
+  if (phase !== "looking") {
+    const folded = several && !container && jobs.length === 0;
+    // The editor keeps what is folded by the id alone.
+    const id = folded ? `folded-gpus:${folder}` : `gpus:${folder}`;
+    rows.push(row("gpus", id, l10n.t("GPUs"), { icon: "circuit-board", expands: true, folded }));
   }
   return rows;
+}
+
+/** Where there is no container: what makes one. */
+function beginning(folder: string, phase: Phase, several: boolean): ViewRow[] {
+  switch (phase) {
+    case "looking":
+      return [
+        row("note", `looking:${folder}`, l10n.t("looking…"), { icon: "loading~spin", command: "gpubay.showLog" }),
+      ];
+    case "unconfigured":
+      return [
+        row("action", `begin:${folder}`, l10n.t("Initialize…"), {
+          // Of several folders, the row above says it.
+          description: several ? "" : l10n.t("nothing to build"),
+          tooltip: l10n.t("The folder has nothing to build a container from. A click offers to write it."),
+          icon: "new-file",
+          command: "gpubay.initialize",
+        }),
+      ];
+    case "stopped":
+      return [
+        row("action", `begin:${folder}`, l10n.t("Start GPU Container"), {
+          tooltip: l10n.t("There is no container yet. A click builds and starts one."),
+          icon: "play",
+          command: "gpubay.start",
+        }),
+      ];
+    default:
+      return [];
+  }
 }
 
 /** By the engine's word for its state. One that is paused can be ended, and goes on with nothing of ours. */
@@ -205,6 +271,17 @@ function jobRow(folder: string, job: Row): ViewRow {
     context: runs ? "job.running" : "job.ended",
     job: name,
   });
+}
+
+/** Why the GPUs are not known; nothing where a row above says just that. */
+export function unknownGpus(folder: string, failure: Failure, state: FolderState | undefined): ViewRow[] {
+  if (state?.problem?.message === failure.message) {
+    return [];
+  }
+  const tooltip = sentence(failure, folder);
+  return [
+    row("note", `nogpu:${folder}`, short(sentence({ ...failure, hint: null }, folder)), { tooltip, icon: "info" }),
+  ];
 }
 
 export function gpuRows(folder: string, report: GpusReport, now: GpuReport | null): ViewRow[] {

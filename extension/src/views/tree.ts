@@ -2,11 +2,12 @@
 
 import * as vscode from "vscode";
 import { followJob } from "../commands/jobs";
+import { asFailure } from "../failure";
 import { l10n } from "../l10n";
 import type { Session } from "../session";
 import { byName, removeQuestion } from "../work/questionText";
 import { agreed, once } from "../work/questions";
-import { type ViewRow, childrenOf, folderRow, gpuRows, virtualRow } from "./rows";
+import { type ViewRow, childrenOf, folderRow, gpuRows, unknownGpus, unknownRow, virtualRow } from "./rows";
 
 interface Item {
   row: ViewRow;
@@ -50,8 +51,11 @@ export function registerViews(context: vscode.ExtensionContext, session: Session
     view.onDidChangeVisibility(({ visible }) => {
       tree.visible = visible;
     }),
-    vscode.workspace.onDidChangeWorkspaceFolders(() => {
-      tree.visible = view.visible;
+    view.onDidCollapseElement(({ element }) => {
+      tree.unfold(element, false);
+    }),
+    view.onDidExpandElement(({ element }) => {
+      tree.unfold(element, true);
     }),
     vscode.commands.registerCommand("gpubay.view.refresh", () => refresh(session, tree)),
   );
@@ -104,7 +108,12 @@ class Tree implements vscode.TreeDataProvider<Item>, vscode.Disposable {
   private readonly emitter = new vscode.EventEmitter<Item | undefined>();
   readonly onDidChangeTreeData = this.emitter.event;
 
-  private looks: vscode.Disposable[] = [];
+  private isVisible = false;
+  /** The rows «GPUs» that are shown and open, by folder; who looks at them looks at what is below. */
+  private readonly open = new Set<string>();
+  /** Folders whose rows are not shown. */
+  private readonly folded = new Set<string>();
+  private readonly looks = new Map<string, vscode.Disposable>();
   /** The rows «GPUs» as the editor knows them. */
   private readonly gpuItems = new Map<string, Item>();
 
@@ -115,12 +124,48 @@ class Tree implements vscode.TreeDataProvider<Item>, vscode.Disposable {
     this.emitter.dispose();
   }
 
-  /** While it can be seen, the GPUs are followed. */
   set visible(visible: boolean) {
-    const looks = this.looks;
-    this.looks = visible ? this.session.folders.map((folder) => this.session.gpus.look(folder)) : [];
-    for (const look of looks) {
-      look.dispose();
+    this.isVisible = visible;
+    this.look();
+  }
+
+  unfold({ row, folder }: Item, open: boolean): void {
+    const path = folder.uri.fsPath;
+    if (row.kind === "gpus") {
+      this.noteOpen(path, open);
+    } else if (row.kind === "folder") {
+      if (open) {
+        this.folded.delete(path);
+      } else {
+        this.folded.add(path);
+      }
+      this.look();
+    }
+  }
+
+  private noteOpen(path: string, open: boolean): void {
+    if (open) {
+      this.open.add(path);
+    } else {
+      this.open.delete(path);
+    }
+    this.look();
+  }
+
+  /** GPUs are followed while they can be seen here, and only those: each folder may have an engine of its own. */
+  private look(): void {
+    const seen = (path: string) => this.isVisible && this.open.has(path) && !this.folded.has(path);
+    for (const [path, look] of this.looks) {
+      if (!seen(path)) {
+        this.looks.delete(path);
+        look.dispose();
+      }
+    }
+    for (const folder of this.session.folders) {
+      const path = folder.uri.fsPath;
+      if (seen(path) && !this.looks.has(path)) {
+        this.looks.set(path, this.session.gpus.look(folder));
+      }
     }
   }
 
@@ -137,21 +182,21 @@ class Tree implements vscode.TreeDataProvider<Item>, vscode.Disposable {
     this.emitter.fire(undefined);
   }
 
-  getTreeItem({ row }: Item): vscode.TreeItem {
-    const state = row.expands ? vscode.TreeItemCollapsibleState.Expanded : vscode.TreeItemCollapsibleState.None;
-    const item = new vscode.TreeItem(row.label, state);
+  getTreeItem({ row, folder }: Item): vscode.TreeItem {
+    const { None, Collapsed, Expanded } = vscode.TreeItemCollapsibleState;
+    const item = new vscode.TreeItem(row.label, row.expands ? (row.folded ? Collapsed : Expanded) : None);
     item.id = row.id;
     item.description = row.description;
     item.tooltip = row.tooltip;
     item.iconPath = new vscode.ThemeIcon(row.icon);
     item.contextValue = row.context;
-    if (row.kind === "note" && row.icon !== "info") {
-      item.command = { command: "gpubay.showLog", title: l10n.t("Show Log") };
+    if (row.command !== undefined) {
+      item.command = { command: row.command, title: row.label, arguments: [folder] };
     }
     return item;
   }
 
-  /** One folder is shown without a row of its own. Nothing at all is the place of the welcome. */
+  /** One folder is shown without a row of its own. Nothing at all, where nothing is trusted or open, is the place of the welcome. */
   async getChildren(item?: Item): Promise<Item[]> {
     if (item === undefined) {
       const all = vscode.workspace.workspaceFolders ?? [];
@@ -174,20 +219,27 @@ class Tree implements vscode.TreeDataProvider<Item>, vscode.Disposable {
   }
 
   private below(folder: vscode.WorkspaceFolder): Item[] {
+    const path = folder.uri.fsPath;
     const state = this.session.state(folder);
-    const empty = !state || (!state.container && state.jobs.length === 0 && !state.problem && !state.work);
-    const items = empty ? [] : childrenOf(state, this.session.inside).map((row) => ({ row, folder }));
+    const around = { inside: this.session.inside, several: (vscode.workspace.workspaceFolders?.length ?? 0) > 1 };
+    const rows = state ? childrenOf(state, around) : [unknownRow(path, this.session.helper)];
+    const items = rows.map((row) => ({ row, folder }));
     const gpus = items.find(({ row }) => row.kind === "gpus");
+    if (gpus?.row.id !== this.gpuItems.get(path)?.row.id) {
+      // What is below it is asked for next, if it is open.
+      this.noteOpen(path, false);
+    }
     if (gpus) {
-      this.gpuItems.set(folder.uri.fsPath, gpus);
+      this.gpuItems.set(path, gpus);
     } else {
-      this.gpuItems.delete(folder.uri.fsPath);
+      this.gpuItems.delete(path);
     }
     return items;
   }
 
   /** Asked only where somebody looks: the row is open. Then they are followed. */
   private async gpus(folder: vscode.WorkspaceFolder): Promise<Item[]> {
+    this.noteOpen(folder.uri.fsPath, true);
     try {
       const { gpus } = this.session;
       let report = gpus.report(folder);
@@ -198,8 +250,9 @@ class Tree implements vscode.TreeDataProvider<Item>, vscode.Disposable {
       const now = this.session.state(folder)?.gpu ?? null;
       return gpuRows(folder.uri.fsPath, report, now).map((row) => ({ row, folder }));
     } catch (error) {
-      this.session.log.debug(`the GPUs are not known: ${String(error)}`);
-      return [];
+      const failure = asFailure(error);
+      this.session.log.debug(`the GPUs are not known: ${failure.message}`);
+      return unknownGpus(folder.uri.fsPath, failure, this.session.state(folder)).map((row) => ({ row, folder }));
     }
   }
 }

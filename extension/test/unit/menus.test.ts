@@ -49,7 +49,7 @@ function only(rows: ViewRow[], kind: ViewRow["kind"]): ViewRow {
 }
 
 const ofContainer = (now: string, more: Partial<FolderState> = {}, inside = false) =>
-  offers(only(childrenOf(state("running", { container: container(now), ...more }), inside), "container"));
+  offers(only(childrenOf(state("running", { container: container(now), ...more }), { inside }), "container"));
 const ofJob = (now: string, exit_code: number | null = null) =>
   offers(only(childrenOf(state("stopped", { jobs: [job("train", { state: now, exit_code })] })), "job"));
 
@@ -116,6 +116,12 @@ describe("the menu of a row", () => {
       assert.deepEqual(menu(phase), ["showLog"]);
     }
     assert.deepEqual(offers(virtualRow("reef", "memfs:/reef")), { icons: [], menu: [] });
+  });
+
+  it("of what is done by a click is empty", () => {
+    for (const phase of ["stopped", "unconfigured"] as const) {
+      assert.deepEqual(offers(only(childrenOf(state(phase)), "action")), { icons: [], menu: [] });
+    }
   });
 
   it("of the GPUs selects some, and those of one GPU and of a note are empty", () => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type Seen, failedSince } from "../../src/commands/jobNewsText";
 import { losses, lossText } from "../../src/gpus/lostText";
 import type { FolderState, GpuReport, LostGpus } from "../../src/protocol";
-import { childrenOf, gpuRows, phaseText } from "../../src/views/rows";
+import { childrenOf, gpuRows, phaseText, unknownGpus, unknownRow } from "../../src/views/rows";
 import { reached } from "../../src/walkthroughPlan";
 import { GIB, container, has, job, offered, report, state as told } from "./told";
 
@@ -60,6 +60,43 @@ describe("the rows of the view", () => {
     );
     // Not the engine's words, which would tell a time that does not go on.
     assert.equal(rows[1]?.description, "running");
+  });
+
+  it("begin with what makes a container where there is none, and have the GPUs before the first start", () => {
+    const rows = (...args: Parameters<typeof childrenOf>) =>
+      childrenOf(...args).map(({ label, command, folded }) => [label, command, folded]);
+    const gpus = (folded: boolean) => ["GPUs", undefined, folded];
+    assert.deepEqual(rows(told("stopped")), [["Start GPU Container", "gpubay.start", false], gpus(false)]);
+    assert.deepEqual(rows(told("unconfigured")), [["Initialize…", "gpubay.initialize", false], gpus(false)]);
+    const work = { method: "up", token: null };
+    assert.deepEqual(rows(told("stopped", { work })), [["Starting…", "gpubay.showLog", false], gpus(false)]);
+    // Nothing is asked where nobody trusts, or before anything is known.
+    assert.deepEqual(rows(told("untrusted")), []);
+    assert.deepEqual(rows(told("looking")), [["looking…", "gpubay.showLog", false]]);
+  });
+
+  it("fold the GPUs of a folder that is not worked with, where there are several", () => {
+    const folded = (now: FolderState) => {
+      const row = childrenOf(now, { several: true }).find(({ kind }) => kind === "gpus");
+      return [row?.folded, row?.id];
+    };
+    assert.deepEqual(folded(told("stopped")), [true, "folded-gpus:/w"]);
+    assert.deepEqual(folded(state), [false, "gpus:/w"]);
+    assert.deepEqual(folded(told("stopped", { jobs: [job("one", {})] })), [false, "gpus:/w"]);
+  });
+
+  it("say why nothing is known of a folder, or of its GPUs", () => {
+    const failure = { code: "x", message: "no engine", hint: "Start it.", place: null, powers: [], candidates: [] };
+    assert.equal(unknownRow("/w", { status: "starting" }).label, "looking…");
+    const down = unknownRow("/w", { status: "down", failure });
+    assert.deepEqual(
+      [down.label, down.command, down.tooltip],
+      ["No engine.", "gpubay.showProblem", "No engine. Start it."],
+    );
+    const [row] = unknownGpus("/w", failure, told("stopped"));
+    assert.deepEqual([row?.label, row?.tooltip], ["No engine.", "No engine. Start it."]);
+    // It stands above already.
+    assert.deepEqual(unknownGpus("/w", failure, told("problem", { problem: failure })), []);
   });
 
   it("show a container that rests in words of ours", () => {

@@ -46,6 +46,22 @@ before(async () => {
     window = await scene.open("day");
 });
 
+const viewRow = (pattern) =>
+    until(`the view has a row ${pattern}`, async () => (await window.viewRows()).find((text) => pattern.test(text)));
+
+test("the view has the GPUs before anything is started, and what starts it", async () => {
+    await item(/^GPU: not started$/);
+    await window.command("GPU Bay: Focus on Workspaces View");
+    await viewRow(/^Start GPU Container$/);
+    await viewRow(/^GPU 1\D*6\.0 \/ 24 GiB · 40 %/);
+    await window.screenshot("view-before");
+    driver(512, 7168);
+    await viewRow(/^GPU 1\D*7\.0 \/ 24 GiB · 40 %/);
+    driver(512, 6144);
+    assert.deepEqual(await editor.containers(), []);
+    await window.command("View: Show Explorer");
+});
+
 test("Start GPU Container shows its progress and ends in the status bar", async () => {
     await item(/GPU/);
     await window.screenshot("opened");
@@ -142,15 +158,11 @@ test("a click on the item picks GPUs", async () => {
 
 test("the view lists the container, and its GPUs as they are", async () => {
     await window.command("GPU Bay: Focus on Workspaces View");
-    const row = (pattern) =>
-        until(`the view has a row ${pattern}`, async () =>
-            (await window.viewRows()).find((text) => pattern.test(text)),
-        );
-    await row(/^ContainerGPU \d · running/);
-    await row(/^GPU 1\D*18 \/ 24 GiB · 40 %/);
+    await viewRow(/^ContainerGPU \d · running/);
+    await viewRow(/^GPU 1\D*18 \/ 24 GiB · 40 %/);
     await window.screenshot("view");
     driver(512, 12288);
-    await row(/^GPU 1\D*12 \/ 24 GiB · 40 %/);
+    await viewRow(/^GPU 1\D*12 \/ 24 GiB · 40 %/);
     await window.screenshot("view-live");
     await window.command("View: Show Explorer");
 });

@@ -50,8 +50,18 @@ test("a folder offers what its phase is for, and starts from there", async () =>
     await row(/^coralnot started/);
     await row(/^kelpnothing to build/);
     assert.deepEqual(await window.menu(/^coral/), ["Start GPU Container", "Run Job…", ...FOLDER]);
+    // Its GPUs are those of the next folder, too: they are shown to who wants them.
+    const rows = (await window.viewRows()).map((text) => text.trim());
+    assert.deepEqual(rows, [
+        ...["coralnot started", "Start GPU Container", "GPUs"],
+        ...["kelpnothing to build", "Initialize…", "GPUs"],
+    ]);
     await window.screenshot("stopped");
     assert.deepEqual(await window.menu(/^kelp/), ["Initialize Workspace", ...FOLDER]);
+    await window.press("Escape");
+    await window.page.locator(".sidebar .monaco-list-row:visible .monaco-tl-twistie.collapsed").first().click();
+    await row(/^GPU 0/);
+    await window.screenshot("unfolded");
     await window.pickInMenu(/^coral/, "Start GPU Container");
     await row(/^Container.*running/);
     assert.deepEqual(await window.menu(/^coral/), ["Run Job…", ...FOLDER]);
