@@ -9,13 +9,20 @@ import { browser } from "../lib/page.mjs";
 import { Editor } from "../lib/server.mjs";
 
 const here = import.meta.dirname;
+const names = readdirSync(here).filter((name) => name.endsWith(".mocha.js"));
+// Before anything is registered: what is registered while something is awaited may begin, and be over, without the rest.
+const files = await Promise.all(
+    names.map(async (file) => {
+        const setup = path.join(here, file.replace(".mocha.js", ".setup.mjs"));
+        return { file, ...(existsSync(setup) ? await import(setup) : {}) };
+    }),
+);
+
 let chrome;
 before(async () => (chrome = await browser()));
 after(() => chrome.close());
 
-for (const file of readdirSync(here).filter((name) => name.endsWith(".mocha.js"))) {
-    const setup = path.join(here, file.replace(".mocha.js", ".setup.mjs"));
-    const { default: wanted, prepare } = existsSync(setup) ? await import(setup) : {};
+for (const { file, default: wanted, prepare } of files) {
     test(file, async (t) => {
         const editor = new Editor({
             kind: "host",
