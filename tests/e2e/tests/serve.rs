@@ -531,6 +531,8 @@ fn the_files_of_gpu_bay_are_completed_explained_and_checked() {
     let change = json!({ "textDocument": { "uri": config, "version": 3 }, "contentChanges": [{ "text": text }] });
     editor.notify("textDocument/didChange", change);
     let found = shown(&mut editor, &config);
+    let said = editor.request("textDocument/hover", at(1, 8)).expect("an answer");
+    assert!(said.to_string().contains("\"GPU 0"), "{said}");
     let range = json!({ "start": { "line": 1, "character": 6 }, "end": { "line": 1, "character": 16 } });
     assert_eq!(
         (&found[0]["code"], &found[0]["severity"], &found[0]["range"]),

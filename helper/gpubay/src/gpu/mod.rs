@@ -26,7 +26,7 @@ pub(crate) use self::nvml::on_this_machine;
 pub use self::nvml::{Driver, Lack, inventory_of};
 pub use self::offer::{Device, Place, Placed, cdi_name, devices, numbers, places, read, written};
 pub(crate) use self::offer::{gone, not_offered};
-pub use self::select::{Listed, not_there};
+pub use self::select::{Listed, not_there, which};
 
 use gpubay_protocol::agent::{GpuReport, GpuSeen};
 

@@ -176,19 +176,26 @@ pub struct Listed {
     pub cdi: Option<String>,
 }
 
+/// The place in the list of the device that goes by a name.
+pub fn which(name: &str, devices: &[Listed]) -> Option<usize> {
+    named(name, &listed(devices)).ok()
+}
+
+fn listed(devices: &[Listed]) -> Vec<Candidate> {
+    let candidate = |one: &Listed| {
+        let place = one.index.map(|index| (index, one.slice));
+        let cdi = one.cdi.as_ref().map(|name| name.strip_prefix(CDI_KIND).unwrap_or(name).to_owned());
+        let name = cdi.or_else(|| place.map(placed)).or_else(|| one.uuid.clone()).unwrap_or_default();
+        Candidate { name, place, uuid: one.uuid.clone(), ..Candidate::default() }
+    };
+    devices.iter().map(candidate).collect()
+}
+
 /// The first name of a selection that none of these devices has, though they are all that there are. Where not all of them tell what the name
 /// goes by, nothing is said.
 pub fn not_there(wanted: &GpuSelection, devices: &[Listed]) -> Option<GpuError> {
     let GpuSelection::Named(names) = wanted else { return None };
-    let candidates: Vec<Candidate> = devices
-        .iter()
-        .map(|one| {
-            let place = one.index.map(|index| (index, one.slice));
-            let cdi = one.cdi.as_ref().map(|name| name.strip_prefix(CDI_KIND).unwrap_or(name).to_owned());
-            let name = cdi.or_else(|| place.map(placed)).or_else(|| one.uuid.clone()).unwrap_or_default();
-            Candidate { name, place, uuid: one.uuid.clone(), ..Candidate::default() }
-        })
-        .collect();
+    let candidates = listed(devices);
     let tell = |name: &str| match Name::of(name) {
         Name::Gpu | Name::Slice => devices.iter().all(|one| one.index.is_some()),
         Name::GpuUuid | Name::SliceUuid => devices.iter().all(|one| one.uuid.is_some()),

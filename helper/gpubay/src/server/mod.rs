@@ -12,6 +12,7 @@
 //! - `outgoing`: what is told unasked;
 //! - `language`: help with our own files.
 
+mod facts;
 mod folder;
 mod framing;
 mod gpu_watch;

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tower_lsp::lsp_types::{CompletionItem, Hover, Position, Url};
 
+use super::facts;
 use super::folder::{self, Aside, Derived, Folder};
 use super::gpu_watch::GpuWatch;
 use super::inside;
@@ -452,7 +453,7 @@ impl Owner {
         if self.trusted && self.documents.keys().any(is_of_it) {
             let (events, folder) = (self.events.clone(), folder.to_owned());
             tokio::spawn(async move {
-                let facts = Box::new(folder::facts(&folder).await);
+                let facts = Box::new(facts::facts(&folder).await);
                 let _ = events.send(Event::Known { folder, facts });
             });
         }
@@ -505,7 +506,7 @@ impl Owner {
                     let (path, text) = open(Kind::Dockerfile)?;
                     language::hover_dockerfile(text, position, facts.built(path))
                 };
-                let _ = answer.send(text.map_or_else(of_dockerfile, |text| language::hover(text, position)));
+                let _ = answer.send(text.map_or_else(of_dockerfile, |text| language::hover(text, position, facts)));
             }
         }
     }

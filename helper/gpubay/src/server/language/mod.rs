@@ -27,8 +27,8 @@ pub(super) struct Facts {
     pub(super) gpus: Vec<KnownGpu>,
     /// There are no others.
     pub(super) all_gpus: bool,
-    /// On the engine.
-    pub(super) images: Vec<String>,
+    /// Names of those on the engine; `None` where it did not answer.
+    pub(super) images: Option<Vec<String>>,
     /// Of the workspace, relative to it.
     pub(super) dockerfiles: Vec<String>,
     /// How the workspace's own Dockerfile is built.
@@ -140,22 +140,28 @@ impl Facts {
             about: about.to_owned(),
             text: true,
         };
-        let plain = |names: &[String]| names.iter().map(|name| one(name, name, "")).collect();
+        let plain = |names: &Vec<String>| -> Vec<Offer> { names.iter().map(|name| one(name, name, "")).collect() };
         match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["gpus", "use"] | ["jobs", _, "gpus"] => {
                 let words = [("auto", "one that is free"), ("all", "all that there are"), ("none", "the CPU")];
                 let words = words.into_iter().map(|(word, about)| one(word, word, about));
                 words.chain(self.gpus.iter().map(|gpu| one(&gpu.select, &gpu.title, &gpu.about))).collect()
             }
-            ["image", "from"] => plain(&self.images),
+            ["image", "from"] => self.images.iter().flat_map(plain).collect(),
             ["image", "dockerfile"] => plain(&self.dockerfiles),
             _ => Vec::new(),
         }
     }
 }
 
-pub(super) fn hover(text: &str, position: Position) -> Option<Hover> {
-    Some(plain(schema::about(&Place::word(text, position)?)?))
+pub(super) fn hover(text: &str, position: Position, facts: &Facts) -> Option<Hover> {
+    if let Some(path) = Place::word(text, position) {
+        return Some(plain(schema::about(&path)?));
+    }
+    let value = Place::value(text, position)?;
+    let said = [values::about(&value, facts), schema::about(&value.path)];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    (!said.is_empty()).then(|| plain(said.join("\n\n")))
 }
 
 pub(super) fn hover_dockerfile(text: &str, position: Position, built: &Built) -> Option<Hover> {
@@ -220,27 +226,29 @@ pub(super) fn check_dockerfile(text: &str, built: &Built, today: Day) -> Vec<Dia
 mod tests {
     use super::*;
 
+    fn facts() -> Facts {
+        let gpus = [0, 1].map(|index| KnownGpu {
+            listed: Listed { index: Some(index), uuid: Some(format!("GPU-{index}abc")), ..Listed::default() },
+            select: format!("GPU-{index}abc"),
+            title: format!("GPU {index}"),
+            about: "H100".to_owned(),
+        });
+        Facts {
+            gpus: gpus.to_vec(),
+            images: Some(vec!["me/base:1".to_owned()]),
+            dockerfiles: vec!["docker/a/Dockerfile".to_owned()],
+            ..Facts::default()
+        }
+    }
+
     /// `|` is the cursor.
     fn labels(text: &str) -> Vec<String> {
         items(text).into_iter().map(|item| item.insert_text.unwrap_or(item.label)).collect()
     }
 
     fn items(text: &str) -> Vec<CompletionItem> {
-        let facts = Facts {
-            gpus: ["0", "1"]
-                .map(|index| KnownGpu {
-                    listed: Listed { index: index.parse().ok(), ..Listed::default() },
-                    select: format!("GPU-{index}abc"),
-                    title: format!("GPU {index}"),
-                    about: "H100".to_owned(),
-                })
-                .to_vec(),
-            images: vec!["me/base:1".to_owned()],
-            dockerfiles: vec!["docker/a/Dockerfile".to_owned()],
-            ..Facts::default()
-        };
         let (text, position) = cursor(text);
-        complete(&text, position, &facts)
+        complete(&text, position, &facts())
     }
 
     fn cursor(text: &str) -> (String, Position) {
@@ -305,12 +313,29 @@ mod tests {
     fn keys_and_tables_are_explained() {
         let said = |text: &str| {
             let (text, position) = cursor(text);
-            hover(&text, position).map(|hover| format!("{:?}", hover.contents))
+            hover(&text, position, &facts()).map(|hover| match hover.contents {
+                HoverContents::Markup(said) => said.value,
+                other => panic!("{other:?}"),
+            })
         };
         assert!(said("[gp|us]\n").is_some_and(|text| text.contains("Which GPUs the container gets")));
         assert!(said("[gpus]\niso|lation = \"soft\"").is_some_and(|text| text.contains("soft")));
         assert!(said("[jobs.x]\nco|mmand = []").is_some_and(|text| text.contains("program")));
         assert_eq!(said("[gpus]\nnonsense| = 1"), None);
+        let begins = |text: &str, wanted: &str| {
+            let found = said(text);
+            assert!(found.as_ref().is_some_and(|said| said.starts_with(wanted)), "{wanted} of {text:?}: {found:?}");
+        };
+        begins("[gpus]\nuse = \"devi|ce=1\"", "GPU 1, H100, GPU-1abc\n\n");
+        begins("[gpus]\nuse = \"device=1,GPU-0a|\"", "GPU 1, H100, GPU-1abc\nGPU 0, H100, GPU-0abc\n\n");
+        begins("[jobs.a]\ngpus = [\n  \"0\", # |\n  \"1|\",\n]".replacen("# |", "# x", 1).as_str(), "GPU 1, H100");
+        begins("[gpus]\nuse = \"au|to\"", "one that is free\n\n");
+        begins("[image]\nfrom = \"me/base|:1\"", "on this engine\n\n");
+        begins("[image]\nfrom = \"me/bas|e:2\"", "not on this engine: it is pulled at the next start\n\n");
+        // Of others their key tells; and of no comment anything.
+        begins("[gpus]\nuse = \"2|\"", "`auto` (one free GPU)");
+        begins("[gpus]\nrequired = tr|ue", &said("[gpus]\nrequi|red = true").expect("it is explained"));
+        assert_eq!(said("[gpus]\nuse = \"all\" # al|l"), None);
         assert_eq!(said("|"), None);
     }
 

@@ -28,6 +28,16 @@ pub(super) enum At {
     Nothing,
 }
 
+/// A value, or one of a list of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Value {
+    /// Of its key.
+    pub(super) path: Vec<String>,
+    /// Without its quotes.
+    pub(super) text: String,
+    pub(super) listed: bool,
+}
+
 /// What was read up to some point.
 #[derive(Default)]
 struct Reader {
@@ -124,6 +134,27 @@ impl Place {
             None => At::Key,
         };
         Self { table: reader.table, there: reader.there.into_iter().chain(below).collect(), at }
+    }
+
+    /// The value that is at a position.
+    pub(super) fn value(text: &str, position: Position) -> Option<Value> {
+        let mut reader = Reader::default();
+        for line in text.lines().take(position.line as usize) {
+            reader.line(line, true);
+        }
+        let line = text.lines().nth(position.line as usize)?;
+        let before = beginning(line, position.character);
+        reader.line(before, false);
+        let mut path = reader.table;
+        path.push(reader.key.filter(|_| !reader.comment)?);
+        let ends: &[char] = match &reader.quote {
+            Some(quote) => std::slice::from_ref(quote),
+            None => &[' ', '\t', ',', '=', '[', ']', '{', '}', '#', '"', '\''],
+        };
+        let from = before.rfind(ends).map_or(0, |at| at + 1);
+        let rest = &line[from..];
+        let text = rest[..rest.find(ends).unwrap_or(rest.len())].to_owned();
+        Some(Value { path, text, listed: reader.depth > 0 }).filter(|value| !value.text.is_empty())
     }
 
     /// The path of the table or key whose name is at a position.

@@ -1,4 +1,5 @@
-//! GPUs that a configuration names and that are not there. Only a warning: the file may be for another machine, too.
+//! What values stand for here; and GPUs that a configuration names and that are not there. Those are only a warning: the file may be
+//! for another machine, too.
 
 use std::collections::BTreeMap;
 use std::ops::Range as Span;
@@ -8,7 +9,9 @@ use toml::{Spanned, Value};
 use tower_lsp::lsp_types::{Diagnostic, DiagnosticSeverity, NumberOrString, Position, Range};
 
 use super::Facts;
+use super::place;
 use crate::config;
+use crate::config::model::GpuSelection;
 use crate::error::Explain;
 use crate::gpu;
 
@@ -54,6 +57,46 @@ pub(super) fn check(text: &str, facts: &Facts) -> Vec<Diagnostic> {
         })
     };
     named.filter_map(unknown).collect()
+}
+
+/// What a value stands for on this engine, where that is known.
+pub(super) fn about(value: &place::Value, facts: &Facts) -> Option<String> {
+    let place::Value { path, text, listed } = value;
+    if let Some(offer) = facts.of(path).into_iter().find(|offer| offer.value == *text && offer.label == *text)
+        && !offer.about.is_empty()
+    {
+        return Some(offer.about);
+    }
+    match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["gpus", "use"] | ["jobs", _, "gpus"] => {
+            let names = match config::parse_gpus(text) {
+                Ok(GpuSelection::Named(names)) => names,
+                // In a list each is a name, and alone such a text is a count.
+                _ if *listed => vec![text.clone()],
+                _ => return None,
+            };
+            let there: Vec<gpu::Listed> = facts.gpus.iter().map(|gpu| gpu.listed.clone()).collect();
+            let lines = names.iter().filter_map(|name| {
+                let at = gpu::which(name, &there)?;
+                let known = &facts.gpus[at];
+                let parts = [&known.title, &known.about, &known.select].map(String::as_str);
+                let mut parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+                parts.dedup();
+                Some(parts.join(", "))
+            });
+            let lines: Vec<String> = lines.collect();
+            (!lines.is_empty()).then(|| lines.join("\n"))
+        }
+        ["image", "from"] => {
+            let images = facts.images.as_ref().filter(|_| !text.contains('@'))?;
+            let whole = [text.clone(), format!("{text}:latest")];
+            // Some engines list their images with the registry before the name.
+            let is_it = |name: &str| whole.iter().any(|one| name == one || name.ends_with(&format!("/{one}")));
+            let there = images.iter().any(|name| is_it(name));
+            Some(if there { "on this engine" } else { "not on this engine: it is pulled at the next start" }.to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// Of bytes, as editors count: lines, and UTF-16 within them.
