@@ -1,6 +1,6 @@
 //! What a tool is told when it asks the interpreter about itself, in the host's terms.
 //!
-//! Only JSON is touched: in a line, or an output, that is one JSON value, strings that are container
+//! Only JSON is touched, and a line that is the path of one of the host env's programs: in a line, or an output, that is one JSON value, strings that are container
 //! paths become host paths. Everything else passes byte for byte, and so does the JSON around them.
 //!
 //! A tool runs what it is told is the interpreter, so where an answer names one, or the prefix that one lies in, only
@@ -13,6 +13,7 @@ use gpubay_protocol::paths::ContainerPath;
 use gpubay_protocol::percent;
 
 use crate::place::Place;
+use crate::plan::Plan;
 
 /// Bytes of output that are looked at; whoever says more is no interpreter that answers a question.
 pub(crate) const MOST: usize = 1 << 20;
@@ -25,11 +26,13 @@ pub(crate) struct Filter {
     /// How many of `held` were last found to be an unfinished value.
     tried: usize,
     seen: usize,
+    /// The question is which program to run.
+    wants_program: bool,
 }
 
 impl Filter {
-    pub(crate) fn new(place: &Place) -> Self {
-        Self { place: place.clone(), held: Vec::new(), tried: 0, seen: 0 }
+    pub(crate) fn new(place: &Place, plan: &Plan) -> Self {
+        Self { place: place.clone(), held: Vec::new(), tried: 0, seen: 0, wants_program: plan.wants_program }
     }
 
     /// What can be passed on now.
@@ -37,6 +40,10 @@ impl Filter {
         let mut out = Vec::new();
         self.seen += bytes.len();
         if self.seen > MOST {
+            if self.wants_program {
+                self.held.clear();
+                return out;
+            }
             out.append(&mut self.held);
             out.extend_from_slice(bytes);
             return out;
@@ -45,7 +52,7 @@ impl Filter {
             self.held.extend_from_slice(line);
             if line.ends_with(b"\n") {
                 self.line_ended(&mut out);
-            } else if !may_begin_json(&self.held) {
+            } else if !may_begin_json(&self.held) && !self.held.starts_with(b"/") && !self.wants_program {
                 out.append(&mut self.held);
             }
         }
@@ -56,7 +63,7 @@ impl Filter {
     pub(crate) fn end(&mut self) -> Vec<u8> {
         self.tried = 0;
         let held = std::mem::take(&mut self.held);
-        rewrite(&self.place, &held).unwrap_or(held)
+        self.rewrite(&held).unwrap_or(held)
     }
 
     fn line_ended(&mut self, out: &mut Vec<u8>) {
@@ -65,7 +72,7 @@ impl Filter {
         if self.tried > 0 && self.held.len() < 2 * self.tried && !matches!(last.first(), Some(b'}' | b']')) {
             return;
         }
-        if let Some(new) = rewrite(&self.place, &self.held) {
+        if let Some(new) = self.rewrite(&self.held) {
             out.extend(new);
             self.held.clear();
             self.tried = 0;
@@ -74,6 +81,45 @@ impl Filter {
         } else {
             out.append(&mut self.held);
             self.tried = 0;
+        }
+    }
+
+    /// The text with its paths replaced, where it is one JSON value or one path.
+    fn rewrite(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        if text.starts_with('/') || self.wants_program {
+            return self.program(text).map(String::into_bytes);
+        }
+        if text.trim().is_empty() || !may_begin_json(bytes) {
+            return None;
+        }
+        // Known to be valid from here on, and not deeper than serde_json allows.
+        serde_json::from_str::<serde_json::Value>(text).ok()?;
+        let mut writer = Writer { place: &self.place, text, at: 0, out: String::with_capacity(text.len() + 64) };
+        writer.space();
+        writer.value(Within { array: false, names: Names::Anything });
+        writer.space();
+        Some(writer.out.into_bytes())
+    }
+
+    /// A line that is a path of a program of the host env, in the host's words. Where a program is asked for, nothing else is
+    /// named: the tool would run it, here.
+    fn program(&self, line: &str) -> Option<String> {
+        let path = line.trim_end_matches(['\n', '\r']);
+        let end = &line[path.len()..];
+        let host = match translate(&self.place, path) {
+            Translated::Host(host) => Some(host),
+            Translated::Same => Some(path.to_owned()),
+            Translated::Unmapped(_) => None,
+        };
+        let bin = self.place.env.path.join("bin");
+        let is_one = |host: &String| {
+            let path = Path::new(host);
+            path.parent() == Some(bin.as_path()) && path.symlink_metadata().is_ok_and(|found| found.is_file())
+        };
+        match host.filter(is_one) {
+            Some(host) => Some(host + end),
+            None => self.wants_program.then(|| end.to_owned()),
         }
     }
 }
@@ -86,21 +132,6 @@ fn is_unfinished(bytes: &[u8]) -> bool {
     may_begin_json(bytes)
         && !bytes.trim_ascii().is_empty()
         && serde_json::from_slice::<serde_json::Value>(bytes).is_err_and(|e| e.is_eof())
-}
-
-/// The text with its paths replaced, where it is one JSON value.
-fn rewrite(place: &Place, bytes: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    if text.trim().is_empty() || !may_begin_json(bytes) {
-        return None;
-    }
-    // Known to be valid from here on, and not deeper than serde_json allows.
-    serde_json::from_str::<serde_json::Value>(text).ok()?;
-    let mut writer = Writer { place, text, at: 0, out: String::with_capacity(text.len() + 64) };
-    writer.space();
-    writer.value(Within { array: false, names: Names::Anything });
-    writer.space();
-    Some(writer.out.into_bytes())
 }
 
 /// Where a value stands.
@@ -323,6 +354,14 @@ fn is_interpreter(name: &str) -> bool {
     rest.is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.' || c == 't' || c == 'w'))
 }
 
+/// What the host calls a path, or a file's address, of the container.
+pub(crate) fn host_name(place: &Place, text: &str) -> Option<String> {
+    match translate(place, text) {
+        Translated::Host(host) => Some(host),
+        _ => None,
+    }
+}
+
 fn translate(place: &Place, text: &str) -> Translated {
     let env = &place.env;
     // Pyrefly asks for `direct_url.json`, where editable installs have their folder as a URL.
@@ -337,6 +376,10 @@ fn translate(place: &Place, text: &str) -> Translated {
         return Translated::Same;
     }
     let Ok(path) = ContainerPath::new(text) else { return Translated::Same };
+    // A program of the image that the host env has, too.
+    if let Some((name, _)) = env.scripts.iter().find(|(_, program)| **program == path) {
+        return Translated::Host(env.path.join("bin").join(name).to_string());
+    }
     // The venv is the host env, `bin/python` this program; only what the map says more exactly is elsewhere.
     let host = env.map.to_host(&path).or_else(|| {
         let rest = path.below(&env.venv)?;
@@ -353,7 +396,7 @@ fn translate(place: &Place, text: &str) -> Translated {
 }
 
 /// A URL's path as a path; `None` where it is none (another host, no UTF-8).
-fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {

@@ -1,8 +1,17 @@
+use gpubay_protocol::paths::{HostPath, PathMap};
+
 use super::*;
 use crate::plan::test_place;
 
+fn filter(place: Place, wants_program: bool) -> Filter {
+    Filter { place, held: Vec::new(), tried: 0, seen: 0, wants_program }
+}
+
 fn filtered(text: &[u8], step: usize) -> Vec<u8> {
-    let mut filter = Filter::new(&test_place());
+    passed(filter(test_place(), false), text, step)
+}
+
+fn passed(mut filter: Filter, text: &[u8], step: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for piece in text.chunks(step) {
         out.extend(filter.push(piece));
@@ -108,6 +117,55 @@ fn nothing_but_the_shim_is_named_as_something_to_run() {
     }
 }
 
+/// A tool that asks for a program runs what it is told, here: a container must not name one that it can write.
+#[test]
+fn where_a_program_is_asked_for_only_those_of_the_host_env_are_named() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let mut place = test_place();
+    place.env.workspace = HostPath::new(temp.path()).expect("absolute");
+    place.env.path = place.env.workspace.join(".venv");
+    place.env.scripts = [("ty".to_owned(), ContainerPath::new("/usr/local/bin/ty").expect("absolute"))].into();
+    place.env.map = PathMap::default();
+    place.env.map.push(place.env.workspace.clone(), ContainerPath::new("/app").expect("absolute"));
+    let bin = temp.path().join(".venv/bin");
+    std::fs::create_dir_all(&bin).expect("made");
+    for name in ["ruff", "ty"] {
+        std::fs::write(bin.join(name), "").expect("written");
+    }
+    let elsewhere = temp.path().join("evil");
+    std::fs::write(&elsewhere, "").expect("written");
+    std::os::unix::fs::symlink(&elsewhere, bin.join("link")).expect("linked");
+    let bin = bin.display();
+    let given = |line: &str| line.replace("HOST", &temp.path().display().to_string());
+    for (inside, asked, otherwise) in [
+        ("/app/.venv/bin/ruff\n", format!("{bin}/ruff\n"), None),
+        ("HOST/.venv/bin/ruff\r\n", format!("{bin}/ruff\r\n"), None),
+        ("/usr/local/bin/ty", format!("{bin}/ty"), None),
+        // the host env has none of these
+        ("/app/.venv/bin/black\n", "\n".to_owned(), Some("/app/.venv/bin/black\n")),
+        ("/app/.venv/bin/link\n", "\n".to_owned(), Some("/app/.venv/bin/link\n")),
+        ("/app/.venv/bin/../../evil\n", "\n".to_owned(), Some("/app/.venv/bin/../../evil\n")),
+        ("/app/evil\n", "\n".to_owned(), Some("/app/evil\n")),
+        ("HOST/evil\n", "\n".to_owned(), Some("HOST/evil\n")),
+        ("HOST/.venv/bin/../../evil\n", "\n".to_owned(), Some("HOST/.venv/bin/../../evil\n")),
+        ("/usr/bin/ruff\n", "\n".to_owned(), Some("/usr/bin/ruff\n")),
+        (" ./evil\n", "\n".to_owned(), Some(" ./evil\n")),
+        ("\"HOST/evil\"\n", "\n".to_owned(), Some("\"HOST/evil\"\n")),
+        ("a\n/app/.venv/bin/ruff\n\n", format!("\n{bin}/ruff\n\n"), Some("a\nBIN/ruff\n\n")),
+    ] {
+        let text = given(inside);
+        for step in [1, 1000] {
+            let found = passed(filter(place.clone(), true), text.as_bytes(), step);
+            assert_eq!(String::from_utf8_lossy(&found), asked, "{inside}");
+            let found = passed(filter(place.clone(), false), text.as_bytes(), step);
+            let wanted = otherwise.map_or(asked.clone(), |text| given(text).replace("BIN", &bin.to_string()));
+            assert_eq!(String::from_utf8_lossy(&found), wanted, "{inside}");
+        }
+    }
+    let long = "/".repeat(MOST + 1);
+    assert!(passed(filter(place, true), long.as_bytes(), MOST + 1).is_empty());
+}
+
 #[test]
 fn more_than_a_megabyte_is_no_answer() {
     let mut text = b"[\"/app/x\",\n".to_vec();
@@ -118,7 +176,7 @@ fn more_than_a_megabyte_is_no_answer() {
 
 #[test]
 fn bytes_that_are_no_json_are_not_held_back() {
-    let mut filter = Filter::new(&test_place());
+    let mut filter = filter(test_place(), false);
     assert_eq!(filter.push(b"\x80\x04pickle"), b"\x80\x04pickle");
     assert_eq!(filter.push(b"Content-Length: 2\r\n"), b"Content-Length: 2\r\n");
 }

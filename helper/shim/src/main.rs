@@ -7,11 +7,13 @@
 //! - [`session`]: one run: standard streams, terminal, signals, exit status.
 //! - [`asker`]: which tool asks, where it would go on to do what this environment cannot take.
 //! - [`answer`]: host paths in what tools are told (pure); [`cache`]: those answers for later.
+//! - [`dialog`]: paths in what an editor and a language server of the container tell each other (pure).
 
 mod answer;
 mod asker;
 mod cache;
 mod connect;
+mod dialog;
 mod place;
 mod plan;
 mod session;
@@ -65,7 +67,7 @@ fn run() -> Result<u8, String> {
             if plan.interrogates
                 && let Some(known) = cache::look_up(&place, &plan)
             {
-                return replay(&place, &known);
+                return replay(&place, &plan, &known);
             }
             return Err(format!(
                 "the container {} is not running ({why}); start it with: {}",
@@ -77,7 +79,7 @@ fn run() -> Result<u8, String> {
             if plan.interrogates
                 && let Some(known) = cache::look_up(&place, &plan)
             {
-                return replay(&place, &known);
+                return replay(&place, &plan, &known);
             }
             return Err(format!(
                 "the container {0} does not answer ({why}); if it is paused, let it go on with: docker unpause {0}",
@@ -96,8 +98,11 @@ fn run() -> Result<u8, String> {
         tty: terminal.filter(|_| !plan.interrogates),
         stdin: true,
     };
-    let output = if plan.interrogates { Output::Filtered(Box::new(Filter::new(&place))) } else { Output::AsItIs };
-    match session::run(connection, &request, output).map_err(|e| format!("the run in {} broke: {e}", env.container))? {
+    let output =
+        if plan.interrogates { Output::Filtered(Box::new(Filter::new(&place, &plan))) } else { Output::AsItIs };
+    match session::run(connection, &request, &place, output)
+        .map_err(|e| format!("the run in {} broke: {e}", env.container))?
+    {
         Ended::Exit { exit, record } => {
             if let Some(record) = record
                 && plan.interrogates
@@ -151,8 +156,8 @@ fn quoted(text: &str) -> String {
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-fn replay(place: &place::Place, known: &cache::Record) -> Result<u8, String> {
-    let mut filter = Filter::new(place);
+fn replay(place: &place::Place, plan: &Plan, known: &cache::Record) -> Result<u8, String> {
+    let mut filter = Filter::new(place, plan);
     let mut out = filter.push(&known.stdout);
     out.extend(filter.end());
     let written = std::io::stderr().write_all(&known.stderr).and(std::io::stdout().write_all(&out));
@@ -169,7 +174,7 @@ fn through_helper(place: &place::Place, plan: &Plan) -> Result<u8, String> {
         return Err(failed(command.exec()));
     }
     let mut child = command.stdin(Stdio::inherit()).stdout(Stdio::piped()).spawn().map_err(failed)?;
-    let mut filter = Filter::new(place);
+    let mut filter = Filter::new(place, plan);
     let mut bytes = [0; 8 << 10];
     let mut from = child.stdout.take().ok_or("no pipe")?;
     loop {

@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) question: Option<Vec<String>>,
     /// It is uv that asks.
     pub(crate) by_uv: bool,
+    /// What is asked is where a program lies, which the tool then runs: so do Ruff's and ty's extensions.
+    pub(crate) wants_program: bool,
     /// It changes which packages there are.
     pub(crate) installs: bool,
 }
@@ -88,7 +90,16 @@ fn plan_at(
         argv.extend(texts.iter().map(|argument| paths.translate(argument)));
         let installs = name.starts_with("pip") && is_install(&texts);
         let cwd = at_home.or_else(home);
-        return Ok(Task::Run(Plan { argv, env, cwd, interrogates: false, question: None, by_uv: false, installs }));
+        return Ok(Task::Run(Plan {
+            argv,
+            env,
+            cwd,
+            interrogates: false,
+            question: None,
+            by_uv: false,
+            wants_program: false,
+            installs,
+        }));
     }
 
     let python = place.env.python.to_string();
@@ -100,6 +111,7 @@ fn plan_at(
     let mut asks = false;
     let mut question = None;
     let mut by_uv = false;
+    let mut wants_program = false;
     let mut installs = texts.windows(2).any(|two| two[0].ends_with('m') && two[1] == "pip") && is_install(&texts);
     match program {
         Program::Script(at) if Path::new(&texts[at]).file_name() == Some(OsStr::new(PIPS_RUNNER)) => {
@@ -114,6 +126,7 @@ fn plan_at(
             match paths.of_host_only(&texts[at])? {
                 Some(script) => {
                     asks = true;
+                    wants_program = asks_for_program(&texts[at]);
                     argv.extend(load(&paths, &script, &texts[at..])?);
                 }
                 None => argv.extend(texts[at..].iter().map(|argument| paths.translate(argument))),
@@ -143,7 +156,22 @@ fn plan_at(
     let interrogates = asks && !stdout_is_terminal;
     // A tool that asks from elsewhere must not import the workspace's `json.py` from the working directory.
     let elsewhere = if interrogates { ContainerPath::new("/").ok() } else { home() };
-    Ok(Task::Run(Plan { argv, env, cwd: at_home.or(elsewhere), interrogates, question, by_uv, installs }))
+    Ok(Task::Run(Plan {
+        argv,
+        env,
+        cwd: at_home.or(elsewhere),
+        interrogates,
+        question,
+        by_uv,
+        wants_program,
+        installs,
+    }))
+}
+
+/// `find_ruff_binary_path.py`, `find_ty_binary_path.py`.
+fn asks_for_program(script: &str) -> bool {
+    let name = Path::new(script).file_name().and_then(OsStr::to_str).unwrap_or_default();
+    name.starts_with("find_") && name.ends_with("_binary_path.py")
 }
 
 /// What a Python command line runs, by the index of the argument that says it.

@@ -13,12 +13,24 @@ use rustix::io::Errno;
 
 use crate::answer::Filter;
 use crate::cache::Record;
+use crate::dialog::{self, Dialog, Toward};
+use crate::place::Place;
 use crate::terminal::{self, Raw, Signals};
 
 pub(crate) enum Output {
     AsItIs,
     /// Paths in JSON become host paths, until this turns out to be a dialog.
     Filtered(Box<Filter>),
+    /// Of a language server.
+    Dialog(Box<Dialog>),
+}
+
+/// What comes on stdin.
+enum Input {
+    /// So far it may be an editor that talks to a language server.
+    Open(Vec<u8>),
+    AsItIs,
+    Dialog(Box<Dialog>),
 }
 
 pub(crate) enum Ended {
@@ -44,6 +56,8 @@ struct Session {
     from_agent: Vec<u8>,
     out: VecDeque<u8>,
     err: VecDeque<u8>,
+    place: Place,
+    input: Input,
     output: Output,
     /// What was said as it came, for the cache; `None` once it is no plain question and answer.
     record: Option<Record>,
@@ -53,7 +67,7 @@ struct Session {
     ended: Option<Ended>,
 }
 
-pub(crate) fn run(stream: UnixStream, request: &ExecRequest, output: Output) -> io::Result<Ended> {
+pub(crate) fn run(stream: UnixStream, request: &ExecRequest, place: &Place, output: Output) -> io::Result<Ended> {
     let signals = Signals::take()?;
     stream.set_nonblocking(true)?;
     let record = matches!(output, Output::Filtered(_)).then(Record::default);
@@ -64,6 +78,8 @@ pub(crate) fn run(stream: UnixStream, request: &ExecRequest, output: Output) -> 
         from_agent: Vec::new(),
         out: VecDeque::new(),
         err: VecDeque::new(),
+        place: place.clone(),
+        input: if request.tty.is_some() { Input::AsItIs } else { Input::Open(Vec::new()) },
         output,
         record,
         stdin_open: true,
@@ -193,14 +209,46 @@ impl Session {
                     self.output = Output::AsItIs;
                 }
                 bytes.truncate(n);
-                self.say(&ToAgent::Stdin(bytes))
+                let bytes = self.take_input(bytes);
+                if bytes.is_empty() { Ok(()) } else { self.say(&ToAgent::Stdin(bytes)) }
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(()),
             // A stdin that cannot be read has ended, for the program too.
             Ok(_) | Err(_) => {
                 self.stdin_open = false;
+                let rest = match &mut self.input {
+                    Input::Open(held) => std::mem::take(held),
+                    Input::Dialog(dialog) => dialog.end(),
+                    Input::AsItIs => Vec::new(),
+                };
+                if !rest.is_empty() {
+                    self.say(&ToAgent::Stdin(rest))?;
+                }
                 self.say(&ToAgent::StdinEof)
             }
+        }
+    }
+
+    /// What of it can be passed on now.
+    fn take_input(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
+        if let Input::Open(held) = &mut self.input {
+            held.append(&mut bytes);
+            match dialog::begins(held) {
+                None => return Vec::new(),
+                Some(is_one) => {
+                    bytes = std::mem::take(held);
+                    self.input = if is_one {
+                        self.output = Output::Dialog(Box::new(Dialog::new(&self.place, Toward::Host)));
+                        Input::Dialog(Box::new(Dialog::new(&self.place, Toward::Container)))
+                    } else {
+                        Input::AsItIs
+                    };
+                }
+            }
+        }
+        match &mut self.input {
+            Input::Dialog(dialog) => dialog.push(&bytes),
+            Input::AsItIs | Input::Open(_) => bytes,
         }
     }
 
@@ -261,6 +309,7 @@ impl Session {
                 match &mut self.output {
                     Output::AsItIs => self.out.extend(bytes),
                     Output::Filtered(filter) => self.out.extend(filter.push(&bytes)),
+                    Output::Dialog(dialog) => self.out.extend(dialog.push(&bytes)),
                 }
             }
             FromAgent::Stderr(bytes) => {
@@ -278,8 +327,10 @@ impl Session {
     }
 
     fn end(&mut self, ended: Ended) {
-        if let Output::Filtered(filter) = &mut self.output {
-            self.out.extend(filter.end());
+        match &mut self.output {
+            Output::Filtered(filter) => self.out.extend(filter.end()),
+            Output::Dialog(dialog) => self.out.extend(dialog.end()),
+            Output::AsItIs => {}
         }
         self.ended.get_or_insert(ended);
     }

@@ -334,8 +334,8 @@ fn refused(workspace: &HostPath, source: io::Error) -> HostEnvError {
     }
 }
 
-/// The console scripts of the venv at `venv` on the host, by name: what names a Python in its first
-/// line. The folder is the container's to write, so a name that would hide a program of the host is
+/// The programs of the venv at `venv` on the host, by name: what names a Python in its first line, and compiled ones (Ruff, ty).
+/// The folder is the container's to write, so a name that would hide a program of the host is
 /// left out: `sudo` in an activated terminal stays the host's. This runs after each `exec`, so a folder that was filled
 /// to cost the host time is not read to its end.
 pub fn console_scripts(venv: &HostPath) -> Vec<String> {
@@ -352,21 +352,23 @@ pub fn console_scripts(venv: &HostPath) -> Vec<String> {
         }
         let Ok(Some((head, stat))) = within::head(&bin, name, 256) else { return false };
         let names_python = head.starts_with(b"#!") && head.windows(6).any(|window| window == b"python");
-        stat.st_mode & 0o111 != 0 && names_python
+        stat.st_mode & 0o111 != 0 && (names_python || head.starts_with(b"\x7fELF"))
     });
     names
 }
 
-/// Likewise, of the image's user: by name, the program inside. What the venv has of the same name goes first.
-pub fn user_scripts(probe: &Probe, of_venv: &[String]) -> BTreeMap<String, ContainerPath> {
+/// Likewise, of the image and its user: by name, the program inside. What the venv has of the same name goes first.
+pub fn image_scripts(probe: &Probe, of_venv: &[String]) -> BTreeMap<String, ContainerPath> {
     let wanted = |name: &String| is_script_name(name) && !hides_a_host_program(name) && !of_venv.contains(name);
-    let scripts = probe.user_scripts.iter().filter(|(name, _)| wanted(name));
+    let scripts = probe.image_scripts.iter().filter(|(name, _)| wanted(name));
     scripts.filter_map(|(name, path)| Some((name.clone(), ContainerPath::new(path).ok()?))).take(500).collect()
 }
 
 fn is_script_name(name: &str) -> bool {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+'));
-    let reserved = is_python_name(name) || name.to_ascii_lowercase().starts_with("activate");
+    // uv is to work from outside, where it is told what it cannot do; inside it would hide what the image brings.
+    let reserved =
+        is_python_name(name) || name.to_ascii_lowercase().starts_with("activate") || ["uv", "uvx"].contains(&name);
     plain && !reserved && !name.is_empty() && !name.starts_with(['.', '-']) && name.len() <= 128
 }
 

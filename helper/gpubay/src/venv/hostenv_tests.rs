@@ -200,20 +200,23 @@ fn a_container_cannot_name_a_script_after_a_program_of_the_host() {
         ("tool.sh", "#!/bin/bash\n", 0o755),
         ("a\nb", "#!/app/.venv/bin/python\n", 0o755),
         ("python9", "#!/app/.venv/bin/python\n", 0o755),
+        ("ruff", "\x7fELF\x02", 0o755),
+        ("uv", "\x7fELF\x02", 0o755),
+        ("cat", "\x7fELF\x02", 0o755),
     ] {
         fs::write(bin.join(name), text).expect("writes");
         fs::set_permissions(bin.join(name), fs::Permissions::from_mode(mode)).expect("chmod");
     }
     symlink("/etc/passwd", bin.join("link")).expect("links");
-    assert_eq!(console_scripts(&HostPath::new(temp.path()).expect("absolute")), ["pip", "pytest"]);
+    assert_eq!(console_scripts(&HostPath::new(temp.path()).expect("absolute")), ["pip", "pytest", "ruff"]);
 
-    let named = ["pytest", "ls", "black", "../x", "python3", "activate", "-x"];
-    let user_scripts = named.map(|name| (name.to_owned(), format!("/home/u/.local/bin/{name}"))).to_vec();
+    let named = ["pytest", "ls", "black", "../x", "python3", "activate", "-x", "uvx"];
+    let image_scripts = named.map(|name| (name.to_owned(), format!("/home/u/.local/bin/{name}"))).to_vec();
     let text = r#"{"version":"3.12.7","implementation":"cpython","executable":"/p","prefix":"/","base_prefix":"/",
-        "path":[],"archives":[],"site_packages":[],"user_site":null,"user_scripts":[],"paths":{},"editable":[],
+        "path":[],"archives":[],"site_packages":[],"user_site":null,"image_scripts":[],"paths":{},"editable":[],
         "unsaid":[],"distributions":[],"conda":false,"has_venv":true,"has_ensurepip":true,"has_pip":true}"#;
-    let probe = Probe { user_scripts, ..serde_json::from_str(text).expect("parses") };
-    let found: Vec<String> = super::user_scripts(&probe, &["pytest".to_owned()]).into_keys().collect();
+    let probe = Probe { image_scripts, ..serde_json::from_str(text).expect("parses") };
+    let found: Vec<String> = super::image_scripts(&probe, &["pytest".to_owned()]).into_keys().collect();
     assert_eq!(found, ["black"]);
 }
 

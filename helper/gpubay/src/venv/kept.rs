@@ -91,7 +91,7 @@ mod tests {
     fn kept(distributions: &[(&str, &str)]) -> Kept {
         let distributions = distributions.iter().map(|(name, version)| ((*name).to_owned(), (*version).to_owned()));
         let text = r#"{"version":"3.12.7","implementation":"cpython","executable":"/p","prefix":"/","base_prefix":"/",
-            "path":[],"archives":[],"site_packages":[],"user_site":null,"user_scripts":[],"paths":{},"editable":[],"unsaid":[],"distributions":[],
+            "path":[],"archives":[],"site_packages":[],"user_site":null,"image_scripts":[],"paths":{},"editable":[],"unsaid":[],"distributions":[],
             "conda":false,"has_venv":true,"has_ensurepip":true,"has_pip":true}"#;
         let probe: Probe = serde_json::from_str(text).expect("parses");
         Kept::of(&Probe { distributions: distributions.collect(), ..probe })

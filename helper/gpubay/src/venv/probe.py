@@ -9,24 +9,58 @@ def folder(path):
     return bool(path) and os.path.isabs(path) and os.path.isdir(path)
 
 
-def user_scripts():
-    """Programs beside the user site whose first line names a Python, by name."""
-    found = []
+def head_of(program):
+    """The first bytes of what can be run."""
+    try:
+        if os.path.isfile(program) and os.access(program, os.X_OK):
+            with open(program, "rb") as file:
+                return file.read(256)
+    except OSError:
+        pass
+    return b""
+
+
+def is_python(head):
+    return head.startswith(b"#!") and b"python" in head
+
+
+def image_scripts(dists):
+    """Programs of what can be imported, by name: beside the user site, and beside the interpreter.
+
+    The second may be the folder of all of the system's programs. There those count that a distribution declares, and
+    compiled ones that are called as a distribution is (Ruff).
+    """
+    found = {}
     try:
         import site
 
         where = os.path.join(site.getuserbase(), "bin")
         for name in sorted(os.listdir(where))[:1000] if site.ENABLE_USER_SITE else []:
-            path = os.path.join(where, name)
-            if not os.path.isfile(path) or not os.access(path, os.X_OK):
-                continue
-            with open(path, "rb") as file:
-                head = file.read(256)
-            if head.startswith(b"#!") and b"python" in head:
-                found.append([name, path])
+            if is_python(head_of(os.path.join(where, name))):
+                found.setdefault(name, os.path.join(where, name))
     except Exception:
         pass
-    return found
+    beside = [os.path.dirname(sys.executable)] if sys.executable else []
+    try:
+        import sysconfig
+
+        beside.insert(0, sysconfig.get_path("scripts"))
+    except Exception:
+        pass
+    for dist, name, _ in dists:
+        native = {name, name.lower(), name.lower().replace("_", "-")}
+        try:
+            # The image's pip would install beside the venv instead of into it.
+            scripts = {entry.name for entry in dist.entry_points if entry.group == "console_scripts" and name != "pip"}
+        except Exception:
+            scripts = set()
+        for program in sorted(scripts | native):
+            for where in unique(beside):
+                path = os.path.join(where, program)
+                head = head_of(path)
+                if (program in scripts and is_python(head)) or (program in native and head.startswith(b"\x7fELF")):
+                    found.setdefault(program, path)
+    return sorted([name, program] for name, program in found.items())
 
 
 def unique(paths):
@@ -145,21 +179,30 @@ def is_editable(dist):
 
 
 def distributions(path):
-    """What the interpreter can already import, for installers that cannot see it themselves.
-
-    Neither what lies in the working directory nor an editable install counts: that is the user's own work.
-    """
+    """What can be imported: each with its name and version."""
     try:
         from importlib import metadata
     except ImportError:
         return []
-    found = {}
+    found = []
     for dist in metadata.distributions(path=path):
         try:
             name, version = dist.metadata["Name"], dist.version
         except Exception:
             continue
-        if name and version and name not in found and not is_editable(dist):
+        if name and version:
+            found.append((dist, name, version))
+    return found
+
+
+def importable(dists):
+    """What the interpreter can already import, for installers that cannot see it themselves.
+
+    Neither what lies in the working directory nor an editable install counts: that is the user's own work.
+    """
+    found = {}
+    for dist, name, version in dists:
+        if name not in found and not is_editable(dist):
             found[name] = version
     return sorted([name, version] for name, version in found.items())
 
@@ -179,6 +222,7 @@ def main():
     folders = unique(entry for entry in path if folder(entry))
     site_packages, user_site, user_enabled = sites()
     editable, unsaid = editables(folders)
+    dists = distributions(path)
     print(
         json.dumps(
             {
@@ -191,11 +235,11 @@ def main():
                 "archives": unique(entry for entry in path if os.path.isfile(entry)),
                 "site_packages": [entry for entry in site_packages if folder(entry)],
                 "user_site": user_site if user_enabled and folder(user_site) else None,
-                "user_scripts": user_scripts(),
+                "image_scripts": image_scripts(dists),
                 "paths": installed_paths(),
                 "editable": [[entry, os.path.realpath(entry)] for entry in editable if folder(entry)],
                 "unsaid": unsaid,
-                "distributions": distributions(path),
+                "distributions": importable(dists),
                 "conda": os.path.isdir(os.path.join(sys.prefix, "conda-meta")),
                 "has_venv": has("venv"),
                 "has_ensurepip": has("ensurepip"),

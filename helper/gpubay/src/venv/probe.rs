@@ -45,8 +45,8 @@ pub struct Probe {
     pub archives: Vec<String>,
     pub site_packages: Vec<String>,
     pub user_site: Option<String>,
-    /// Name and path of the console scripts that belong to it.
-    pub user_scripts: Vec<(String, String)>,
+    /// Name and path of programs that belong to what it imports: beside the user site, and beside itself.
+    pub image_scripts: Vec<(String, String)>,
     /// `stdlib`, `platstdlib`, `purelib`, `platlib`.
     pub paths: BTreeMap<String, Option<String>>,
     /// What import hooks of editable installs serve, as folders; with where they really are.

@@ -252,7 +252,7 @@ mod tests {
             archives: archives.iter().map(|a| (*a).to_owned()).collect(),
             site_packages: vec![],
             user_site: None,
-            user_scripts: vec![],
+            image_scripts: vec![],
             paths: [].into(),
             editable: editable.iter().map(|a| ((*a).to_owned(), (*a).to_owned())).collect(),
             unsaid: vec![],

@@ -24,6 +24,8 @@ pub(super) struct Publishing<'a> {
     pub(super) ground: &'a Ground,
     pub(super) dev: &'a Dev,
     pub(super) probe: &'a Probe,
+    /// Of the image's interpreter, from which the venv was made.
+    pub(super) image: &'a Probe,
     pub(super) python: &'a str,
     pub(super) roots: &'a Roots,
     pub(super) shared: &'a [Shared],
@@ -52,7 +54,7 @@ impl Published {
 impl Publishing<'_> {
     /// Writes the host env with the roots that are mirrored at `trees`.
     pub(super) async fn write(&self, trees: &[Mapping], counts: &Counts) -> Result<Published> {
-        let Self { workspace, ground, dev, probe, python, roots, shared } = *self;
+        let Self { workspace, ground, dev, probe, image, python, roots, shared } = *self;
         let venv = &ground.python.venv;
         let mut published = Published::default();
         let on_host =
@@ -61,10 +63,10 @@ impl Publishing<'_> {
         published.paths = layout::extra_paths(&folders);
         if let Some(path) = &ground.python.host_env {
             let mut scripts = layout::console_scripts(&workspace.venv_folder());
-            let user_scripts = layout::user_scripts(probe, &scripts);
-            scripts.extend(user_scripts.keys().cloned());
+            let image_scripts = layout::image_scripts(image, &scripts);
+            scripts.extend(image_scripts.keys().cloned());
             let env = HostEnv {
-                scripts: user_scripts,
+                scripts: image_scripts,
                 schema: hostenv::SCHEMA,
                 id: workspace.id().to_owned(),
                 workspace: workspace.folder().clone(),

@@ -329,8 +329,16 @@ pub(super) async fn refresh(
     // Before the scan: what changes meanwhile makes the next look find another stamp.
     let client = Client::connect(&workspace.run_folder()).await?;
     let stamp = client.status(StatusRequest { mounts: Vec::new(), stamp: stamped.clone() }).await?.stamp;
-    let publishing =
-        Publishing { workspace, ground, dev, probe: &probe, python: &python, roots: &roots, shared: &shared };
+    let publishing = Publishing {
+        workspace,
+        ground,
+        dev,
+        probe: &probe,
+        image: &chosen.probe,
+        python: &python,
+        roots: &roots,
+        shared: &shared,
+    };
     let (ready, first) = oneshot::channel::<mirror::Synced>();
     // What the workspace imports is of use while all the rest is still on its way.
     let imported = async {
