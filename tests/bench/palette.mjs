@@ -3,7 +3,7 @@
 import { readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { engine, FIXTURES, variable, vsix } from "../vscode/lib/lab.mjs";
+import { engine, languageClient, vsix } from "../vscode/lib/lab.mjs";
 import { browser, Window } from "../vscode/lib/page.mjs";
 import { imageWith } from "../vscode/lib/packages.mjs";
 import { Editor } from "../vscode/lib/server.mjs";
@@ -18,11 +18,11 @@ const chrome = await browser();
 const editor = new Editor({
     settings: { "gpubay.onOpen": "nothing", "gpubay.python.configure": "never" },
     files: { Dockerfile: imageWith("kelpworks"), "train.py": "import kelpworks\n\nkelpworks.\n" },
-    extensions: [path.join(FIXTURES, "ty-client"), fileURLToPath(new URL("marks", import.meta.url)), vsix],
+    extensions: [languageClient("ty"), fileURLToPath(new URL("marks", import.meta.url)), vsix],
     docker: engine("docker28"),
 });
 const marks = editor.at("run/marks.json");
-editor.env = { GPUBAY_TEST_HOSTTOOLS: variable("GPUBAY_TEST_HOSTTOOLS"), GPUBAY_BENCH_MARKS: marks };
+editor.env = { GPUBAY_BENCH_MARKS: marks };
 
 /**
  * Milliseconds from the click on the command until `seen` is true in the page, which is looked at with each frame. `meanwhile`: what

@@ -2,8 +2,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { renameSync } from "node:fs";
-import path from "node:path";
-import { FIXTURES, variable, vsix } from "../lib/lab.mjs";
+import { languageClient, variable, vsix } from "../lib/lab.mjs";
 import { imageWith } from "../lib/packages.mjs";
 import { stage } from "../lib/stage.mjs";
 import { until } from "../lib/until.mjs";
@@ -36,7 +35,7 @@ before(async () => {
         // Without it the text of terminals is in no element.
         settings: { "gpubay.onOpen": "nothing", "terminal.integrated.gpuAcceleration": "off" },
         files: { Dockerfile: DOCKERFILE, "train.py": "import reefworks\n\nreefworks.\n", "fails.py": FAILS },
-        extensions: [path.join(FIXTURES, "pyright-client"), vsix],
+        extensions: [languageClient("pyright"), vsix],
     };
     await scene.start(wanted, (made) => {
         editor = made;

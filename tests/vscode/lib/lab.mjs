@@ -7,6 +7,12 @@ import { fileURLToPath } from "node:url";
 export const REPOSITORY = path.resolve(fileURLToPath(import.meta.url), "../../../..");
 export const FIXTURES = path.join(REPOSITORY, "tests/vscode/fixtures");
 
+/** The stand-in for the extension of a language server, as an editor installs it. */
+export function languageClient(name) {
+    const folder = path.join(FIXTURES, "language-client");
+    return { folder, manifest: path.join(folder, `${name}.json`) };
+}
+
 export function variable(name) {
     const value = process.env[name];
     if (!value) {

@@ -66,7 +66,7 @@ export class Editor {
      * @param {string} [wanted.workspace] name of the workspace's folder
      * @param {Record<string, string>} [wanted.files] what is in it
      * @param {object} [wanted.settings] the user's
-     * @param {string[]} [wanted.extensions] packed ones, and folders of unpacked ones
+     * @param {(string | { folder: string, manifest: string })[]} [wanted.extensions] packed ones, and folders of unpacked ones
      * @param {string} [wanted.docker] the engine's address
      * @param {boolean} [wanted.trust] whether the editor asks for trust
      * @param {Record<string, string>} [wanted.env] of the extension host
@@ -138,18 +138,22 @@ export class Editor {
             EXTENSIONS_GALLERY: JSON.stringify({ serviceUrl: "" }),
             // Where fixture extensions find their libraries.
             GPUBAY_TEST_VSCODE: vscode,
+            GPUBAY_TEST_SERVERS: variable("GPUBAY_TEST_SERVERS"),
             ...(this.docker ? { DOCKER_HOST: this.docker } : {}),
             ...this.env,
         };
     }
 
     async install() {
-        const packed = this.extensions.filter((extension) => extension.endsWith(".vsix"));
-        const unpacked = this.extensions.filter((extension) => !extension.endsWith(".vsix"));
+        const packed = this.extensions.filter((extension) => extension.endsWith?.(".vsix"));
+        const unpacked = this.extensions.filter((extension) => !packed.includes(extension));
         // The editor makes its list of installed extensions from the folders that are there at its first start.
-        for (const folder of unpacked) {
-            const { publisher, name, version } = JSON.parse(readFileSync(path.join(folder, "package.json"), "utf8"));
-            cpSync(folder, this.at("extensions", `${publisher}.${name}-${version}`), { recursive: true });
+        for (const extension of unpacked) {
+            const { folder = extension, manifest = path.join(extension, "package.json") } = extension;
+            const { publisher, name, version } = JSON.parse(readFileSync(manifest, "utf8"));
+            const place = this.at("extensions", `${publisher}.${name}-${version}`);
+            cpSync(folder, place, { recursive: true });
+            cpSync(manifest, path.join(place, "package.json"));
         }
         if (packed.length) {
             // The checkout may be closed to the user.
