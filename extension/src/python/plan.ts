@@ -24,18 +24,30 @@ interface Candidate {
   /** In the host env's `bin`. */
   program: string;
   list: boolean;
+  /** Between the editor and the program stands Python that the container cannot run: this setting names a Python of the host for it. */
+  servedBy?: string;
 }
 
-/** Interpreters first; then programs that check and format, each of its own extension. */
+const served = (id: string, tool: string, program: string): Candidate => ({
+  key: `${id}.path`,
+  tool,
+  program,
+  list: true,
+  servedBy: `${id}.interpreter`,
+});
+
+/**
+ * Interpreters first; then programs that check and format, each of its own extension. Not Mypy: what it finds it tells with the
+ * container's paths, and its extension shows nothing of that.
+ */
 const CANDIDATES: Candidate[] = [
   { key: "python.defaultInterpreterPath", tool: "Python", program: "python", list: false },
   { key: "python.pythonPath", tool: "Pyright", program: "python", list: false },
-  { key: "autopep8.path", tool: "autopep8", program: "autopep8", list: true },
-  { key: "black-formatter.path", tool: "Black", program: "black", list: true },
-  { key: "flake8.path", tool: "Flake8", program: "flake8", list: true },
-  { key: "isort.path", tool: "isort", program: "isort", list: true },
-  { key: "mypy-type-checker.path", tool: "Mypy", program: "mypy", list: true },
-  { key: "pylint.path", tool: "Pylint", program: "pylint", list: true },
+  served("autopep8", "autopep8", "autopep8"),
+  served("black-formatter", "Black", "black"),
+  served("flake8", "Flake8", "flake8"),
+  served("isort", "isort", "isort"),
+  served("pylint", "Pylint", "pylint"),
   { key: "ruff.path", tool: "Ruff", program: "ruff", list: true },
 ];
 
@@ -92,18 +104,32 @@ export function stepOf(
   return wanted.every(({ key }) => asked.includes(key)) ? "nothing" : "ask";
 }
 
-/** Of extensions that are there, of programs that the container has, and of nothing that anybody has set. */
-export function changes(
+/**
+ * Of extensions that are there, of programs that the container has, and of nothing that anybody has set. `hostPython`: a Python of this
+ * machine; asked for where one is needed.
+ */
+export async function changes(
   env: string,
   inspect: (key: string) => Inspected | undefined,
   exists: (program: string) => boolean,
-): Change[] {
-  return CANDIDATES.filter(({ key, program }) => isFree(inspect(key)) && exists(program)).map(
-    ({ key, tool, program, list }) => {
-      const value = `\${workspaceFolder}/${env}/bin/${program}`;
-      return { key, tool, value: list ? [value] : value };
-    },
-  );
+  hostPython: () => Promise<string | undefined>,
+): Promise<Change[]> {
+  const all: Change[] = [];
+  for (const { key, tool, program, list, servedBy } of CANDIDATES) {
+    if (!isFree(inspect(key)) || !exists(program)) {
+      continue;
+    }
+    if (servedBy !== undefined && isFree(inspect(servedBy))) {
+      const python = await hostPython();
+      if (python === undefined) {
+        continue;
+      }
+      all.push({ key: servedBy, tool, value: [python] });
+    }
+    const value = `\${workspaceFolder}/${env}/bin/${program}`;
+    all.push({ key, tool, value: list ? [value] : value });
+  }
+  return all;
 }
 
 /** Some extension brings it, and the user has said nothing of it anywhere. A list that is empty says nothing, too. */

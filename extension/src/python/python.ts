@@ -8,6 +8,7 @@ import type { PackagesParams } from "../protocol";
 import type { Session } from "../session";
 import { folderSettingsRead } from "../settings";
 import { plain } from "../text";
+import { hostPython } from "./hostPython";
 import {
   type Change,
   type Inspected,
@@ -144,10 +145,12 @@ async function missing(folder: vscode.WorkspaceFolder, env: string | undefined):
   };
   await Promise.all(PROGRAMS.map(has));
   const configuration = vscode.workspace.getConfiguration(undefined, folder);
+  const folders = (vscode.workspace.workspaceFolders ?? []).map(({ uri }) => uri.fsPath);
   return changes(
     name,
     (key) => configuration.inspect(key),
     (program) => there.has(program),
+    () => hostPython(folders),
   );
 }
 

@@ -1,10 +1,26 @@
 import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { firstOf, places } from "../../src/python/hostPython";
 import { type Change, type Inspected, changes, modeOf, refusal, stepOf } from "../../src/python/plan";
 
-const everything = () => true;
+const everything: (program: string) => boolean = () => true;
 
-function keys(settings: Record<string, Inspected>, exists: (program: string) => boolean = everything): string[] {
-  return changes(".venv", (key) => settings[key], exists).map(({ key }) => key);
+type Settings = Record<string, Inspected>;
+
+/** What would be written, with a Python of the host, or without. */
+function written(settings: Settings, exists = everything, hostPython?: string): Promise<Change[]> {
+  return changes(
+    ".venv",
+    (key) => settings[key],
+    exists,
+    () => Promise.resolve(hostPython),
+  );
+}
+
+async function keys(settings: Settings, exists?: (program: string) => boolean): Promise<string[]> {
+  return (await written(settings, exists)).map(({ key }) => key);
 }
 
 describe("settings of Python tools", () => {
@@ -47,21 +63,18 @@ describe("settings of Python tools", () => {
     assert.equal(stepOf({ globalValue: "always" }, toTheirs, [python]), "write");
   });
 
-  it("are those of extensions that are there and of programs that the container has", () => {
-    assert.deepEqual(keys({}), []);
+  it("are those of extensions that are there and of programs that the container has", async () => {
+    assert.deepEqual(await keys({}), []);
     const settings = { "python.pythonPath": { defaultValue: "python" }, "ruff.path": { defaultValue: [] } };
-    assert.deepEqual(keys(settings), ["python.pythonPath", "ruff.path"]);
+    assert.deepEqual(await keys(settings), ["python.pythonPath", "ruff.path"]);
+    assert.deepEqual(await keys(settings, (program) => program === "python"), ["python.pythonPath"]);
     assert.deepEqual(
-      keys(settings, (program) => program === "python"),
-      ["python.pythonPath"],
-    );
-    assert.deepEqual(
-      changes(".venv", (key) => settings[key as keyof typeof settings], everything).map(({ value }) => value),
+      (await written(settings)).map(({ value }) => value),
       ["${workspaceFolder}/.venv/bin/python", ["${workspaceFolder}/.venv/bin/ruff"]],
     );
   });
 
-  it("leave what anybody has set anywhere", () => {
+  it("leave what anybody has set anywhere", async () => {
     for (const set of [
       { globalValue: "/usr/bin/python3" },
       { workspaceValue: "/usr/bin/python3" },
@@ -69,8 +82,64 @@ describe("settings of Python tools", () => {
       { workspaceLanguageValue: "x" },
     ]) {
       const inspected = { defaultValue: "python", ...set };
-      assert.deepEqual(keys({ "python.defaultInterpreterPath": inspected }), [], JSON.stringify(set));
+      assert.deepEqual(await keys({ "python.defaultInterpreterPath": inspected }), [], JSON.stringify(set));
     }
-    assert.deepEqual(keys({ "ruff.path": { defaultValue: [], globalValue: [] } }), ["ruff.path"]);
+    assert.deepEqual(await keys({ "ruff.path": { defaultValue: [], globalValue: [] } }), ["ruff.path"]);
+  });
+
+  it("name a Python of the host where a formatter's own server needs one, and leave the formatter alone without", async () => {
+    const free = { defaultValue: [] };
+    const both = { "black-formatter.path": free, "black-formatter.interpreter": free };
+    assert.deepEqual(
+      (await written(both, everything, "/usr/bin/python3")).map(({ key, value }) => [key, value]),
+      [
+        ["black-formatter.interpreter", ["/usr/bin/python3"]],
+        ["black-formatter.path", ["${workspaceFolder}/.venv/bin/black"]],
+      ],
+    );
+    assert.deepEqual(await keys(both), []);
+    // One that the user has chosen stays.
+    const chosen = { ...both, "black-formatter.interpreter": { ...free, globalValue: ["/opt/python3"] } };
+    assert.deepEqual(await keys(chosen), ["black-formatter.path"]);
+  });
+});
+
+describe("a Python of the host", () => {
+  let folder: string;
+  /** A program that answers as a Python of that age does. */
+  const python = (name: string, text: string) => {
+    const file = path.join(folder, name, "bin/python3");
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, text, { mode: 0o755 });
+    return file;
+  };
+  beforeEach(() => {
+    folder = mkdtempSync(path.join(os.tmpdir(), "gpubay-python-"));
+  });
+  afterEach(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  it("is the first that is new enough, and never a host env's or one of the workspace", async () => {
+    const old = python("old", "#!/bin/sh\necho False\n");
+    const broken = python("broken", "#!/bin/sh\nexit 1\n");
+    const ours = python(".venv", "#!/bin/sh\necho True\n");
+    writeFileSync(path.join(folder, ".venv/gpubay-env.json"), "{}");
+    const right = python("right", "#!/bin/sh\necho True\n");
+    const planted = python("workspace/tools", "#!/bin/sh\necho True\n");
+    const workspace = path.join(folder, "workspace");
+    const link = path.join(folder, "link");
+    symlinkSync(planted, link);
+    const all = [path.join(folder, "none"), old, broken, ours, planted, link, right];
+    assert.equal(await firstOf(all, [workspace]), right);
+    assert.equal(await firstOf(all.slice(0, -1), [workspace]), undefined);
+  });
+
+  it("is the system's before what PATH names", () => {
+    assert.deepEqual(places("/opt/python/bin:bin:/usr/bin"), [
+      "/usr/bin/python3",
+      "/usr/local/bin/python3",
+      "/opt/python/bin/python3",
+    ]);
   });
 });
