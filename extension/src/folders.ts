@@ -1,8 +1,8 @@
 import * as vscode from "vscode";
+import { choose } from "./choose";
 import { WorkError, failure } from "./failure";
 import { l10n } from "./l10n";
 import type { Session } from "./session";
-import { plain } from "./text";
 
 /** The folder that a command means: that of the active editor; the only one; else the user says. */
 export async function pickFolder(session: Session): Promise<vscode.WorkspaceFolder | undefined> {
@@ -18,9 +18,8 @@ export async function pickFolder(session: Session): Promise<vscode.WorkspaceFold
   if (known) {
     return known;
   }
-  const rows = folders.map((folder) => ({ label: plain(folder.name), description: folder.uri.fsPath, folder }));
-  const picked = await vscode.window.showQuickPick(rows, { placeHolder: l10n.t("Which folder is meant?") });
-  return picked?.folder;
+  const rows = folders.map((folder) => ({ label: folder.name, description: folder.uri.fsPath, value: folder }));
+  return choose(rows, { placeHolder: l10n.t("Which folder is meant?") });
 }
 
 function noFolder() {

@@ -251,6 +251,14 @@ export class GpuBay implements Session {
         this.gpus.take(params);
       }
     });
+    // Of a bug of its own, which it has survived. The library would show it without a button.
+    client.onNotification("window/showMessage", ({ message }: { message: string }) => {
+      void this.showFailure(
+        new WorkError(
+          failure("internal", message.replaceAll("\ufffd", " "), l10n.t("Please report it, with the log.")),
+        ),
+      );
+    });
     client.onNotification("gpubay/log", (params: LogParams) => {
       writeLog(this, params);
     });

@@ -1,6 +1,7 @@
 // Writes what a fresh folder lacks, after saying what that would be.
 
 import * as vscode from "vscode";
+import { choose, chooseSome } from "../choose";
 import { l10n } from "../l10n";
 import type { InitReport } from "../protocol";
 import type { Session } from "../session";
@@ -49,22 +50,20 @@ async function pickPreset({ presets, usual }: InitReport): Promise<string | unde
     label: name,
     description: name === usual ? l10n.t("{0} (usual here)", image) : image,
     detail: about,
-    name,
+    value: name,
   }));
-  rows.sort((a, b) => Number(b.name === usual) - Number(a.name === usual));
-  const placeHolder = l10n.t("What is the container built on?");
-  return (await vscode.window.showQuickPick(rows, { placeHolder, ignoreFocusOut: true }))?.name;
+  rows.sort((a, b) => Number(b.value === usual) - Number(a.value === usual));
+  return choose(rows, { placeHolder: l10n.t("What is the container built on?"), ignoreFocusOut: true });
 }
 
 async function pickMounts({ mounts }: InitReport): Promise<string[] | undefined> {
   const rows = mounts.map(({ host, container, about, mounted }) => ({
-    label: plain(host),
+    label: host,
     description: `→ ${container}`,
     detail: about,
     picked: mounted,
-    container,
+    value: container,
   }));
   const placeHolder = l10n.t("Which folders of this machine does the container see besides?");
-  const picked = await vscode.window.showQuickPick(rows, { placeHolder, canPickMany: true, ignoreFocusOut: true });
-  return picked?.map(({ container }) => container);
+  return chooseSome(rows, { placeHolder, ignoreFocusOut: true });
 }

@@ -1,4 +1,5 @@
 import * as vscode from "vscode";
+import { choose } from "../choose";
 import { l10n } from "../l10n";
 import type { Session } from "../session";
 import { plain } from "../text";
@@ -20,7 +21,8 @@ export async function runJob(session: Session, folder: vscode.WorkspaceFolder): 
     }
     return;
   }
-  const job = await vscode.window.showQuickPick(known, { placeHolder: l10n.t("Which job is to be started?") });
+  const rows = known.map((job) => ({ label: job, value: job }));
+  const job = await choose(rows, { placeHolder: l10n.t("Which job is to be started?") });
   if (job === undefined) {
     return;
   }
@@ -42,7 +44,7 @@ export async function followJob(session: Session, folder: vscode.WorkspaceFolder
     const task = new vscode.Task(
       { type: "gpubay.logs", job },
       folder,
-      l10n.t("{0}: output", job),
+      plain(l10n.t("{0}: output", job)),
       "GPU Bay",
       new vscode.ProcessExecution(await session.helperPath(), ["-C", folder.uri.fsPath, "logs", "-f", "--", job], {
         cwd: folder.uri.fsPath,

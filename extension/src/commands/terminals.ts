@@ -15,7 +15,7 @@ export async function shellOptions(
   const who = root ? l10n.t("GPU container, root") : l10n.t("GPU container");
   return {
     // The list of terminals is narrow, and a folder's name the same for each of them.
-    name: session.folders.length > 1 ? `${who} (${folder.name})` : who,
+    name: session.folders.length > 1 ? `${who} (${plain(folder.name)})` : who,
     shellPath: await session.helperPath(),
     // A shell that goes with its container, as with «Recreate…», is closed without a word of failure.
     shellArgs: ["-C", folder.uri.fsPath, "shell", "--in-editor", ...(root ? ["--root"] : [])],

@@ -5,8 +5,7 @@ import type { GpusReport } from "../protocol";
 import type { Session } from "../session";
 import { plain } from "../text";
 import { recreate } from "../commands/recreate";
-import { isFromInside } from "./figures";
-import { type Choice, type Row, change, hint, rows, same, settle } from "./rows";
+import { type Choice, type Row, advice, change, heading, rows, same, settle } from "./rows";
 
 interface Item extends vscode.QuickPickItem {
   /** None of a separator. */
@@ -45,7 +44,10 @@ async function selectGpus(session: Session, folder: vscode.WorkspaceFolder): Pro
 /** The selection as `gpubay/selectGpus` takes it; `undefined`: none was made. */
 async function pick(session: Session, folder: vscode.WorkspaceFolder): Promise<string | undefined> {
   const picker = vscode.window.createQuickPick<Item>();
-  picker.title = l10n.t("GPUs of {0}", plain(folder.name));
+  const title = (report?: GpusReport) => {
+    picker.title = heading(plain(folder.name), report, session.state(folder));
+  };
+  title();
   picker.placeholder = l10n.t("Asking the engine…");
   picker.canSelectMany = true;
   picker.matchOnDescription = true;
@@ -64,7 +66,14 @@ async function pick(session: Session, folder: vscode.WorkspaceFolder): Promise<s
       let untouched: Choice[] | undefined;
       /** The list is being exchanged: what it says meanwhile of its ticks is not the user's. */
       let awaited: string | undefined;
+      let known: GpusReport | undefined;
+      const advise = () => {
+        if (known) {
+          picker.placeholder = advice(known, untouched ?? [], ticked ?? []);
+        }
+      };
       const show = (report: GpusReport) => {
+        known = report;
         const made = rows(report, session.state(folder)?.gpu ?? null);
         if (same(made, shown)) {
           return;
@@ -80,10 +89,8 @@ async function pick(session: Session, folder: vscode.WorkspaceFolder): Promise<s
         picker.items = items.map((item) => ({ ...item, picked: selected.includes(item) }));
         picker.selectedItems = picker.items.filter(({ picked }) => picked);
         picker.activeItems = picker.items.filter(({ row }) => row !== undefined && row.select === active);
-        if (!isFromInside(report)) {
-          picker.title = l10n.t("GPUs of {0} ({1})", plain(folder.name), report.injection);
-        }
-        picker.placeholder = hint(report);
+        title(report);
+        advise();
         picker.busy = false;
       };
       picker.onDidHide(() => {
@@ -109,10 +116,19 @@ async function pick(session: Session, folder: vscode.WorkspaceFolder): Promise<s
         }
         const settled = settle(ticked ?? [], now);
         ticked = settled;
+        advise();
         if (settled.length !== after.length) {
           picker.selectedItems = after.filter(({ row }) => row && settled.includes(row));
         }
       });
+      // Somebody else may start it meanwhile.
+      subscriptions.push(
+        session.onDidChangeState((changed) => {
+          if (changed.index === folder.index) {
+            title(known);
+          }
+        }),
+      );
       session.request("gpubay/gpus", { folder: folder.uri.fsPath }, cancel.token).then((report) => {
         show(report);
         // From here on as they are.

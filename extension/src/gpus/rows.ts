@@ -1,7 +1,7 @@
 // The rows of the GPU picker. Knows nothing of the editor.
 
 import { l10n } from "../l10n";
-import type { GpuReport, GpusReport, OfferedGpu } from "../protocol";
+import type { FolderState, GpuReport, GpusReport, OfferedGpu } from "../protocol";
 import { plain, short } from "../text";
 import { figures, gpuName, gpuTitle, holdersText, isFromInside, isOf, numberOf } from "./figures";
 
@@ -97,6 +97,31 @@ export function selection(picked: readonly Choice[]): string {
     return `device=${names}`;
   }
   return names === "" ? "none" : names;
+}
+
+/** Whose GPUs, how they get in, and that a choice starts what does not run. */
+export function heading(name: string, report: GpusReport | undefined, state: FolderState | undefined): string {
+  const whose =
+    report === undefined || isFromInside(report)
+      ? l10n.t("GPUs of {0}", name)
+      : l10n.t("GPUs of {0} ({1})", name, report.injection);
+  if (state?.phase !== "stopped" && state?.phase !== "unconfigured") {
+    return whose;
+  }
+  return state.container
+    ? l10n.t("{0}: another choice starts the container", whose)
+    : l10n.t("{0}: a choice builds and starts the container", whose);
+}
+
+/** What is to be known of the list, and what it means that nothing is ticked. */
+export function advice(report: GpusReport, before: readonly Choice[], now: readonly Choice[]): string {
+  if (now.length === 0 && before.length > 0) {
+    return l10n.t("Nothing is ticked: CPU only");
+  }
+  if (now.length === 0 && report.devices.length > 0) {
+    return l10n.t("Nothing is picked yet: the configuration decides");
+  }
+  return hint(report);
 }
 
 /** What is to be known of the list: where it may be short, why figures are missing, why there is none. */

@@ -1,6 +1,7 @@
 // Work that may have to ask: which powers are granted, which Dockerfile is meant, whether what runs may end.
 
 import * as vscode from "vscode";
+import { choose } from "../choose";
 import { asFailure } from "../failure";
 import { l10n } from "../l10n";
 import type { Failure } from "../protocol";
@@ -146,7 +147,8 @@ async function granted(folder: vscode.WorkspaceFolder, { message, detail, yes }:
 }
 
 async function chooseDockerfile(session: Session, folder: vscode.WorkspaceFolder, failure: Failure): Promise<boolean> {
-  const dockerfile = await vscode.window.showQuickPick(failure.candidates, {
+  const rows = failure.candidates.map((path) => ({ label: path, value: path }));
+  const dockerfile = await choose(rows, {
     placeHolder: l10n.t("Which Dockerfile is this folder's? The answer is remembered."),
     ignoreFocusOut: true,
   });

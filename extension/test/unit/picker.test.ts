@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { type Choice, change, hint, rows, same, selection, settle } from "../../src/gpus/rows";
+import { type Choice, advice, change, heading, hint, rows, same, selection, settle } from "../../src/gpus/rows";
 import type { GpuReport, OfferedGpu } from "../../src/protocol";
-import { has as told, offered, report } from "./told";
+import { container, has as told, offered, report, state } from "./told";
 
 const gpu = (index: number, more: Partial<OfferedGpu> = {}) =>
   offered(index, { name: "NVIDIA H100 $(alert)", cdi: `nvidia.com/gpu=${index}`, ...more });
@@ -53,6 +53,20 @@ describe("GPU picker", () => {
     assert.equal(change([first], [first]), undefined);
     assert.equal(change([first], [auto]), "auto");
     assert.equal(change([first], []), "none");
+  });
+
+  it("says what a choice brings about, and what it means that nothing is ticked", () => {
+    const said = (now: Parameters<typeof heading>[2]) => heading("w", all, now);
+    assert.equal(said(state("running", { container: container("running") })), "GPUs of w (cdi)");
+    assert.equal(said(state("stopped")), "GPUs of w (cdi): a choice builds and starts the container");
+    const rests = state("stopped", { container: container("exited") });
+    assert.equal(said(rests), "GPUs of w (cdi): another choice starts the container");
+    assert.equal(heading("w", { ...all, injection: "inside" }, undefined), "GPUs of w");
+    const [auto] = choices(null) as [Choice];
+    assert.equal(advice(all, [auto], []), "Nothing is ticked: CPU only");
+    // What nobody has picked is left alone.
+    assert.equal(advice(all, [], []), "Nothing is picked yet: the configuration decides");
+    assert.equal(advice(all, [], [auto]), hint(all));
   });
 
   it("takes a mode alone, and several GPUs together", () => {

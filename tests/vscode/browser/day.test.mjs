@@ -57,6 +57,14 @@ test("the view has the GPUs before anything is started, and what starts it", asy
     driver(512, 7168);
     await viewRow(/^GPU 1\D*7\.0 \/ 24 GiB · 40 %/);
     driver(512, 6144);
+    await window.command("GPU Bay: Select GPUs");
+    await until("GPUs are listed", async () => (await window.rows()).some((row) => row?.includes("GPU 1")));
+    const title = await window.input.locator(".quick-input-title").textContent();
+    assert.match(title, /^GPUs of coral reef ü \(\w+\): a choice builds and starts the container$/);
+    const advice = () => window.input.locator("input[type=text]").first().getAttribute("placeholder");
+    assert.equal(await advice(), "Nothing is picked yet: the configuration decides");
+    await window.screenshot("picker-before");
+    await window.press("Escape");
     assert.deepEqual(await editor.containers(), []);
     await window.command("View: Show Explorer");
 });
@@ -134,6 +142,13 @@ test("a click on the item picks GPUs", async () => {
     // Nobody has picked yet: what the configuration says is ticked.
     const before = await window.ticked();
     assert.ok(before.length === 1 && before[0].includes("Automatic"), `ticked: ${before.join("; ")}`);
+    await window.pick("Automatic");
+    await until("it is said what nothing means", async () =>
+        /^Nothing is ticked: CPU only/.test(
+            await window.input.locator("input[type=text]").first().getAttribute("placeholder"),
+        ),
+    );
+    await window.screenshot("picker-nothing");
     await window.pick("GPU 1");
     await window.screenshot("picked");
     // What the driver tells changes while it is open; what is ticked stays.

@@ -1,4 +1,4 @@
-// A helper that is missing, may not be executed or is of another version: each a sentence with a button, and a way back.
+// A helper that is missing, may not be executed, is of another version or meets a bug of its own: each a sentence with a button, and a way back.
 import assert from "node:assert/strict";
 import { chmodSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { before, test } from "node:test";
@@ -12,6 +12,8 @@ before(async () => {
     editor = await scene.start({
         settings: { "gpubay.onOpen": "nothing" },
         files: { Dockerfile: "FROM gpubay-lab/busybox\n" },
+        // A bug where GPUs are followed, which they are once the view is seen.
+        env: { GPUBAY_FAILPOINT: "serve.watch:panic" },
     });
     const name = readdirSync(editor.at("extensions")).find((name) => name.startsWith("gpubay.gpubay-"));
     installed = (...names) => editor.at("extensions", name, ...names);
@@ -71,4 +73,19 @@ test("one that speaks another version of the protocol is refused with both versi
     } finally {
         writeFileSync(bundle, code);
     }
+});
+
+test("one that meets a bug of its own goes on, and tells of it with the way to the log", async () => {
+    await open("helper-bug");
+    await item(/^GPU: not started$/);
+    await window.command("GPU Bay: Focus on Workspaces View");
+    const bug = /met a bug of its own, and goes on: .*serve\.watch/;
+    assert.deepEqual((await told(bug)).buttons, ["Show Log"]);
+    await window.screenshot("bug");
+    await window.answer(bug, "Show Log");
+    await until("the log is shown", async () =>
+        /bug at the failpoint/.test(await window.page.locator(".part.panel").innerText()),
+    );
+    await window.screenshot("log");
+    await item(/^GPU: not started$/);
 });

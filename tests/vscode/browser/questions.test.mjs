@@ -19,7 +19,8 @@ before(async () => {
             "powers/Dockerfile": "FROM gpubay-lab/busybox\n",
             "powers/gpubay.toml": hostNetwork(""),
             "dockerfiles/docker/coral/Dockerfile": "FROM gpubay-lab/busybox\n",
-            "dockerfiles/docker/kelp/Dockerfile": "FROM gpubay-lab/busybox\nENV REEF=kelp\n",
+            // What would be an icon in a list.
+            "dockerfiles/docker/kelp $(zap)/Dockerfile": "FROM gpubay-lab/busybox\nENV REEF=kelp\n",
             "nothing/notes.txt": "reef\n",
             "mistake/Dockerfile": "FROM gpubay-lab/busybox\n",
             "mistake/gpubay.toml": "[gpus]\nuse = 1\n\n[container]\nworkdri = '/app'\n",
@@ -73,10 +74,13 @@ test("of several Dockerfiles one is chosen, once", async () => {
     await window.command("GPU Bay: Start GPU Container");
     await until("they are listed", async () => {
         const rows = await window.rows();
-        return rows.some((row) => row?.includes("docker/coral")) && rows.some((row) => row?.includes("docker/kelp"));
+        return (
+            rows.some((row) => row?.includes("docker/coral")) &&
+            rows.some((row) => row?.includes("docker/kelp $ (zap)/Dockerfile"))
+        );
     });
     await window.screenshot("listed");
-    await window.pick("docker/kelp/Dockerfile");
+    await window.pick("docker/kelp");
     await item(RUNS);
     const [container] = await containers();
     assert.equal(await editor.dockerCli("exec", container, "sh", "-c", "echo $REEF"), "kelp");
