@@ -168,7 +168,7 @@ fn failure(
     let explained = explain(message, None, Vec::new(), request, text);
     let (BuildError::Engine(message), Some(step)) = (&explained, build.last()) else { return explained };
     if let Some(image) = step.base() {
-        return BuildError::Base { image: image.to_owned(), message: message.clone() };
+        return super::base(image.to_owned(), message.clone(), request, parsed);
     }
     let line = step.instruction(parsed).map(|one| one.line);
     if message.contains("Unknown instruction:") {

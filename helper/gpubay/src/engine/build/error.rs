@@ -18,8 +18,9 @@ pub enum BuildError {
     Syntax { dockerfile: String, line: Option<usize>, message: String },
     #[error("{dockerfile} has no stage {target:?}")]
     UnknownTarget { dockerfile: String, target: String },
-    #[error("the image {image} is not on the engine and could not be pulled: {}", why(message))]
-    Base { image: String, message: String },
+    /// `line` is that of the `FROM` that names it, where one does.
+    #[error("{}the image {image} is not on the engine and could not be pulled: {}", before(dockerfile, *line), why(message))]
+    Base { dockerfile: String, line: Option<usize>, image: String, message: String },
     #[error("the build secret {id:?} has no value: {why}")]
     Secret { id: String, why: String },
     #[error("the build context {0} is no readable folder")]
@@ -49,6 +50,10 @@ pub enum BuildError {
 
 fn place(dockerfile: &str, line: Option<usize>) -> String {
     line.map_or_else(|| dockerfile.to_owned(), |line| format!("{dockerfile}:{line}"))
+}
+
+fn before(dockerfile: &str, line: Option<usize>) -> String {
+    line.map(|line| format!("{}: ", place(dockerfile, Some(line)))).unwrap_or_default()
 }
 
 fn who(builder: Builder) -> &'static str {
@@ -123,6 +128,7 @@ impl Explain for BuildError {
     fn place(&self) -> Option<SourceLine> {
         let (Self::Step { dockerfile, line, .. }
         | Self::Syntax { dockerfile, line, .. }
+        | Self::Base { dockerfile, line, .. }
         | Self::NeedsBuildKit { dockerfile, line, .. }) = self
         else {
             return None;

@@ -352,9 +352,21 @@ fn explain(
         failed.and_then(|failed| failed.name.split_once("load metadata for ")).map(|(_, image)| image.to_owned());
     let syntax = failed.and_then(|failed| failed.name.split_once("docker-image://")).map(|(_, image)| image.to_owned());
     if let Some(image) = named.or(syntax).or_else(|| word_behind(&message, "failed to resolve source metadata for ")) {
-        return BuildError::Base { image, message };
+        return base(image, message, request, &parsed);
     }
     BuildError::Engine(message)
+}
+
+/// A base image that could not be pulled, with the line that names it: builders write a name out.
+fn base(image: String, message: String, request: &BuildRequest, parsed: &dockerfile::Parsed) -> BuildError {
+    let short = image.strip_suffix(":latest").unwrap_or(&image);
+    let is_it = |name: &str| {
+        let name = name.strip_suffix(":latest").unwrap_or(name);
+        name == short || short.strip_suffix(name).is_some_and(|registry| registry.ends_with('/'))
+    };
+    let written = matches!(request.dockerfile, Dockerfile::File(_));
+    let from = reach::every_from(parsed, &request.args).into_iter().find(|(_, name)| written && is_it(name));
+    BuildError::Base { dockerfile: named(&request.dockerfile), line: from.map(|(line, _)| line), image, message }
 }
 
 fn number_behind(text: &str, words: &str) -> Option<i64> {

@@ -166,7 +166,7 @@ async fn each_way_to_fail_has_its_error_on_both_engines() {
     }
     for answer in [&include_bytes!("recorded/base-28.http")[..], include_bytes!("recorded/base-20.http")] {
         let result = played(answer, "FROM localhost:1/no/such:image", None).await;
-        let Err(BuildError::Base { image, message }) = result else { panic!("{result:?}") };
+        let Err(BuildError::Base { image, message, line: Some(1), .. }) = result else { panic!("{result:?}") };
         assert_eq!(image, "localhost:1/no/such:image");
         assert!(message.contains("connection refused"));
     }
@@ -277,7 +277,7 @@ async fn the_classic_builders_failures_have_line_code_and_output_too() {
     let target = play(include_bytes!("recorded/target-classic.http"), "FROM a AS real", Some("nope")).await;
     assert!(matches!(target, Err(BuildError::UnknownTarget { .. })), "{target:?}");
     let base = play(include_bytes!("recorded/base-classic.http"), "FROM localhost:1/no/such:image", None).await;
-    let Err(BuildError::Base { image, message }) = base else { panic!("{base:?}") };
+    let Err(BuildError::Base { image, message, line: Some(1), .. }) = base else { panic!("{base:?}") };
     assert_eq!(image, "localhost:1/no/such:image");
     assert!(message.contains("connection refused"), "{message}");
     match play(include_bytes!("recorded/copy-classic.http"), "FROM a\nCOPY missing /x", None).await.unwrap_err() {
