@@ -7,11 +7,14 @@ import { fileURLToPath } from "node:url";
 export const REPOSITORY = path.resolve(fileURLToPath(import.meta.url), "../../../..");
 export const FIXTURES = path.join(REPOSITORY, "tests/vscode/fixtures");
 
-/** The stand-in for the extension of a language server, as an editor installs it. */
-export function languageClient(name) {
-    const folder = path.join(FIXTURES, "language-client");
+/** A fixture that stands in for several extensions, as the one of that name. */
+export function standIn(fixture, name) {
+    const folder = path.join(FIXTURES, fixture);
     return { folder, manifest: path.join(folder, `${name}.json`) };
 }
+
+/** The stand-in for the extension of a language server. */
+export const languageClient = (name) => standIn("language-client", name);
 
 export function variable(name) {
     const value = process.env[name];
