@@ -84,7 +84,7 @@ test("one that meets a bug of its own goes on, and tells of it with the way to t
     await window.screenshot("bug");
     await window.answer(bug, "Show Log");
     await until("the log is shown", async () =>
-        /bug at the failpoint/.test(await window.page.locator(".part.panel").innerText()),
+        /bug\sat\sthe\sfailpoint/.test(await window.page.locator(".part.panel").innerText()),
     );
     await window.screenshot("log");
     await item(/^GPU: not started$/);
