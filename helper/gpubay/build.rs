@@ -1,4 +1,4 @@
-//! Builds the agent and the shim, statically linked, so that they can be embedded in the helper.
+//! Builds the program that is the agent and the shim, statically linked, so that it can be embedded in the helper.
 //!
 //! A cargo of its own does it, in a target folder of its own (`<target>/embedded`): the outer one
 //! holds the lock of the usual folder, and debug and release builds share the result.
@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use sha2::{Digest, Sha256};
 
-const CRATES: [&str; 2] = ["gpubay-agent", "gpubay-shim"];
+const PROGRAM: &str = "gpubay-embedded";
 
 /// What cargo tells a build script about the *outer* build, by the beginning of its name. The rest of
 /// `CARGO_*` is the user's configuration (home, registries, proxies) and holds for the inner build too.
@@ -49,6 +49,8 @@ fn main() {
         "Cargo.toml",
         "helper/agent/Cargo.toml",
         "helper/agent/src",
+        "helper/embedded/Cargo.toml",
+        "helper/embedded/src",
         "helper/protocol/Cargo.toml",
         "helper/protocol/src",
         "helper/shim/Cargo.toml",
@@ -71,24 +73,19 @@ fn main() {
         output = build(root, &target, &triple, &[]);
     }
     if !output.status.success() {
-        eprintln!("failed to build the programs to embed, {} for {triple}:", CRATES.join(" and "));
+        eprintln!("failed to build the program to embed, {PROGRAM} for {triple}:");
         eprintln!("{}", String::from_utf8_lossy(&output.stderr));
         exit(1);
     }
 
-    let mut hasher = Sha256::new();
-    for name in CRATES {
-        let path = target.join(&triple).join("embedded").join(name);
-        let bytes = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        hasher.update((bytes.len() as u64).to_le_bytes());
-        hasher.update(&bytes);
-        let copy = out.join(name);
-        // An untouched copy spares a rebuild of the crate.
-        if fs::read(&copy).ok().as_deref() != Some(&bytes) {
-            fs::write(&copy, &bytes).unwrap_or_else(|e| panic!("{}: {e}", copy.display()));
-        }
+    let path = target.join(&triple).join("embedded").join(PROGRAM);
+    let bytes = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let copy = out.join(PROGRAM);
+    // An untouched copy spares a rebuild of the crate.
+    if fs::read(&copy).ok().as_deref() != Some(&bytes) {
+        fs::write(&copy, &bytes).unwrap_or_else(|e| panic!("{}: {e}", copy.display()));
     }
-    let id = hasher.finalize()[..8].iter().fold(String::new(), |id, byte| format!("{id}{byte:02x}"));
+    let id = Sha256::digest(&bytes)[..8].iter().fold(String::new(), |id, byte| format!("{id}{byte:02x}"));
     println!("cargo::rustc-env=GPUBAY_EMBEDDED_ID={id}");
 }
 
@@ -103,9 +100,7 @@ fn build(root: &Path, target: &Path, triple: &str, network: &[&str]) -> Output {
     cargo.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
     cargo.current_dir(root).args(["build", "--locked", "--profile", "embedded", "--target", triple]);
     cargo.args(network).arg("--target-dir").arg(target);
-    for name in CRATES {
-        cargo.args(["-p", name]);
-    }
+    cargo.args(["-p", PROGRAM]);
     cargo.output().unwrap_or_else(|e| panic!("cargo cannot be run: {e}"))
 }
 

@@ -20,6 +20,8 @@ pub const PROTOCOL: u32 = 2;
 pub const AGENT_DIR: &str = "/.gpubay";
 /// The agent's executable, in a folder mounted read-only.
 pub const AGENT_PATH: &str = "/.gpubay/bin/gpubay-agent";
+/// Its file's name, by which the program knows that it is the agent.
+pub const AGENT_NAME: &str = "gpubay-agent";
 
 /// Whether a process is the engine's own first one, above the agent: `docker-init` and its like, where `init` is wished.
 pub fn is_engines_init(argv: &[impl AsRef<str>]) -> bool {

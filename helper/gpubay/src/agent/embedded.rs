@@ -1,12 +1,9 @@
-//! The static Linux programs that the helper carries.
+//! The static Linux program that the helper carries: in every container of ours it is the agent, and in every host env the shim.
 
-/// Goes into every container of ours.
-pub const AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gpubay-agent"));
+/// Under [`gpubay_protocol::agent::AGENT_NAME`] the agent, under any other name the shim.
+pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gpubay-embedded"));
 
-/// Goes into every host env.
-pub const SHIM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gpubay-shim"));
-
-/// Names this pair by its contents, in 16 hexadecimal digits: for the folder it is delivered in.
+/// Names it by its contents, in 16 hexadecimal digits: for the folder it is delivered in.
 pub const ID: &str = env!("GPUBAY_EMBEDDED_ID");
 
 #[cfg(test)]
@@ -23,12 +20,10 @@ mod tests {
     }
 
     #[test]
-    fn both_programs_are_static_and_small() {
-        for program in [AGENT, SHIM] {
-            assert!(program.starts_with(b"\x7fELF\x02\x01"));
-            assert!(!is_dynamic(program));
-            assert!(program.len() < 4 << 20, "{} bytes", program.len());
-        }
+    fn it_is_static_and_small() {
+        assert!(PROGRAM.starts_with(b"\x7fELF\x02\x01"));
+        assert!(!is_dynamic(PROGRAM));
+        assert!(PROGRAM.len() < 4 << 20, "{} bytes", PROGRAM.len());
         assert_eq!(ID.len(), 16);
     }
 }

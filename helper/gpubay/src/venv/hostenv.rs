@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use gpubay_protocol::agent::AGENT_NAME;
 use gpubay_protocol::contents::is_plain;
 use gpubay_protocol::hostenv::{self, HostEnv};
 use rustix::fs::FileType;
@@ -367,8 +368,10 @@ pub fn image_scripts(probe: &Probe, of_venv: &[String]) -> BTreeMap<String, Cont
 fn is_script_name(name: &str) -> bool {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+'));
     // uv is to work from outside, where it is told what it cannot do; inside it would hide what the image brings.
-    let reserved =
-        is_python_name(name) || name.to_ascii_lowercase().starts_with("activate") || ["uv", "uvx"].contains(&name);
+    // And under the agent's name the program would be that.
+    let reserved = is_python_name(name)
+        || name.to_ascii_lowercase().starts_with("activate")
+        || ["uv", "uvx", AGENT_NAME].contains(&name);
     plain && !reserved && !name.is_empty() && !name.starts_with(['.', '-']) && name.len() <= 128
 }
 

@@ -202,6 +202,7 @@ fn a_container_cannot_name_a_script_after_a_program_of_the_host() {
         ("python9", "#!/app/.venv/bin/python\n", 0o755),
         ("ruff", "\x7fELF\x02", 0o755),
         ("uv", "\x7fELF\x02", 0o755),
+        ("gpubay-agent", "\x7fELF\x02", 0o755),
         ("cat", "\x7fELF\x02", 0o755),
     ] {
         fs::write(bin.join(name), text).expect("writes");

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use gpubay_protocol::agent::AGENT_NAME;
+
 use crate::HostPath;
 use crate::agent::embedded;
 use crate::error::{Explain, Shortage};
@@ -89,17 +91,17 @@ pub(super) fn prepare(
 /// [`DataError`] when the data folder cannot be written.
 pub(super) fn agent_folder(data: &HostPath) -> Result<HostPath, DataError> {
     let folder_path = data.join("agent").join(&embedded::ID[..16]);
-    let file = folder_path.join("gpubay-agent");
-    let complete = std::fs::metadata(file.as_path()).is_ok_and(|found| found.len() == embedded::AGENT.len() as u64);
+    let file = folder_path.join(AGENT_NAME);
+    let complete = std::fs::metadata(file.as_path()).is_ok_and(|found| found.len() == embedded::PROGRAM.len() as u64);
     if !complete {
         folder(folder_path.as_path(), 0o755)?;
         // Written aside and renamed: a container that starts meanwhile sees all of it or none.
-        let aside = folder_path.join(format!(".gpubay-agent.{}", std::process::id()));
+        let aside = folder_path.join(format!(".{AGENT_NAME}.{}", std::process::id()));
         let mut options = std::fs::OpenOptions::new();
         options.create(true).truncate(true).write(true).mode(0o755);
         options
             .open(aside.as_path())
-            .and_then(|mut out| out.write_all(embedded::AGENT).and_then(|()| out.sync_all()))
+            .and_then(|mut out| out.write_all(embedded::PROGRAM).and_then(|()| out.sync_all()))
             .and_then(|()| std::fs::rename(aside.as_path(), file.as_path()))
             .map_err(at(file.as_path()))?;
     }

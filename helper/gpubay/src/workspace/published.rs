@@ -120,7 +120,7 @@ impl Publishing<'_> {
                 env: &env,
                 home: home.as_ref(),
                 folders: &folders,
-                shim: embedded::SHIM,
+                shim: embedded::PROGRAM,
                 scripts: &scripts,
             })?;
             host_env::remember(workspace, path)?;

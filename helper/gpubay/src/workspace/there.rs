@@ -318,7 +318,7 @@ impl Window {
             for folder in [AGENT_DIR.to_owned(), format!("{AGENT_DIR}/bin")] {
                 archive.folder(&inside(&folder), 0o755, root);
             }
-            archive.file(&inside(AGENT_PATH), embedded::AGENT, 0o755, root);
+            archive.file(&inside(AGENT_PATH), embedded::PROGRAM, 0o755, root);
             engine.put(&id, archive).await?;
             let line = engine.attach_stream(&id).await?;
             engine.start(&id).await?;

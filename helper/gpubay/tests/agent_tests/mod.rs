@@ -11,18 +11,20 @@ use std::time::{Duration, Instant};
 
 use gpubay::HostPath;
 use gpubay::agent::{CaptureLimits, Captured, Client, embedded, wait_ready};
-use gpubay_protocol::agent::{Entrypoint, ExecRequest, SOCKET_NAME, Status, StatusRequest};
+use gpubay_protocol::agent::{AGENT_NAME, Entrypoint, ExecRequest, SOCKET_NAME, Status, StatusRequest};
 
 /// The embedded program as a file.
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         use std::os::unix::fs::PermissionsExt;
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("agent-{}", embedded::ID));
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("agent-{}.d", embedded::ID));
+        let path = folder.join(AGENT_NAME);
         if !path.is_file() {
+            std::fs::create_dir_all(&folder).expect("made");
             // Several test processes may do this at once; a file that is open for writing cannot be run.
             let own = path.with_extension(std::process::id().to_string());
-            std::fs::write(&own, embedded::AGENT).expect("written");
+            std::fs::write(&own, embedded::PROGRAM).expect("written");
             std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o755)).expect("set");
             std::fs::rename(&own, &path).expect("renamed");
         }

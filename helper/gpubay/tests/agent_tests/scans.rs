@@ -215,7 +215,7 @@ async fn folders_that_may_not_be_read_are_counted() {
         let run = folder.path().join("run");
         fs::create_dir(&run).expect("made");
         fs::set_permissions(&run, fs::Permissions::from_mode(0o777)).expect("set");
-        let program = folder.path().join("agent");
+        let program = folder.path().join(gpubay_protocol::agent::AGENT_NAME);
         fs::copy(super::program(), &program).expect("copied");
         let mut command = std::process::Command::new(program);
         command.arg("init").arg("--socket").arg(run.join("agent.sock")).current_dir("/");

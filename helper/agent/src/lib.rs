@@ -23,12 +23,12 @@ mod scan;
 mod server;
 mod status;
 
-use std::process::exit;
-
 use options::Role;
 
-fn main() {
-    let code = match options::parse(std::env::args_os().skip(1)) {
+/// One role, from its beginning to its end. Answers with the exit code.
+#[must_use]
+pub fn main() -> i32 {
+    match options::parse(std::env::args_os().skip(1)) {
         Ok(Role::PrintEnv(fd)) => entrypoint::print_env(fd),
         Ok(Role::Init(options)) => roles::init(options),
         Ok(Role::Job(options, argv)) => roles::job(options, argv),
@@ -41,8 +41,7 @@ fn main() {
             complain(&why);
             2
         }
-    };
-    exit(code)
+    }
 }
 
 /// The container's log is where an agent's own words go.
