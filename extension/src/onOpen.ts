@@ -2,9 +2,9 @@
 
 import { setTimeout } from "node:timers/promises";
 import * as vscode from "vscode";
-import { attach } from "./attach/attach";
+import { attach, whoAttaches } from "./attach/attach";
 import { l10n } from "./l10n";
-import { type Choice, type Remembered, firstStep, interrupted, planOf } from "./onOpenPlan";
+import { type Choice, type Remembered, answers, firstStep, interrupted, planOf } from "./onOpenPlan";
 import type { FolderState } from "./protocol";
 import type { Session } from "./session";
 import { folderSettingsRead } from "./settings";
@@ -119,11 +119,7 @@ async function allowed(folder: vscode.WorkspaceFolder, choice: Choice): Promise<
 
 /** Nobody has chosen anything. */
 async function ask(context: vscode.ExtensionContext, folder: vscode.WorkspaceFolder, key: string): Promise<Choice> {
-  const choices: { title: string; choice: Choice; always: boolean }[] = [
-    { title: l10n.t("Start"), choice: "start", always: false },
-    { title: l10n.t("Always Start Here"), choice: "start", always: true },
-    { title: l10n.t("Never Ask"), choice: "nothing", always: true },
-  ];
+  const choices = answers((await whoAttaches()) !== undefined);
   const said = l10n.t("Start the GPU container of {0}?", plain(folder.name));
   const picked = await vscode.window.showInformationMessage(said, ...choices);
   if (!picked) {

@@ -1,5 +1,6 @@
 // Decisions about what a window does when it opens. Knows nothing of the editor.
 
+import { l10n } from "./l10n";
 import type { FolderState } from "./protocol";
 
 const CHOICES = ["nothing", "start", "attach", "startAndAttach"] as const;
@@ -64,6 +65,25 @@ export function firstStep(choice: Choice, state: FolderState): Choice {
     case "nothing":
       return "nothing";
   }
+}
+
+/** An answer to the question of a folder for which nobody has chosen anything. `always`: it is written into the settings. */
+export interface Answer {
+  title: string;
+  choice: Choice;
+  always: boolean;
+}
+
+/** `attaches`: somebody attaches here. */
+export function answers(attaches: boolean): Answer[] {
+  return [
+    { title: l10n.t("Start"), choice: "start", always: false },
+    { title: attaches ? l10n.t("Always Start") : l10n.t("Always Start Here"), choice: "start", always: true },
+    ...(attaches
+      ? [{ title: l10n.t("Always Start and Attach"), choice: "startAndAttach" as const, always: true }]
+      : []),
+    { title: l10n.t("Never Ask"), choice: "nothing", always: true },
+  ];
 }
 
 const STARTS = ["up", "rebuild", "restart", "selectGpus"];

@@ -13,6 +13,7 @@ import {
   ATTACHERS,
   type Attacher,
   aliasOf,
+  attacherFor,
   attachConfig,
   attacherOf,
   configName,
@@ -30,6 +31,11 @@ export function registerAttach(context: vscode.ExtensionContext, session: Sessio
   );
 }
 
+/** `undefined`: nobody does here. */
+export async function whoAttaches(): Promise<Attacher | "unseen" | undefined> {
+  return attacherOf((id) => vscode.extensions.getExtension(id) !== undefined, await vscode.commands.getCommands(true));
+}
+
 /** Offers to start what does not run; says what can be done where this editor cannot attach. */
 export async function attach(
   context: vscode.ExtensionContext,
@@ -40,10 +46,7 @@ export async function attach(
     if (session.inside || !(await runs(session, folder))) {
       return;
     }
-    const attacher = attacherOf(
-      (id) => vscode.extensions.getExtension(id) !== undefined,
-      await vscode.commands.getCommands(true),
-    );
+    const attacher = await whoAttaches();
     if (attacher === undefined) {
       await cannotAttach(session, folder);
       return;
@@ -127,13 +130,19 @@ async function sshAlias(context: vscode.ExtensionContext): Promise<string | null
 async function cannotAttach(session: Session, folder: vscode.WorkspaceFolder): Promise<void> {
   const shell = l10n.t("Open Shell");
   const find = l10n.t("Find Dev Containers");
-  const said = l10n.t(
-    "Attaching takes the extension Dev Containers, which is not installed here. Without it this window works on: completion knows the container, and terminals and jobs run in it.",
-  );
-  const picked = await vscode.window.showInformationMessage(said, shell, find);
+  const missing = attacherFor(vscode.env.uriScheme, vscode.env.uiKind === vscode.UIKind.Web);
+  const said =
+    missing === undefined
+      ? l10n.t(
+          "This editor cannot attach: the extension Dev Containers runs in VS Code and Cursor on a desktop only, which can open this folder, too. This window works on: completion knows the container, and terminals and jobs run in it.",
+        )
+      : l10n.t(
+          "Attaching takes the extension Dev Containers, which is not installed here. Without it this window works on: completion knows the container, and terminals and jobs run in it.",
+        );
+  const picked = await vscode.window.showInformationMessage(said, ...(missing === undefined ? [shell] : [shell, find]));
   if (picked === shell) {
     await openShell(session, folder, false);
   } else if (picked === find) {
-    await vscode.commands.executeCommand("workbench.extensions.search", `@id:${ATTACHERS[0]}`);
+    await vscode.commands.executeCommand("workbench.extensions.search", `@id:${missing ?? ATTACHERS[0]}`);
   }
 }

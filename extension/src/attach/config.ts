@@ -58,6 +58,22 @@ export function attacherOf(
   return ATTACHERS.find(isInstalled) ?? (commands.includes(ATTACH) ? "unseen" : undefined);
 }
 
+/** Which of them this editor could get, by the scheme of its addresses; `undefined`: none of them runs here. */
+export function attacherFor(scheme: string, inBrowser: boolean): Attacher | undefined {
+  if (inBrowser) {
+    return undefined;
+  }
+  switch (scheme) {
+    case "vscode":
+    case "vscode-insiders":
+      return "ms-vscode-remote.remote-containers";
+    case "cursor":
+      return "anysphere.remote-containers";
+    default:
+      return undefined;
+  }
+}
+
 /** What a person types as the name of a machine for `ssh`; `undefined`: it cannot be one. */
 export function aliasOf(typed: string): string | undefined {
   const alias = typed.trim();

@@ -1,10 +1,14 @@
 import * as vscode from "vscode";
+import { Clicks } from "../clicks";
 import { WorkError } from "../failure";
 import { l10n } from "../l10n";
 import { showLoss } from "../gpus/lost";
 import { losses } from "../gpus/lostText";
 import type { Session } from "../session";
 import { driftText, statusText } from "./statusText";
+
+/** Not for the palette: what the item stands for changes with a click, and the second half of a double click is none. */
+const CLICK = "gpubay.status.click";
 
 /** One item: of the active editor's folder, else of the first. */
 export function registerStatusBar(context: vscode.ExtensionContext, session: Session): vscode.StatusBarItem {
@@ -13,6 +17,7 @@ export function registerStatusBar(context: vscode.ExtensionContext, session: Ses
   const badge = vscode.window.createStatusBarItem("gpubay.drift", vscode.StatusBarAlignment.Left, 49.9);
   badge.name = l10n.t("GPU Bay: changed configuration");
   badge.text = `$(replace-all) ${l10n.t("Recreate…")}`;
+  const clicks = new Clicks();
   const shown = (): vscode.WorkspaceFolder | undefined => {
     const document = vscode.window.activeTextEditor?.document.uri;
     const active = document && vscode.workspace.getWorkspaceFolder(document);
@@ -36,7 +41,11 @@ export function registerStatusBar(context: vscode.ExtensionContext, session: Ses
     item.tooltip = tooltip;
     item.accessibilityInformation = { label: `GPU Bay: ${text.replace(/\$\([^)]*\)/g, "").trim()}` };
     item.backgroundColor = look === "usual" ? undefined : new vscode.ThemeColor(`statusBarItem.${look}Background`);
-    item.command = { command, title: "GPU Bay", arguments: command.startsWith("gpubay.") ? [folder] : [] };
+    item.command = {
+      command: CLICK,
+      title: "GPU Bay",
+      arguments: [command, command.startsWith("gpubay.") ? folder : undefined],
+    };
     item.show();
     const drift = session.inside ? undefined : driftText(session.helper, session.state(folder));
     if (drift === undefined) {
@@ -54,6 +63,9 @@ export function registerStatusBar(context: vscode.ExtensionContext, session: Ses
     session.onDidChangeHelper(show),
     session.gpus.onDidChange(show),
     vscode.window.onDidChangeActiveTextEditor(show),
+    vscode.commands.registerCommand(CLICK, (command: string, ...about: unknown[]) =>
+      clicks.counts(Date.now()) ? vscode.commands.executeCommand(command, ...about) : undefined,
+    ),
     vscode.commands.registerCommand("gpubay.showProblem", (about?: vscode.WorkspaceFolder) => {
       const folder = about ?? shown();
       const { helper } = session;

@@ -1,5 +1,13 @@
 import assert from "node:assert/strict";
-import { ATTACH, aliasOf, attacherOf, attachConfig, configName, isFoundByName } from "../../src/attach/config";
+import {
+  ATTACH,
+  aliasOf,
+  attacherFor,
+  attacherOf,
+  attachConfig,
+  configName,
+  isFoundByName,
+} from "../../src/attach/config";
 import type { AttachReport } from "../../src/protocol";
 
 const target: AttachReport = {
@@ -15,6 +23,19 @@ const target: AttachReport = {
 };
 
 describe("who attaches", () => {
+  it("is looked for only where it can run", () => {
+    assert.equal(attacherFor("vscode", false), "ms-vscode-remote.remote-containers");
+    assert.equal(attacherFor("cursor", false), "anysphere.remote-containers");
+    // code-server has the scheme of VS Code.
+    for (const [scheme, inBrowser] of [
+      ["vscode", true],
+      ["vscodium", false],
+      ["code-oss", false],
+    ] as const) {
+      assert.equal(attacherFor(scheme, inBrowser), undefined);
+    }
+  });
+
   it("is Dev Containers, a fork's copy, or whoever on the editor's own side has the command", () => {
     assert.equal(
       attacherOf(() => true, []),

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { Unfinished } from "../../src/helper/unfinished";
-import { firstStep, interrupted, planOf } from "../../src/onOpenPlan";
+import { answers, firstStep, interrupted, planOf } from "../../src/onOpenPlan";
 import type { Phase } from "../../src/protocol";
 import { state } from "./told";
 
@@ -17,6 +17,19 @@ describe("what a window does when it opens", () => {
     assert.deepEqual(planOf(undefined, {}, state("running")), { choice: "nothing" });
     // Also where the question was closed.
     assert.deepEqual(planOf(undefined, { asked: true }, stopped), { choice: "nothing" });
+  });
+
+  it("can be each thing that there is to do, and an attach only where that is possible", () => {
+    const said = (attaches: boolean) => answers(attaches).map(({ title, choice, always }) => [title, choice, always]);
+    const [once, never] = [
+      ["Start", "start", false],
+      ["Never Ask", "nothing", true],
+    ];
+    assert.deepEqual(said(false), [once, ["Always Start Here", "start", true], never]);
+    assert.deepEqual(said(true), [
+      ...[once, ["Always Start", "start", true], ["Always Start and Attach", "startAndAttach", true]],
+      never,
+    ]);
   });
 
   it("is what came with the folder only after the user has agreed to just that", () => {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Clicks } from "../../src/clicks";
 import { failure } from "../../src/failure";
 import type { GpuReport, LostGpus, OfferedGpu, Phase } from "../../src/protocol";
 import type { HelperState } from "../../src/session";
@@ -6,6 +7,16 @@ import { driftText, gpus, statusText } from "../../src/status/statusText";
 import { GIB, container, has, offered, report, state } from "./told";
 
 const running: HelperState = { status: "running" };
+
+describe("a click", () => {
+  it("counts once, however often it is made within a moment", () => {
+    const clicks = new Clicks();
+    assert.deepEqual(
+      [1000, 1200, 1600, 2100].map((now) => clicks.counts(now)),
+      [true, false, false, true],
+    );
+  });
+});
 
 describe("status bar", () => {
   it("names the GPUs, or the CPU", () => {

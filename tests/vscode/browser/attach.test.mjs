@@ -46,15 +46,30 @@ for (const [name, id] of [
     });
 }
 
+test("a folder that is opened the first time can be started and attached to from then on", async () => {
+    editor = await scene.start({ files, extensions: [path.join(FIXTURES, "attach-recorder"), vsix] });
+    window = await scene.open("attach-asked");
+    const pages = [];
+    window.page.context().on("page", (page) => pages.push(page));
+    const asked = /Start the GPU container of project\?/;
+    const { buttons } = await scene.told(asked);
+    await window.screenshot("asked");
+    assert.deepEqual(buttons, ["Start", "Always Start", "Always Start and Attach", "Never Ask"]);
+    await window.answer(asked, "Always Start and Attach");
+    await until("another window opens", () => pages[0]);
+    assert.match(editor.read(".vscode/settings.json"), /"gpubay\.onOpen": "startAndAttach"/);
+    await window.screenshot("attached");
+});
+
 test("without it what can be done instead is said", async () => {
     await opened("attach-nobody", [vsix]);
     await window.command("GPU Bay: Attach Editor");
     const said = await until("it is said", async () =>
-        (await window.notifications()).find(({ message }) => /Dev Containers, which is not installed/.test(message)),
+        (await window.notifications()).find(({ message }) => /This editor cannot attach: /.test(message)),
     );
     await window.screenshot("cannot-attach");
-    assert.deepEqual(said.buttons, ["Open Shell", "Find Dev Containers"]);
-    await window.answer(/Dev Containers, which is not installed/, "Open Shell");
+    assert.deepEqual(said.buttons, ["Open Shell"]);
+    await window.answer(/This editor cannot attach: /, "Open Shell");
     await window.page.locator(".terminal-wrapper.active").first().waitFor();
     await window.screenshot("shell");
 });
