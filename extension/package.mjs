@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const manifest = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8"));
 const TARGET = "linux-x64";
-const LIMIT = 8 << 20;
+const LIMIT = 8_000_000;
 
 function run(program, ...args) {
     const { status, error, stdout } = spawnSync(program, args, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
@@ -52,9 +52,9 @@ run(
     ...["--readme-path", "extension/README.md", "--out", out],
 );
 const size = statSync(out).size;
-console.log(`${path.basename(out)}: ${(size / (1 << 20)).toFixed(2)} MiB`);
+console.log(`${path.basename(out)}: ${(size / 1e6).toFixed(2)} MB`);
 // A helper that was not built for it has no size to answer for.
 if (size > LIMIT && !process.env.GPUBAY_HELPER) {
-    console.error(`it is larger than ${LIMIT >> 20} MiB`);
+    console.error(`it is larger than ${LIMIT / 1e6} MB`);
     process.exit(1);
 }

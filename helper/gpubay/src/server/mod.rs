@@ -76,7 +76,7 @@ pub async fn serve(from: impl AsyncRead + Unpin + Send + 'static, to: impl Async
     });
     let (service, socket) = methods::register(builder)
         .custom_method(framing::MALFORMED, Backend::malformed)
-        .custom_method("gpubay/trust", Backend::trust)
+        .custom_method(wire::TRUST, Backend::trust)
         .custom_method("window/workDoneProgress/cancel", Backend::cancel)
         .finish();
     let (written, read) = tokio::io::duplex(64 << 10);

@@ -25,18 +25,40 @@ const KEPT_LINES: usize = 10_000;
 /// How much text of a container's log goes in one message.
 const CHUNK: usize = 64 << 10;
 
-macro_rules! notification {
-    ($type:ident, $method:literal, $params:ty) => {
-        pub(super) enum $type {}
-        impl Notification for $type {
-            type Params = Sent<$params>;
-            const METHOD: &'static str = $method;
+/// Calls `$with!` with every notification of ours to an editor: type, method, parameters, what for.
+macro_rules! every_notification {
+    ($with:ident) => {
+        $with! {
+            StateNotification, "gpubay/state", FolderState,
+            "What a folder is like; replaces what was told before. It alone drives what an editor shows.";
+            GpusNotification, "gpubay/gpus", GpusParams,
+            "How the GPUs are now, whenever they are different, while `gpubay/watchGpus` wants it.";
+            LogNotification, "gpubay/log", LogParams, "Lines for the log of a folder's work.";
+            LogLinesNotification, "gpubay/logLines", LogLinesParams,
+            "Pieces of a log that `gpubay/logs` was asked for.";
+            PackagesNotification, "gpubay/packages", PackagesParams, "What Python tools see has changed.";
         }
     };
 }
+#[cfg(test)]
+pub(super) use every_notification;
+
+macro_rules! declare {
+    ($($type:ident, $method:literal, $params:ty, $about:literal;)*) => {
+        $(
+            #[doc = $about]
+            enum $type {}
+            impl Notification for $type {
+                type Params = Sent<$params>;
+                const METHOD: &'static str = $method;
+            }
+        )*
+    };
+}
+every_notification!(declare);
 
 /// tower-lsp wants to be able to read what it writes; nobody reads these here.
-pub(super) struct Sent<T>(pub(super) T);
+struct Sent<T>(T);
 
 impl<T: serde::Serialize> serde::Serialize for Sent<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -49,12 +71,6 @@ impl<'de, T> serde::Deserialize<'de> for Sent<T> {
         Err(serde::de::Error::custom("it is only written"))
     }
 }
-
-notification!(StateNotification, "gpubay/state", FolderState);
-notification!(GpusNotification, "gpubay/gpus", GpusParams);
-notification!(LogNotification, "gpubay/log", LogParams);
-notification!(LogLinesNotification, "gpubay/logLines", LogLinesParams);
-notification!(PackagesNotification, "gpubay/packages", PackagesParams);
 
 /// Sends, in order, as fast as the editor reads.
 #[derive(Debug)]

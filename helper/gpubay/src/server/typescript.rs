@@ -8,9 +8,10 @@ use ts_rs::{Config, TS, TypeVisitor};
 
 use super::method::{Kind, Method};
 use super::methods::every_method;
+use super::outgoing::every_notification;
 use super::wire::{
     Capabilities, Failure, FolderState, GpusParams, LogLinesParams, LogParams, Options, PROTOCOL, PackagesParams,
-    TrustParams,
+    TRUST, TrustParams,
 };
 
 /// Everything that is declared, by name.
@@ -93,37 +94,36 @@ fn about(method: &str) -> String {
     head.join(" ").split_once("`: ").expect("`gpubay/method`: what it does").1.to_owned()
 }
 
-/// Direction, method, parameters, what for.
-const NOTIFICATIONS: [(&str, &str, &str, &str); 6] = [
-    (
-        "helper to editor",
-        "gpubay/state",
-        "FolderState",
-        "What a folder is like; replaces what was told before. It alone drives what an editor shows.",
-    ),
-    (
-        "helper to editor",
-        "gpubay/gpus",
-        "GpusParams",
-        "How the GPUs are now, whenever they are different, while `gpubay/watchGpus` wants it.",
-    ),
-    ("helper to editor", "gpubay/log", "LogParams", "Lines for the log of a folder's work."),
-    ("helper to editor", "gpubay/logLines", "LogLinesParams", "Pieces of a log that `gpubay/logs` was asked for."),
-    ("helper to editor", "gpubay/packages", "PackagesParams", "What Python tools see has changed."),
-    ("editor to helper", "gpubay/trust", "TrustParams", "The user trusts the workspace, or does no longer."),
-];
+struct Told {
+    method: &'static str,
+    params: String,
+    about: &'static str,
+    to_editor: bool,
+}
+
+fn told(declared: &mut Declared) -> Vec<Told> {
+    let mut all = Vec::new();
+    macro_rules! add {
+        ($($type:ident, $method:literal, $params:ty, $about:literal;)*) => {
+            $(
+                declared.add::<$params>();
+                all.push(Told { method: $method, params: <$params>::name(&config()), about: $about, to_editor: true });
+            )*
+        };
+    }
+    every_notification!(add);
+    declared.add::<TrustParams>();
+    let about = "The user trusts the workspace, or does no longer.";
+    all.push(Told { method: TRUST, params: TrustParams::name(&config()), about, to_editor: false });
+    all
+}
 
 fn generate() -> (String, String) {
     let mut declared = Declared::default();
     declared.add::<Options>();
     declared.add::<Capabilities>();
     declared.add::<Failure>();
-    declared.add::<FolderState>();
-    declared.add::<GpusParams>();
-    declared.add::<LogParams>();
-    declared.add::<LogLinesParams>();
-    declared.add::<PackagesParams>();
-    declared.add::<TrustParams>();
+    let notifications = told(&mut declared);
     let mut lines = Vec::new();
     macro_rules! all {
         ($($method:ty),*) => { $(lines.push(line::<$method>(&mut declared));)* };
@@ -145,7 +145,7 @@ fn generate() -> (String, String) {
         let _ = writeln!(ts, "  /** {about} */\n  \"{method}\": {{ params: {params}; answer: {answer} }};");
     }
     ts.push_str("}\n\n/** Notifications, by method. */\nexport interface Notifications {\n");
-    for (_, method, params, about) in NOTIFICATIONS {
+    for Told { method, params, about, .. } in &notifications {
         let _ = writeln!(ts, "  /** {about} */\n  \"{method}\": {params};");
     }
     ts.push_str("}\n");
@@ -157,7 +157,8 @@ fn generate() -> (String, String) {
         let _ = writeln!(md, "| `{method}`{works} | `{params}` | `{answer}` | {about} |");
     }
     md.push_str("\n## Notifications\n\n| method | direction | parameters | what for |\n|---|---|---|---|\n");
-    for (direction, method, params, about) in NOTIFICATIONS {
+    for Told { method, params, about, to_editor } in &notifications {
+        let direction = if *to_editor { "helper to editor" } else { "editor to helper" };
         let _ = writeln!(md, "| `{method}` | {direction} | `{params}` | {about} |");
     }
     (ts, md)

@@ -358,6 +358,9 @@ pub struct StakesReport {
     pub sentences: Vec<String>,
 }
 
+/// The notification by which an editor tells of the user's trust.
+pub(super) const TRUST: &str = "gpubay/trust";
+
 /// `gpubay/trust`: the user trusts the workspace from now on.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
