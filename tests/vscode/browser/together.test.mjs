@@ -97,3 +97,30 @@ test("what is done already is not begun a second time, and can be cancelled from
     assert.equal(await container(), before);
     assert.deepEqual(window.errors, []);
 });
+
+test("a rebuild in each of two windows is one after the other, and a cancel in one ends its own alone", async () => {
+    const before = await container();
+    await occupy();
+    const other = await scene.open("together-other");
+    await item(RUNS, other);
+    editor.write("Dockerfile", ENDLESS);
+    await window.command("GPU Bay: Rebuild");
+    await told(/begun/, window);
+    await other.command("GPU Bay: Rebuild");
+    await told(/another gpubay is at work on this workspace; waiting for it/, other);
+    await other.screenshot("waits");
+    // What it waits for is done; then it builds for itself, what there is by now.
+    editor.write("Dockerfile", `${BASE}ENV REEF=sand\n`);
+    await window.page.locator(".notification-list-item", { hasText: /begun/ }).first().hover();
+    await window.answer(/begun/, "Cancel");
+    await told(/The image is built\. The container still runs the one before/, other);
+    await other.screenshot("built");
+    await item(RUNS, window);
+    await item(RUNS, other);
+    assert.equal(await container(), before);
+    // Both are told that the container is another than is wanted.
+    await item(/Recreate…/, window);
+    await item(/Recreate…/, other);
+    await window.screenshot("both-drifted");
+    assert.deepEqual([...window.errors, ...other.errors], []);
+});
