@@ -52,10 +52,11 @@ export function registerPython(context: vscode.ExtensionContext, session: Sessio
       }
     }),
     vscode.workspace.onDidChangeConfiguration((event) => {
-      for (const folder of session.folders.filter((one) =>
-        event.affectsConfiguration("gpubay.python.configure", one),
-      )) {
-        void logged(pointed(context, session, folder, about(folder)));
+      // Of any folder: asked for one, it tells nothing where the folder's own settings now say what counted before.
+      if (event.affectsConfiguration("gpubay.python.configure")) {
+        for (const folder of session.folders) {
+          void logged(pointed(context, session, folder, about(folder)));
+        }
       }
     }),
   );
