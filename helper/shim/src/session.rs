@@ -27,8 +27,8 @@ pub(crate) enum Output {
 
 /// What comes on stdin.
 enum Input {
-    /// So far it may be an editor that talks to a language server.
-    Open(Vec<u8>),
+    /// Nothing yet: it may be an editor that talks to a language server.
+    Open,
     AsItIs,
     Dialog(Box<Dialog>),
 }
@@ -79,7 +79,7 @@ pub(crate) fn run(stream: UnixStream, request: &ExecRequest, place: &Place, outp
         out: VecDeque::new(),
         err: VecDeque::new(),
         place: place.clone(),
-        input: if request.tty.is_some() { Input::AsItIs } else { Input::Open(Vec::new()) },
+        input: if request.tty.is_some() { Input::AsItIs } else { Input::Open },
         output,
         record,
         stdin_open: true,
@@ -217,9 +217,8 @@ impl Session {
             Ok(_) | Err(_) => {
                 self.stdin_open = false;
                 let rest = match &mut self.input {
-                    Input::Open(held) => std::mem::take(held),
                     Input::Dialog(dialog) => dialog.end(),
-                    Input::AsItIs => Vec::new(),
+                    Input::Open | Input::AsItIs => Vec::new(),
                 };
                 if !rest.is_empty() {
                     self.say(&ToAgent::Stdin(rest))?;
@@ -230,25 +229,18 @@ impl Session {
     }
 
     /// What of it can be passed on now.
-    fn take_input(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
-        if let Input::Open(held) = &mut self.input {
-            held.append(&mut bytes);
-            match dialog::begins(held) {
-                None => return Vec::new(),
-                Some(is_one) => {
-                    bytes = std::mem::take(held);
-                    self.input = if is_one {
-                        self.output = Output::Dialog(Box::new(Dialog::new(&self.place, Toward::Host)));
-                        Input::Dialog(Box::new(Dialog::new(&self.place, Toward::Container)))
-                    } else {
-                        Input::AsItIs
-                    };
-                }
-            }
+    fn take_input(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        if matches!(self.input, Input::Open) {
+            self.input = if dialog::begins(&bytes) {
+                self.output = Output::Dialog(Box::new(Dialog::new(&self.place, Toward::Host)));
+                Input::Dialog(Box::new(Dialog::new(&self.place, Toward::Container)))
+            } else {
+                Input::AsItIs
+            };
         }
         match &mut self.input {
             Input::Dialog(dialog) => dialog.push(&bytes),
-            Input::AsItIs | Input::Open(_) => bytes,
+            Input::AsItIs | Input::Open => bytes,
         }
     }
 
