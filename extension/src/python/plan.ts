@@ -54,7 +54,7 @@ const CANDIDATES: Candidate[] = [
 export const PROGRAMS = [...new Set(CANDIDATES.map(({ program }) => program))];
 
 /** All that may be written. */
-export const SETTINGS = CANDIDATES.map(({ key }) => key);
+export const SETTINGS = CANDIDATES.flatMap(({ key, servedBy }) => [key, servedBy ?? []].flat());
 
 export type Mode = "ask" | "always" | "never";
 
