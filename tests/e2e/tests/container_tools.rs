@@ -103,3 +103,31 @@ fn address(found: &Value) -> Option<&str> {
     let one = found.get(0).unwrap_or(found);
     one.get("uri").or_else(|| one.get("targetUri"))?.as_str()
 }
+
+/// Tools that were started with the window are to look again when it is told.
+#[test]
+fn what_is_installed_into_the_venv_is_told_to_an_open_window() {
+    let bench = Bench::on_cpu("docker28", Who::Ordinary, "tools");
+    bench.write("Dockerfile", "FROM gpubay-lab/python\n");
+    bench.write("gpubay.toml", "[gpus]\nuse = \"none\"\n");
+    let mut editor = Editor::of(&bench);
+    let folder = json!({ "folder": bench.workspace, "allow": [], "consent": false });
+    editor.request("gpubay/up", folder).expect("it starts");
+    let told = |editor: &mut Editor, before: &Value| {
+        let new = |message: &Value| {
+            let now = &message["params"];
+            message["method"] == "gpubay/packages" && now["hostEnv"].is_object() && now["installed"] != *before
+        };
+        editor.wait("what Python's tools see", new)["params"]["installed"].clone()
+    };
+    let first = told(&mut editor, &Value::Null);
+    // As an installer does, in the container and by nobody whom the helper knows.
+    let install = |name: &str| {
+        let code = format!("import os, sysconfig; os.mkdir(os.path.join(sysconfig.get_path('purelib'), '{name}'))");
+        bench.run(&["exec", "--", "python", "-c", &code]).succeeded();
+    };
+    install("fresh");
+    let second = told(&mut editor, &first);
+    install("fresher");
+    told(&mut editor, &second);
+}

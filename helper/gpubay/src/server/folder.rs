@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use gpubay_protocol::agent::{CHOICE_NAME, RUN_DIR};
+use gpubay_protocol::hostenv::{self, HostEnv};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ use crate::config;
 use crate::config::model::{Dockerfile, Image};
 use crate::engine::Engine;
 use crate::progress::Progress;
+use crate::venv::probe::minor;
 use crate::workspace::Workspace;
 use crate::workspace::lost::{self, Guarded};
 use crate::workspace::report::HostEnvReport;
@@ -258,9 +260,8 @@ fn mark(folder: &Path, failure: &Failure) -> Option<(Url, Diagnostic)> {
 
 /// Another number after each `pip install` into an environment: when the folders of its packages changed last, in milliseconds.
 pub(super) fn installed(env: &HostEnvReport) -> u64 {
-    let lib = std::fs::read_dir(env.path.join("lib").as_path());
-    let changed = lib.into_iter().flatten().flatten().filter_map(|version| {
-        let changed = std::fs::metadata(version.path().join("site-packages")).ok()?.modified().ok()?;
+    let changed = env.roots.iter().filter_map(|root| {
+        let changed = std::fs::metadata(root.host.as_path()).ok()?.modified().ok()?;
         u64::try_from(changed.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()
     });
     changed.max().unwrap_or(0)
@@ -468,12 +469,12 @@ async fn engine(folder: &Path) -> Option<(Engine, String, HostPath)> {
 /// The files that say what the container is to be like.
 async fn follow_files(folder: &Path, events: &mpsc::UnboundedSender<Event>, reconfigured: &Notify) {
     let (changed, mut changes) = mpsc::unbounded_channel::<()>();
-    let mut watched = files(folder);
+    let mut watched = Watched::of(folder);
     let names = Arc::new(std::sync::Mutex::new(watched.clone()));
     let telling = names.clone();
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let names = telling.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if tells(&event, |path| names.iter().any(|name| name == path)) {
+        if tells(&event, |path| names.has(path)) {
             let _ = changed.send(());
         }
     });
@@ -484,16 +485,20 @@ async fn follow_files(folder: &Path, events: &mpsc::UnboundedSender<Event>, reco
             return;
         }
     };
-    let mut folders = std::collections::BTreeSet::new();
     let mut pace = Pace::new();
     loop {
-        for parent in watched.iter().filter_map(|file| file.parent()) {
-            if folders.insert(parent.to_owned())
-                && let Err(error) = watcher.watch(parent, RecursiveMode::NonRecursive)
-            {
-                folders.remove(parent);
-                tracing::debug!(%error, folder = %parent.display(), "not watched");
+        for one in watched.folders() {
+            // Each time: it may be another folder of that name.
+            if let Err(error) = watcher.watch(one, RecursiveMode::NonRecursive) {
+                tracing::debug!(%error, folder = %one.display(), "not watched");
             }
+        }
+        // What was made before it was watched has told nothing.
+        let now = Watched::of(folder);
+        if now != watched {
+            watched = now;
+            names.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&watched);
+            continue;
         }
         if changes.recv().await.is_none() {
             return;
@@ -502,7 +507,7 @@ async fn follow_files(folder: &Path, events: &mpsc::UnboundedSender<Event>, reco
         pace.keep().await;
         while changes.try_recv().is_ok() {}
         // A changed configuration names other files.
-        watched = files(folder);
+        watched = Watched::of(folder);
         names.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&watched);
         reconfigured.notify_one();
         if events.send(Event::Stale(folder.to_owned())).is_err() {
@@ -511,30 +516,64 @@ async fn follow_files(folder: &Path, events: &mpsc::UnboundedSender<Event>, reco
     }
 }
 
-/// `gpubay.toml`, the user's own configuration, the Dockerfile, what is installed, and the host env.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    // What changes is told by its real path, also where the window's folder is a link.
-    let canonical = std::fs::canonicalize(folder);
-    let folder = canonical.as_deref().unwrap_or(folder);
-    let mut files = vec![
-        folder.join(config::FILE_NAME),
-        folder.join("Dockerfile"),
-        folder.join("docker"),
-        folder.join("requirements.txt"),
-        folder.join(".dockerignore"),
-    ];
-    let Ok(request) = request(folder.to_owned(), None) else { return files };
-    if let Ok((loaded, _)) = config::load_to_reach(&request) {
-        files.push(loaded.user_folder.as_path().join("config.toml"));
-        if let Image::Build(build) = &loaded.config.image
-            && let Dockerfile::File(path) = &build.dockerfile
-        {
-            files.push(path.as_path().to_owned());
+/// What makes a folder stale when it changes.
+#[derive(Clone, PartialEq, Eq)]
+struct Watched {
+    /// `gpubay.toml`, the user's own configuration, the Dockerfile, what is to be installed, and the host env.
+    files: Vec<PathBuf>,
+    /// Where packages are installed: whatever is put there or taken away.
+    packages: Vec<PathBuf>,
+}
+
+impl Watched {
+    fn of(folder: &Path) -> Self {
+        // What changes is told by its real path, also where the window's folder is a link.
+        let canonical = std::fs::canonicalize(folder);
+        let folder = canonical.as_deref().unwrap_or(folder);
+        let mut files = vec![
+            folder.join(config::FILE_NAME),
+            folder.join("Dockerfile"),
+            folder.join("docker"),
+            folder.join("requirements.txt"),
+            folder.join(".dockerignore"),
+        ];
+        let mut packages = Vec::new();
+        let loaded = request(folder.to_owned(), None).ok().and_then(|request| config::load_to_reach(&request).ok());
+        if let Some((loaded, _)) = loaded {
+            files.push(loaded.user_folder.as_path().join("config.toml"));
+            if let Image::Build(build) = &loaded.config.image
+                && let Dockerfile::File(path) = &build.dockerfile
+            {
+                files.push(path.as_path().to_owned());
+            }
+            files.extend(loaded.config.venv.requirements.iter().map(|path| path.as_path().to_owned()));
+            let env = folder.join(&loaded.config.venv.name);
+            packages.extend(site_packages(&env));
+            files.extend([env.join(hostenv::FILE_NAME), env]);
         }
-        files.extend(loaded.config.venv.requirements.iter().map(|path| path.as_path().to_owned()));
-        files.push(folder.join(&loaded.config.venv.name));
+        Self { files, packages }
     }
-    files
+
+    fn has(&self, path: &Path) -> bool {
+        self.files.iter().any(|file| file == path)
+            || path.parent().is_some_and(|parent| self.packages.iter().any(|folder| folder == parent))
+    }
+
+    fn folders(&self) -> impl Iterator<Item = &Path> {
+        let parents = self.files.iter().filter_map(|file| file.parent());
+        parents.chain(self.packages.iter().map(PathBuf::as_path))
+    }
+}
+
+/// Of the venv behind a host env, by its real path.
+fn site_packages(env: &Path) -> Option<PathBuf> {
+    let file = std::fs::File::open(env.join(hostenv::FILE_NAME)).ok()?;
+    let mut text = String::new();
+    file.take(READ_OF_A_FILE).read_to_string(&mut text).ok()?;
+    let known: HostEnv = serde_json::from_str(&text).ok()?;
+    let minor = minor(&known.version)?;
+    let inside = known.venv.join(&format!("lib/python{minor}/site-packages")).ok()?;
+    std::fs::canonicalize(known.map.to_host(&inside)?).ok()
 }
 
 #[cfg(test)]
