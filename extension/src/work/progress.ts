@@ -28,19 +28,22 @@ export function withWork<T>(
       show();
     }
   }, cancel.token);
-  const announce = () => {
-    const options = { location: vscode.ProgressLocation.Notification, title: plain(title), cancellable: true };
+  let soon: NodeJS.Timeout;
+  const announce = (cancelling: boolean) => {
+    const options = { location: vscode.ProgressLocation.Notification, title: plain(title), cancellable: !cancelling };
     void vscode.window.withProgress(options, async (progress, cancelled) => {
       show = () => {
-        const text = message(step, elapsed(Date.now() - began), cancelled.isCancellationRequested);
-        progress.report({ message: plain(text) });
+        progress.report({ message: plain(message(step, elapsed(Date.now() - began), cancelling)) });
       };
       cancelled.onCancellationRequested(() => {
         cancel.cancel();
-        show();
+        // Its button has closed it: cleaning up, where that takes a while, is told in another one.
+        soon = setTimeout(announce, ANNOUNCED_AFTER_MS, true);
       });
       show();
-      const clock = setInterval(show, 1000);
+      const clock = setInterval(() => {
+        show();
+      }, 1000);
       await done.then(
         () => undefined,
         () => undefined,
@@ -48,7 +51,7 @@ export function withWork<T>(
       clearInterval(clock);
     });
   };
-  const soon = setTimeout(announce, ANNOUNCED_AFTER_MS);
+  soon = setTimeout(announce, ANNOUNCED_AFTER_MS, false);
   return done.finally(() => {
     clearTimeout(soon);
     cancel.dispose();
