@@ -22,6 +22,7 @@ import tools
 SMALL = "gpubay-lab/python:latest"
 SELECTIONS = 20
 IDLE_SECONDS = 10
+SETTLED_SECONDS = 2
 MODULE = "package7"
 """Of the large environment: only the container has it."""
 
@@ -77,7 +78,11 @@ def idle(pid: int) -> list[Row]:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
 
-    before = ticks()
+    # A start is looked at once more when its files have settled.
+    before = -1
+    while before != ticks():
+        before = ticks()
+        time.sleep(SETTLED_SECONDS)
     time.sleep(IDLE_SECONDS)
     used = (ticks() - before) / os.sysconf("SC_CLK_TCK")
     status = Path(f"/proc/{pid}/status").read_text()
