@@ -18,6 +18,7 @@ import {
   attacherOf,
   configName,
   isFoundByName,
+  throughWsl,
 } from "./config";
 
 export function registerAttach(context: vscode.ExtensionContext, session: Session): void {
@@ -62,7 +63,8 @@ export async function attach(
     if (isFoundByName(target)) {
       await vscode.commands.executeCommand(ATTACH, target.container.name);
     } else {
-      const window = vscode.Uri.parse(target.uri, true);
+      const distribution = vscode.env.remoteName === "wsl" ? process.env["WSL_DISTRO_NAME"] : undefined;
+      const window = vscode.Uri.parse(throughWsl(target.uri, distribution), true);
       await vscode.commands.executeCommand("vscode.openFolder", window, { forceNewWindow: true });
     }
   } catch (error) {

@@ -74,6 +74,16 @@ export function attacherFor(scheme: string, inBrowser: boolean): Attacher | unde
   }
 }
 
+/** The address as a window of WSL reaches it: the engine is that of the distribution, not of Windows. */
+export function throughWsl(uri: string, distribution: string | undefined): string {
+  return distribution === undefined
+    ? uri
+    : uri.replace(
+        /^(vscode-remote:\/\/attached-container\+[0-9a-f]+)(?=\/)/,
+        `$1@wsl+${encodeURIComponent(distribution)}`,
+      );
+}
+
 /** What a person types as the name of a machine for `ssh`; `undefined`: it cannot be one. */
 export function aliasOf(typed: string): string | undefined {
   const alias = typed.trim();

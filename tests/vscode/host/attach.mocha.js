@@ -85,4 +85,16 @@ suite("the window in the container", () => {
             remote(undefined);
         }
     });
+
+    test("goes the way of a window of WSL, to the engine of that distribution", async () => {
+        process.env.WSL_DISTRO_NAME = "Ubuntu-24.04";
+        try {
+            remote("wsl");
+            const { uri } = await attach();
+            assert.deepEqual([read(uri).behind, uri.path], ["@wsl+Ubuntu-24.04", "/workspace"]);
+        } finally {
+            delete process.env.WSL_DISTRO_NAME;
+            remote(undefined);
+        }
+    });
 });
