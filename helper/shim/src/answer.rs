@@ -1,7 +1,7 @@
 //! What a tool is told when it asks the interpreter about itself, in the host's terms.
 //!
-//! Only JSON is touched, and a line that is the path of one of the host env's programs: in a line, or an output, that is one JSON value, strings that are container
-//! paths become host paths. Everything else passes byte for byte, and so does the JSON around them.
+//! Only JSON is touched, and a line that is the path of one of the host env's programs: in a line, or an output, that is one
+//! JSON value, strings that are container paths become host paths. Everything else passes byte for byte, and so does the JSON around them.
 //!
 //! A tool runs what it is told is the interpreter, so where an answer names one, or the prefix that one lies in, only
 //! this program and the host env come out: never another file that the container may have put into a shared folder.
@@ -86,7 +86,10 @@ impl Filter {
 
     /// The text with its paths replaced, where it is one JSON value or one path.
     fn rewrite(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let text = std::str::from_utf8(bytes).ok()?;
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            // A tool would read other letters, and these can be a file's name.
+            return self.wants_program.then(|| b"\n".to_vec());
+        };
         if text.starts_with('/') || self.wants_program {
             return self.program(text).map(String::into_bytes);
         }

@@ -162,6 +162,12 @@ fn where_a_program_is_asked_for_only_those_of_the_host_env_are_named() {
             assert_eq!(String::from_utf8_lossy(&found), wanted, "{inside}");
         }
     }
+    // What is no UTF-8 is read as other letters, which can be those of a file.
+    let odd = [given("HOST/evil").as_bytes(), b"\xff\n"].concat();
+    for step in [1, 1000] {
+        assert_eq!(passed(filter(place.clone(), true), &odd, step), b"\n");
+        assert_eq!(passed(filter(place.clone(), true), &odd[..odd.len() - 1], step), b"\n");
+    }
     let long = "/".repeat(MOST + 1);
     assert!(passed(filter(place, true), long.as_bytes(), MOST + 1).is_empty());
 }
