@@ -63,6 +63,14 @@ impl Image {
     }
 }
 
+/// Whether an engine or a builder, which write a name out (`docker.io/library/busybox:latest`), mean by it the image that
+/// somebody calls `written`.
+pub fn is_called(image: &str, written: &str) -> bool {
+    let short = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_owned();
+    let (image, written) = (short(image), short(written));
+    image.strip_suffix(&written).is_some_and(|registry| registry.is_empty() || registry.ends_with('/'))
+}
+
 impl Engine {
     /// Names of the images that there are, of those that have one.
     ///
@@ -185,5 +193,26 @@ impl Engine {
         }
         step.done();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_called;
+
+    #[test]
+    fn a_name_that_is_written_out_is_the_same() {
+        for (image, written) in [
+            ("busybox:latest", "busybox"),
+            ("docker.io/library/busybox:latest", "busybox"),
+            ("docker.io/library/python:3.6", "python:3.6"),
+            ("localhost/me/base:1", "me/base:1"),
+            ("busybox", "busybox:latest"),
+        ] {
+            assert!(is_called(image, written), "{image}, {written}");
+        }
+        for (image, written) in [("mybusybox:latest", "busybox"), ("python:3.6", "python"), ("base:1", "me/base:1")] {
+            assert!(!is_called(image, written), "{image}, {written}");
+        }
     }
 }

@@ -45,7 +45,7 @@ pub use error::EngineError;
 pub use events::News;
 pub use exec::ExecStream;
 pub use holes::{Hole, in_short};
-pub use images::{Image, OwnImage};
+pub use images::{Image, OwnImage, is_called};
 pub use info::{EngineInfo, Flavour, KEEP_ID, UserMap};
 pub use logs::{LogChunk, LogOptions};
 

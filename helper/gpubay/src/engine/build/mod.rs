@@ -42,6 +42,7 @@ use self::session::Session;
 use crate::HostPath;
 use crate::config::model::{Dockerfile, Secret};
 use crate::engine::endpoint::Endpoint;
+use crate::engine::is_called;
 use crate::progress::Progress;
 
 /// What to build.
@@ -359,13 +360,9 @@ fn explain(
 
 /// A base image that could not be pulled, with the line that names it: builders write a name out.
 fn base(image: String, message: String, request: &BuildRequest, parsed: &dockerfile::Parsed) -> BuildError {
-    let short = image.strip_suffix(":latest").unwrap_or(&image);
-    let is_it = |name: &str| {
-        let name = name.strip_suffix(":latest").unwrap_or(name);
-        name == short || short.strip_suffix(name).is_some_and(|registry| registry.ends_with('/'))
-    };
     let written = matches!(request.dockerfile, Dockerfile::File(_));
-    let from = reach::every_from(parsed, &request.args).into_iter().find(|(_, name)| written && is_it(name));
+    let from =
+        reach::every_from(parsed, &request.args).into_iter().find(|(_, name)| written && is_called(&image, name));
     BuildError::Base { dockerfile: named(&request.dockerfile), line: from.map(|(line, _)| line), image, message }
 }
 

@@ -140,14 +140,14 @@ impl Facts {
             about: about.to_owned(),
             text: true,
         };
-        let plain = |names: &Vec<String>| -> Vec<Offer> { names.iter().map(|name| one(name, name, "")).collect() };
+        let plain = |names: &[String]| names.iter().map(|name| one(name, name, "")).collect();
         match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["gpus", "use"] | ["jobs", _, "gpus"] => {
                 let words = [("auto", "one that is free"), ("all", "all that there are"), ("none", "the CPU")];
                 let words = words.into_iter().map(|(word, about)| one(word, word, about));
                 words.chain(self.gpus.iter().map(|gpu| one(&gpu.select, &gpu.title, &gpu.about))).collect()
             }
-            ["image", "from"] => self.images.iter().flat_map(plain).collect(),
+            ["image", "from"] => plain(self.images.as_deref().unwrap_or_default()),
             ["image", "dockerfile"] => plain(&self.dockerfiles),
             _ => Vec::new(),
         }

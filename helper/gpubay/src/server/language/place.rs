@@ -51,6 +51,15 @@ struct Reader {
 }
 
 impl Reader {
+    /// What stands above a line of the text.
+    fn above(text: &str, line: u32) -> Self {
+        let mut reader = Self::default();
+        for line in text.lines().take(line as usize) {
+            reader.line(line, true);
+        }
+        reader
+    }
+
     /// Reads a line or its beginning; `whole`: a line end follows.
     fn line(&mut self, line: &str, whole: bool) {
         self.comment = false;
@@ -110,11 +119,7 @@ fn header(line: &str) -> Vec<String> {
 
 impl Place {
     pub(super) fn of(text: &str, position: Position) -> Self {
-        let mut reader = Reader::default();
-        let mut lines = text.lines();
-        for line in lines.by_ref().take(position.line as usize) {
-            reader.line(line, true);
-        }
+        let mut reader = Reader::above(text, position.line);
         let before = beginning(text.lines().nth(position.line as usize).unwrap_or_default(), position.character);
         let fresh = reader.key.is_none();
         if fresh && before.trim_start().starts_with('[') && !before.contains(']') {
@@ -138,10 +143,7 @@ impl Place {
 
     /// The value that is at a position.
     pub(super) fn value(text: &str, position: Position) -> Option<Value> {
-        let mut reader = Reader::default();
-        for line in text.lines().take(position.line as usize) {
-            reader.line(line, true);
-        }
+        let mut reader = Reader::above(text, position.line);
         let line = text.lines().nth(position.line as usize)?;
         let before = beginning(line, position.character);
         reader.line(before, false);
@@ -159,10 +161,7 @@ impl Place {
 
     /// The path of the table or key whose name is at a position.
     pub(super) fn word(text: &str, position: Position) -> Option<Vec<String>> {
-        let mut reader = Reader::default();
-        for line in text.lines().take(position.line as usize) {
-            reader.line(line, true);
-        }
+        let reader = Reader::above(text, position.line);
         let line = text.lines().nth(position.line as usize)?;
         if reader.key.is_some() {
             return None;

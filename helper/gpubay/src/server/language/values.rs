@@ -12,6 +12,7 @@ use super::Facts;
 use super::place;
 use crate::config;
 use crate::config::model::GpuSelection;
+use crate::engine::is_called;
 use crate::error::Explain;
 use crate::gpu;
 
@@ -89,10 +90,7 @@ pub(super) fn about(value: &place::Value, facts: &Facts) -> Option<String> {
         }
         ["image", "from"] => {
             let images = facts.images.as_ref().filter(|_| !text.contains('@'))?;
-            let whole = [text.clone(), format!("{text}:latest")];
-            // Some engines list their images with the registry before the name.
-            let is_it = |name: &str| whole.iter().any(|one| name == one || name.ends_with(&format!("/{one}")));
-            let there = images.iter().any(|name| is_it(name));
+            let there = images.iter().any(|image| is_called(image, text));
             Some(if there { "on this engine" } else { "not on this engine: it is pulled at the next start" }.to_owned())
         }
         _ => None,
